@@ -1,0 +1,1 @@
+"""The data plane: a proxy that serves what a snapshot says and is reconfigured without a reload."""

@@ -1,0 +1,118 @@
+"""Snapshots and their deltas to bytes and back, and the digest of their content.
+
+The digest is a hash over the parts: one for each upstream, one for all the rest. So a delta, which replaces
+upstreams alone, updates the digest without another walk through the whole snapshot (`Digest.replace`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Self
+
+import msgspec
+
+from portway_proxy.errors import BadSnapshot
+from portway_proxy.snapshot import Snapshot, Upstream
+
+__all__ = ["SCHEMA", "Delta", "Digest", "decode", "digest", "encode", "patch"]
+
+SCHEMA = 1
+"""The version of the snapshot's schema; a proxy refuses what it does not know."""
+
+_MODULUS = 1 << 256
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """New content for upstreams that the snapshot with digest `base` already has.
+
+    `digest` is the digest of the snapshot after the change.
+    """
+
+    base: str
+    digest: str
+    upstreams: tuple[Upstream, ...]
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    schema: int
+    digest: str
+    snapshot: msgspec.Raw
+
+
+_encoder = msgspec.msgpack.Encoder()
+_snapshots = msgspec.msgpack.Decoder(Snapshot)
+_envelopes = msgspec.msgpack.Decoder(_Envelope)
+
+
+def _hash(part: object) -> int:
+    return int.from_bytes(hashlib.sha256(_encoder.encode(part)).digest(), "big")
+
+
+class Digest:
+    """The digest of a snapshot, kept up to date as upstreams are replaced.
+
+    Equal content has an equal digest in every process. It finds accidents, not forgeries: upstream hashes are
+    added up, which an attacker who chooses the content could exploit.
+    """
+
+    __slots__ = ("_rest", "_sum")
+
+    def __init__(self, rest: int, total: int) -> None:
+        self._rest = rest
+        self._sum = total
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Self:
+        """Return the digest of `snapshot`; cost is one encoding of it."""
+        rest = msgspec.structs.replace(snapshot, upstreams=())
+        return cls(_hash(rest), sum(map(_hash, snapshot.upstreams)) % _MODULUS)
+
+    def replace(self, old: Upstream, new: Upstream) -> None:
+        """Account for `new` in the place of `old`."""
+        self._sum = (self._sum - _hash(old) + _hash(new)) % _MODULUS
+
+    def __str__(self) -> str:
+        """Return 32 hexadecimal digits."""
+        both = self._rest.to_bytes(32, "big") + self._sum.to_bytes(32, "big")
+        return hashlib.sha256(both).hexdigest()[:32]
+
+
+def digest(snapshot: Snapshot) -> str:
+    """Return 32 hexadecimal digits that are equal exactly when the content is."""
+    return str(Digest.of(snapshot))
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """Return the snapshot with its schema version and digest, as msgpack."""
+    raw = msgspec.Raw(_encoder.encode(snapshot))
+    return _encoder.encode(_Envelope(SCHEMA, digest(snapshot), raw))
+
+
+def decode(data: bytes) -> tuple[Snapshot, str]:
+    """Return the snapshot in `data` and its digest.
+
+    Raises `BadSnapshot` for another schema version, for bytes that are no snapshot, and for content that does
+    not have the digest it was sent with.
+    """
+    try:
+        envelope = _envelopes.decode(data)
+        if envelope.schema != SCHEMA:
+            raise BadSnapshot(f"the snapshot has schema version {envelope.schema}, this proxy knows {SCHEMA}")
+        snapshot = _snapshots.decode(envelope.snapshot)
+    except msgspec.DecodeError as error:
+        raise BadSnapshot(f"the bytes are no snapshot: {error}") from None
+    if (actual := digest(snapshot)) != envelope.digest:
+        raise BadSnapshot(f"the content has digest {actual}, it was sent as {envelope.digest}")
+    return snapshot, actual
+
+
+def patch(snapshot: Snapshot, upstreams: tuple[Upstream, ...]) -> Snapshot:
+    """Return `snapshot` with these upstreams in the place of those with the same names.
+
+    Raises `BadSnapshot` when one of them is not in the snapshot.
+    """
+    new = {upstream.name: upstream for upstream in upstreams}
+    patched = tuple(new.pop(old.name, old) for old in snapshot.upstreams)
+    if new:
+        raise BadSnapshot(f"the delta names upstreams that the snapshot does not have: {', '.join(sorted(new))}")
+    return msgspec.structs.replace(snapshot, upstreams=patched)

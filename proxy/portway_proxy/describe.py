@@ -1,0 +1,61 @@
+"""A snapshot as text, one line per thing that it says: for people, `portway routes` and golden tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portway_proxy.snapshot import Policy, Route, Snapshot, Upstream
+
+__all__ = ["describe", "describe_policy", "describe_upstream"]
+
+
+def describe(snapshot: Snapshot) -> str:
+    """Return one line per route, listener, certificate and problem, each ended by a newline."""
+    return "".join(f"{line}\n" for line in _lines(snapshot))
+
+
+def describe_upstream(upstream: Upstream) -> str:
+    """Return `shop/web:80 -> 10.0.0.1:8080 10.0.0.2:8080`, with what departs from the ordinary in brackets."""
+    if upstream.external_name:
+        where = f"{upstream.external_name}:{upstream.external_port}"
+    elif upstream.endpoints:
+        where = " ".join(map(str, upstream.endpoints))
+    else:
+        where = f"503 {upstream.reason or 'no_endpoints'}"
+    traits = [
+        trait for trait, usual in ((upstream.protocol, "http"), (upstream.balance, "round-robin")) if trait != usual
+    ]
+    return f"{upstream.name} -> {where}" + (f" ({', '.join(traits)})" if traits else "")
+
+
+def describe_policy(policy: Policy | None) -> str:
+    """Return ` [https-redirect, body-size=1024]`, or nothing for a route without policy."""
+    if policy is None:
+        return ""
+    parts = ["https-redirect"] if policy.https_redirect else []
+    if policy.body_size is not None:
+        parts.append(f"body-size={policy.body_size}")
+    if policy.closed:
+        parts.append(f"closed={policy.closed}")
+    return f" [{', '.join(parts)}]" if parts else ""
+
+
+def _lines(snapshot: Snapshot) -> Iterator[str]:
+    upstreams = {upstream.name: upstream for upstream in snapshot.upstreams}
+
+    def target(route: Route) -> str:
+        return f"{describe_upstream(upstreams[route.upstream])}{describe_policy(route.policy)}  <- {route.origin}"
+
+    for host in snapshot.hosts:
+        for route in host.routes:
+            yield f"{host.name or '*'} {route.match} {route.path} => {target(route)}"
+    if snapshot.default is not None:
+        yield f"default => {target(snapshot.default)}"
+    for listener in snapshot.listeners:
+        upstream = describe_upstream(upstreams[listener.upstream])
+        yield f"{listener.transport}/{listener.port} => {upstream}  <- {listener.origin}"
+    for certificate in snapshot.certificates:
+        standard = " (default)" if certificate.name == snapshot.default_certificate else ""
+        yield f"certificate {certificate.name}{standard}: {' '.join(certificate.hosts)}"
+    for problem in snapshot.problems:
+        yield f"problem {problem.code}: {problem}"

@@ -1,0 +1,284 @@
+"""Everything that can go wrong with a request, as one tree of exceptions.
+
+The class is the reason; its attributes are the consequences: who is to blame, which status the client gets,
+whether another endpoint may be tried. The reason code is what the access log, the metrics and `explain` say.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+__all__ = [
+    "BadChunk",
+    "BadHead",
+    "BadHost",
+    "BadSnapshot",
+    "BadTarget",
+    "Blame",
+    "BodyTooLarge",
+    "ClientError",
+    "ClientGone",
+    "Closed",
+    "ConfigurationError",
+    "ConnectFailed",
+    "ConnectTimeout",
+    "ExpectationFailed",
+    "FieldsTooLarge",
+    "LoopbackRefused",
+    "MethodNotAllowed",
+    "NameUnresolved",
+    "NoEndpoints",
+    "NoHost",
+    "NoPath",
+    "ProxyError",
+    "RequestTimeout",
+    "Retry",
+    "TargetTooLong",
+    "UnknownCoding",
+    "UpstreamBadResponse",
+    "UpstreamError",
+    "UpstreamReset",
+    "UpstreamStale",
+    "UpstreamTimeout",
+    "VersionUnsupported",
+]
+
+
+class Blame(StrEnum):
+    """Whose fault it is."""
+
+    CLIENT = "client"
+    CONFIGURATION = "configuration"
+    UPSTREAM = "upstream"
+    PROXY = "proxy"
+
+
+class Retry(StrEnum):
+    """Whether the request may go to another endpoint.
+
+    `ALWAYS`: no byte of the request left, so any method may.
+    `SAFE`: bytes may have left; only a method that changes nothing may, and only before any byte of a response.
+    """
+
+    NEVER = "never"
+    SAFE = "safe"
+    ALWAYS = "always"
+
+
+class ProxyError(Exception):
+    """The root: a request cannot be served as it was asked."""
+
+    status: ClassVar[int] = 500
+    reason: ClassVar[str] = "internal"
+    blame: ClassVar[Blame] = Blame.PROXY
+    retry: ClassVar[Retry] = Retry.NEVER
+
+
+class BadSnapshot(ProxyError):
+    """A snapshot that this proxy cannot apply; the one that it serves stays."""
+
+    reason = "bad_snapshot"
+    blame = Blame.CONFIGURATION
+
+
+# --- the client's ------------------------------------------------------------------------------------------
+
+
+class ClientError(ProxyError):
+    """The client sent what may not be sent on; its connection ends after the answer."""
+
+    status = 400
+    reason = "bad_request"
+    blame = Blame.CLIENT
+
+
+class BadHead(ClientError):
+    """A start line, field or framing that RFC 9112 forbids."""
+
+    reason = "bad_head"
+
+
+class BadHost(BadHead):
+    """The Host is missing, repeated or malformed."""
+
+    reason = "bad_host"
+
+
+class BadTarget(BadHead):
+    """A request target that is malformed, or that two readers would read differently."""
+
+    reason = "bad_target"
+
+
+class UnknownCoding(BadHead):
+    """A transfer coding other than a single `chunked` (RFC 9112, 6.1)."""
+
+    status = 501
+    reason = "unknown_coding"
+
+
+class BadChunk(ClientError):
+    """A malformed chunk, or one whose size line or trailers pass the limits (RFC 9112, 7.1)."""
+
+    reason = "bad_chunk"
+
+
+class TargetTooLong(ClientError):
+    """The request line passes the limit."""
+
+    status = 414
+    reason = "target_too_long"
+
+
+class FieldsTooLarge(ClientError):
+    """The head, one field of it or their number passes the limit (RFC 6585, 5)."""
+
+    status = 431
+    reason = "fields_too_large"
+
+
+class BodyTooLarge(ClientError):
+    """The body passes the limit of the route or of the proxy."""
+
+    status = 413
+    reason = "body_too_large"
+
+
+class RequestTimeout(ClientError):
+    """The head or the next part of the body did not come in time."""
+
+    status = 408
+    reason = "request_timeout"
+
+
+class MethodNotAllowed(ClientError):
+    """CONNECT: this is no forward proxy."""
+
+    status = 405
+    reason = "method_not_allowed"
+
+
+class ExpectationFailed(ClientError):
+    """An `Expect` other than `100-continue` (RFC 9110, 10.1.1)."""
+
+    status = 417
+    reason = "expectation_failed"
+
+
+class VersionUnsupported(ClientError):
+    """A major version of HTTP other than 1."""
+
+    status = 505
+    reason = "version_unsupported"
+
+
+class ClientGone(ClientError):
+    """The client hung up before its response was complete; nobody reads this status but the log (as nginx's)."""
+
+    status = 499
+    reason = "client_gone"
+
+
+# --- the configuration's -----------------------------------------------------------------------------------
+
+
+class ConfigurationError(ProxyError):
+    """The configuration has no way to serve the request."""
+
+    status = 503
+    blame = Blame.CONFIGURATION
+
+
+class NoHost(ConfigurationError):
+    """No host matches, and there is no default backend."""
+
+    status = 404
+    reason = "no_host"
+
+
+class NoPath(ConfigurationError):
+    """The host has no matching path, and there is no default backend."""
+
+    status = 404
+    reason = "no_path"
+
+
+class NoEndpoints(ConfigurationError):
+    """The upstream has no endpoint; the instance's `reason` says why when the snapshot does."""
+
+    reason = "no_endpoints"
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or type(self).reason)
+        self.code = reason or type(self).reason
+
+
+class Closed(ConfigurationError):
+    """A security setting of the route could not be read, so that nothing passes."""
+
+    reason = "closed"
+
+
+# --- the upstream's ----------------------------------------------------------------------------------------
+
+
+class UpstreamError(ProxyError):
+    """An endpoint failed."""
+
+    status = 502
+    reason = "upstream"
+    blame = Blame.UPSTREAM
+
+
+class ConnectFailed(UpstreamError):
+    """An endpoint refused the connection or could not be reached."""
+
+    reason = "connect_failed"
+    retry = Retry.ALWAYS
+
+
+class ConnectTimeout(UpstreamError):
+    """An endpoint did not accept the connection in time."""
+
+    status = 504
+    reason = "connect_timeout"
+    retry = Retry.ALWAYS
+
+
+class NameUnresolved(UpstreamError):
+    """The name of an ExternalName service has no address."""
+
+    reason = "name_unresolved"
+
+
+class LoopbackRefused(UpstreamError):
+    """The name of an ExternalName service leads to an address that no tenant may reach through us."""
+
+    reason = "address_refused"
+
+
+class UpstreamStale(UpstreamError):
+    """A pooled connection had ended before any byte of the response."""
+
+    reason = "upstream_stale"
+    retry = Retry.SAFE
+
+
+class UpstreamReset(UpstreamError):
+    """An endpoint hung up before its response was complete."""
+
+    reason = "upstream_reset"
+
+
+class UpstreamBadResponse(UpstreamError):
+    """An endpoint sent what is no HTTP response."""
+
+    reason = "upstream_bad_response"
+
+
+class UpstreamTimeout(UpstreamError):
+    """An endpoint did not answer in time."""
+
+    status = 504
+    reason = "upstream_timeout"

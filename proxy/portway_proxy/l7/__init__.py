@@ -1,0 +1,1 @@
+"""Layer 7: HTTP from accept to endpoint and back."""

@@ -1,0 +1,66 @@
+"""What a proxy is started with: ports, limits and timeouts. Each limit stands beside its precedents.
+
+Times are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+__all__ = ["Limits", "ProxySettings", "Timeouts"]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The most that a peer may send."""
+
+    request_line: int = 8192  # nginx's large_client_header_buffers; RFC 9112, 3 asks for at least 8,000.
+    field: int = 16384  # HAProxy's buffer: one long cookie jar must not be a 431.
+    fields: int = 100  # Envoy 100, HAProxy 101.
+    head: int = 65536  # Envoy 60 KiB.
+    trailers: int = 16384
+    interim_responses: int = 16  # 1xx heads before the response itself.
+    body: int = 0  # A request body; 0 is no limit (Envoy, HAProxy, Traefik), a route may set one.
+    buffer: int = 65536  # What waits in user space for a slow reader, for each connection; Envoy's edge guide 32 KiB.
+    pool: int = 256  # Idle connections kept for an endpoint by each worker; ingress-nginx keeps 320.
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """How long the proxy waits. All are checked by the coarse clock: up to a second late, never early."""
+
+    head: float = 60.0  # A whole request head; nginx and ingress-nginx 60.
+    body: float = 60.0  # Between two reads of a request body; nginx 60.
+    keep_alive: float = 75.0  # An idle client connection; nginx and ingress-nginx 75.
+    connect: float = 5.0  # To an endpoint; ingress-nginx and Envoy 5.
+    response: float = 60.0  # Until the response head, and between two reads of it; ingress-nginx 60.
+    send: float = 60.0  # Until a client that reads nothing is given up; nginx 60.
+    upstream_idle: float = 55.0  # Below the 60 that common servers keep idle connections.
+    tunnel: float = 3600.0  # A relay without a byte in either direction; HAProxy's guides use 1 h.
+    drain: float = 30.0  # From SIGTERM to the end of what still runs.
+    grace: float = 0.0  # From SIGTERM to the end of accepting; a cluster needs a few seconds, a shell none.
+
+
+class ProxySettings(msgspec.Struct, frozen=True):
+    """Everything that is fixed while a proxy runs.
+
+    `public_https_port` is the port that redirects to https name (443: none is named). A port of 0 lets the system
+    choose; None opens none. `node` is this proxy's name in logs and to the operator.
+    """
+
+    address: str = "127.0.0.1"
+    http_port: int | None = 8080
+    https_port: int | None = 8443
+    admin_address: str = "127.0.0.1"
+    admin_port: int = 9090
+    public_https_port: int = 443
+    workers: int = msgspec.field(default_factory=_cores)
+    access_log: bool = True
+    log_format: str = "text"
+    node: str = ""
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
