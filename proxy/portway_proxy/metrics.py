@@ -1,0 +1,143 @@
+"""What is counted: plain integers in a worker, turned into samples only when somebody asks.
+
+Rendering is `exposition`'s, in the supervisor: a worker never loads a metrics library.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+__all__ = ["FAMILIES", "Counters", "Family", "Kind", "Sample"]
+
+
+class Kind(StrEnum):
+    """How samples of a family behave in time, and so what becomes of those of a worker that died."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """One value of a family; `labels` are in the order of the family's label names."""
+
+    name: str
+    labels: tuple[str, ...]
+    value: float
+
+
+class Family(msgspec.Struct, frozen=True):
+    """A metric: its name, kind, label names and the sentence that a scrape shows."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    doc: str
+
+    def sample(self, value: float, *labels: str) -> Sample:
+        """Return a sample of this family, with the values of its labels in their order."""
+        return Sample(self.name, labels, value)
+
+
+REQUESTS: Final = Family(
+    "portway_requests_total", Kind.COUNTER, ("upstream", "status"), "Requests that went to an upstream, by status."
+)
+REPLIES: Final = Family(
+    "portway_replies_total", Kind.COUNTER, ("reason",), "Requests that the proxy answered itself, by reason code."
+)
+CONNECTIONS: Final = Family(
+    "portway_connections_total", Kind.COUNTER, ("listener",), "Client connections that were accepted."
+)
+CONNECTIONS_ACTIVE: Final = Family(
+    "portway_connections_active", Kind.GAUGE, (), "HTTP and HTTPS client connections that are open."
+)
+TLS_HANDSHAKES: Final = Family(
+    "portway_tls_handshakes_total",
+    Kind.COUNTER,
+    (),
+    "TLS handshakes that were completed; compare with the connections accepted for https.",
+)
+BYTES: Final = Family(
+    "portway_bytes_total",
+    Kind.COUNTER,
+    ("listener", "direction"),
+    "Bytes read from clients (in) and written to them (out); http stands for https too.",
+)
+RELAYS: Final = Family(
+    "portway_relays_total", Kind.COUNTER, ("listener", "result"), "Layer 4 connections that ended, by how they ended."
+)
+RELAYS_ACTIVE: Final = Family("portway_relays_active", Kind.GAUGE, ("listener",), "Layer 4 connections that are open.")
+UPSTREAM_CONNECTS: Final = Family(
+    "portway_upstream_connects_total", Kind.COUNTER, ("upstream", "result"), "Connections to endpoints, by result."
+)
+WORKERS: Final = Family("portway_workers", Kind.GAUGE, (), "Worker processes that serve the current generation.")
+WORKER_RESTARTS: Final = Family(
+    "portway_worker_restarts_total", Kind.COUNTER, (), "Worker processes that ended and were replaced."
+)
+WORKER_RESIDENT: Final = Family(
+    "portway_worker_resident_bytes", Kind.GAUGE, ("worker",), "Resident memory of a worker process."
+)
+GENERATION: Final = Family("portway_generation", Kind.GAUGE, (), "Number of the snapshot that is served; 0 before any.")
+SNAPSHOT_REJECTED: Final = Family(
+    "portway_snapshot_rejected_total", Kind.COUNTER, (), "Snapshots that could not be applied."
+)
+CERTIFICATE_NOT_AFTER: Final = Family(
+    "portway_certificate_not_after_seconds", Kind.GAUGE, ("certificate",), "Expiry of a certificate, since the epoch."
+)
+PROBLEMS: Final = Family("portway_problems", Kind.GAUGE, ("severity",), "Problems of the snapshot and of this proxy.")
+
+FAMILIES: Final[tuple[Family, ...]] = (
+    REQUESTS,
+    REPLIES,
+    CONNECTIONS,
+    CONNECTIONS_ACTIVE,
+    TLS_HANDSHAKES,
+    BYTES,
+    RELAYS,
+    RELAYS_ACTIVE,
+    UPSTREAM_CONNECTS,
+    WORKERS,
+    WORKER_RESTARTS,
+    WORKER_RESIDENT,
+    GENERATION,
+    SNAPSHOT_REJECTED,
+    CERTIFICATE_NOT_AFTER,
+    PROBLEMS,
+)
+"""Every family, in the order of the exposition."""
+
+
+class Counters:
+    """What a worker counts that belongs to no upstream and no layer 4 listener.
+
+    The worker counts what it accepts (`accepted_http`, `accepted_https`). A client connection counts itself once its
+    protocol begins (`active`; over TLS that is after the handshake, and `handshakes` too), the bytes on the wire of
+    HTTP, without those of TLS (`received`, `sent`), and what it answers without an upstream (`replies`: reason code
+    -> count).
+    """
+
+    __slots__ = ("accepted_http", "accepted_https", "active", "handshakes", "received", "replies", "sent")
+
+    def __init__(self) -> None:
+        self.accepted_http = 0
+        self.accepted_https = 0
+        self.handshakes = 0
+        self.active = 0
+        self.received = 0
+        self.sent = 0
+        self.replies: defaultdict[str, int] = defaultdict(int)
+
+    def samples(self) -> Iterator[Sample]:
+        """Return a sample for each count."""
+        yield CONNECTIONS.sample(self.accepted_http, "http")
+        yield CONNECTIONS.sample(self.accepted_https, "https")
+        yield TLS_HANDSHAKES.sample(self.handshakes)
+        yield CONNECTIONS_ACTIVE.sample(self.active)
+        yield BYTES.sample(self.received, "http", "in")
+        yield BYTES.sample(self.sent, "http", "out")
+        for reason, count in self.replies.items():
+            yield REPLIES.sample(count, reason)
