@@ -1,0 +1,108 @@
+"""What each field of a head means to a proxy: passed on, dropped, or understood.
+
+Names are looked up as they were spelt; each parser remembers the spellings that it has seen (a bounded number), so
+that an ordinary field costs one dict look-up.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+
+__all__ = ["TOKENS", "RequestRole", "ResponseRole", "request_role", "response_role", "tokens"]
+
+
+class RequestRole(IntEnum):
+    """What a request's field is for us."""
+
+    PASS = 0
+    DROP = 1
+    HOST = 2
+    LENGTH = 3
+    CODING = 4
+    CONNECTION = 5
+    UPGRADE = 6
+    EXPECT = 7
+    REQUEST_ID = 8
+    REFERER = 9
+    AGENT = 10
+
+
+class ResponseRole(IntEnum):
+    """What a response's field is for us."""
+
+    PASS = 0
+    DROP = 1
+    LENGTH = 2
+    CODING = 3
+    CONNECTION = 4
+    UPGRADE = 5
+    SERVER = 6
+    DATE = 7
+
+
+TOKENS = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+_REQUEST = {
+    b"host": RequestRole.HOST,
+    b"content-length": RequestRole.LENGTH,
+    b"transfer-encoding": RequestRole.CODING,
+    b"connection": RequestRole.CONNECTION,
+    b"upgrade": RequestRole.UPGRADE,
+    b"expect": RequestRole.EXPECT,
+    b"x-request-id": RequestRole.REQUEST_ID,
+    b"referer": RequestRole.REFERER,
+    b"user-agent": RequestRole.AGENT,
+    # Of one connection only (RFC 9110, 7.6.1), trailers included: we do not pass those on.
+    b"keep-alive": RequestRole.DROP,
+    b"proxy-connection": RequestRole.DROP,
+    b"te": RequestRole.DROP,
+    b"trailer": RequestRole.DROP,
+    # What a proxy says about the client; nobody else may (`Proxy` becomes HTTP_PROXY in CGI programs).
+    b"forwarded": RequestRole.DROP,
+    b"proxy": RequestRole.DROP,
+    b"x-real-ip": RequestRole.DROP,
+    b"x-scheme": RequestRole.DROP,
+    b"x-original-forwarded-for": RequestRole.DROP,
+    b"x-original-forwarded-host": RequestRole.DROP,
+    b"http2-settings": RequestRole.DROP,
+}
+
+_RESPONSE = {
+    b"content-length": ResponseRole.LENGTH,
+    b"transfer-encoding": ResponseRole.CODING,
+    b"connection": ResponseRole.CONNECTION,
+    b"upgrade": ResponseRole.UPGRADE,
+    b"server": ResponseRole.SERVER,
+    b"date": ResponseRole.DATE,
+    b"keep-alive": ResponseRole.DROP,
+    b"proxy-connection": ResponseRole.DROP,
+    b"trailer": ResponseRole.DROP,
+}
+
+_ALIASES = bytes.maketrans(b"_.", b"--")
+
+
+def request_role(name: bytes) -> RequestRole:
+    """Return what the request field `name` (any case) is for us.
+
+    Fields with `_` are dropped, and so are spellings with `.` of fields that we manage: servers of CGI's family read
+    them all as one name.
+    """
+    lower = name.lower()
+    alias = lower.translate(_ALIASES)
+    if alias.startswith(b"x-forwarded-") or b"_" in lower:
+        return RequestRole.DROP
+    if alias != lower:
+        return RequestRole.DROP if alias in _REQUEST else RequestRole.PASS
+    return _REQUEST.get(lower, RequestRole.PASS)
+
+
+def response_role(name: bytes) -> ResponseRole:
+    """Return what the response field `name` (any case) is for us."""
+    return _RESPONSE.get(name.lower(), ResponseRole.PASS)
+
+
+def tokens(value: bytes) -> list[bytes]:
+    """Return the lower-case tokens of a comma-separated list such as Connection's."""
+    return [token.lower() for token in TOKENS.findall(value)]

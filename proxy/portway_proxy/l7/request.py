@@ -1,0 +1,255 @@
+"""Request heads to values; what RFC 9112 forbids is refused, never repaired."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+import httptools
+
+from portway_proxy.errors import (
+    BadHead,
+    BadHost,
+    BadTarget,
+    ClientError,
+    ExpectationFailed,
+    FieldsTooLarge,
+    MethodNotAllowed,
+    TargetTooLong,
+    UnknownCoding,
+    VersionUnsupported,
+)
+from portway_proxy.l7.fields import RequestRole, request_role, tokens
+from portway_proxy.l7.head import DIGITS, ORDINARY, FieldParser, TakeTable, drop_nominated
+from portway_proxy.l7.target import canonical_path, parse_host, split_absolute
+from portway_proxy.settings import Limits
+
+__all__ = ["RequestHead", "RequestParser"]
+
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_REMEMBERED = 1024  # Spellings of hosts that a parser remembers before it starts over.
+
+
+class RequestHead:
+    """A request's head, understood.
+
+    `path` is canonical and decides the route; `target` is what goes on. `lines` are the fields that go on, each ended
+    by CRLF. `length` is the body's; None without Content-Length.
+    """
+
+    __slots__ = (
+        "agent",
+        "chunked",
+        "expects",
+        "host",
+        "keep_alive",
+        "length",
+        "lines",
+        "method",
+        "minor",
+        "path",
+        "raw_host",
+        "raw_target",
+        "referer",
+        "request_id",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(self, method: bytes, target: bytes, minor: int) -> None:
+        self.method = method
+        self.raw_target = target
+        self.target = target
+        self.path = target
+        self.minor = minor
+        self.lines: list[bytes] = []
+        self.raw_host: bytes | None = None
+        self.host = b""
+        self.length: int | None = None
+        self.chunked = False
+        self.keep_alive = minor == 1
+        self.upgrade = False
+        self.expects = b""
+        self.request_id = b""
+        self.referer = b""
+        self.agent = b""
+
+    @property
+    def bodiless(self) -> bool:
+        """Whether the request has no body."""
+        return not self.length and not self.chunked
+
+
+class RequestParser(FieldParser):
+    """Parses request heads, one whole head at a time."""
+
+    __slots__ = ("_fault", "_head", "_hosts", "_limits", "_upgrade")
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(request_role, self._TAKE)
+        self._limits = limits
+        self._hosts: dict[bytes, bytes] = {}
+
+    def parse(self, data: bytes) -> RequestHead:
+        """Return the request head that `data` is, the empty line at its end included.
+
+        Raises a `ClientError` for everything that RFC 9112 forbids; nothing is repaired.
+        """
+        self._fault: ClientError | None = None
+        self._head = head = self._start_line(data)
+        self._begin(data, head.lines)
+        self._upgrade = b""
+        try:
+            # One parser for each head (0.2 us): bodies are framed by us, and llhttp would wait for this one's.
+            httptools.HttpRequestParser(self).feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # The head is complete; whether it upgrades is ours to decide.
+        except httptools.HttpParserError as error:
+            raise _refusal(error) from None
+        if self._fault is not None:
+            raise self._fault
+        self._finish(head)
+        return head
+
+    def _start_line(self, data: bytes) -> RequestHead:
+        end = data.find(b"\r\n")
+        limits = self._limits
+        if end > limits.request_line:
+            raise TargetTooLong(f"the request line is longer than {limits.request_line} bytes")
+        parts = data[:end].split(b" ")
+        if len(parts) != 3 or not parts[1]:
+            raise BadHead("the request line is not a method, a target and a version with one space between them")
+        version = parts[2]
+        if version not in (b"HTTP/1.1", b"HTTP/1.0"):
+            if _VERSION.fullmatch(version) and not version.startswith(b"HTTP/1."):
+                raise VersionUnsupported("this port speaks HTTP/1.1")
+            raise BadHead("the request line names no version of HTTP that exists")
+        if data.count(b"\r\n") - 2 > limits.fields:
+            raise FieldsTooLarge(f"the head has more than {limits.fields} fields")
+        if len(data) > limits.field and max(map(len, data.split(b"\r\n"))) > limits.field:
+            raise FieldsTooLarge(f"a field is longer than {limits.field} bytes")
+        return RequestHead(parts[0], parts[1], 1 if version == b"HTTP/1.1" else 0)
+
+    def _host(self, _: bytes, value: bytes) -> None:
+        if self._head.raw_host is not None:
+            self._fault = BadHost("the Host is repeated")
+        self._head.raw_host = value
+
+    def _length(self, _: bytes, value: bytes) -> None:
+        if self._head.length is not None or not DIGITS.fullmatch(value):
+            self._fault = BadHead("the Content-Length is repeated or malformed")
+        else:
+            self._head.length = int(value)
+
+    def _coding(self, _: bytes, value: bytes) -> None:
+        if self._head.chunked or value.lower() != b"chunked":
+            self._fault = UnknownCoding("the only transfer coding is a single `chunked`")
+        self._head.chunked = True
+
+    def _connection(self, _: bytes, value: bytes) -> None:
+        nominated = self._nominated
+        nominated.extend(tokens(value))
+        self._head.keep_alive = b"close" not in nominated and (self._head.minor == 1 or b"keep-alive" in nominated)
+
+    def _upgrade_field(self, _: bytes, value: bytes) -> None:
+        self._upgrade = value.lower()
+
+    def _expect(self, _: bytes, value: bytes) -> None:
+        self._head.expects = value.lower()
+
+    def _request_id(self, _: bytes, value: bytes) -> None:
+        # Two of them, or one that a log line cannot hold, are none.
+        head = self._head
+        head.request_id = value if not head.request_id and _REQUEST_ID.fullmatch(value) else b""
+
+    def _referer(self, name: bytes, value: bytes) -> None:
+        self._head.referer = value
+        self._lines.append(b"%b: %b\r\n" % (name, value))
+
+    def _agent(self, name: bytes, value: bytes) -> None:
+        self._head.agent = value
+        self._lines.append(b"%b: %b\r\n" % (name, value))
+
+    def _finish(self, head: RequestHead) -> None:
+        if head.method == b"CONNECT":
+            raise MethodNotAllowed("CONNECT is for forward proxies")
+        if head.chunked and (head.length is not None or head.minor == 0):
+            raise BadHead("a Transfer-Encoding is beside a Content-Length or in HTTP/1.0")
+        self._finish_target(head)
+        if self._nominated:
+            self._finish_connection(head)
+        if head.expects:
+            if head.expects != b"100-continue":
+                raise ExpectationFailed("the only expectation is 100-continue")
+            if head.minor == 0 or head.bodiless:
+                head.expects = b""
+
+    def _finish_target(self, head: RequestHead) -> None:
+        target = head.target
+        authority = None
+        if not target.startswith(b"/"):
+            if target == b"*" and head.method == b"OPTIONS":
+                head.path = target
+            else:
+                authority, head.target = split_absolute(target)
+        self._finish_host(head, authority)
+        if head.path != b"*":
+            self._finish_path(head)
+
+    def _finish_path(self, head: RequestHead) -> None:
+        target = head.target
+        path, mark, query = target.partition(b"?")
+        if b"#" in query:
+            raise BadTarget("the target holds a fragment")
+        canonical = canonical_path(path)
+        head.path = canonical
+        if canonical is not path:
+            head.target = canonical + mark + query
+
+    def _finish_host(self, head: RequestHead, authority: bytes | None) -> None:
+        raw = head.raw_host
+        if raw is None:
+            if head.minor == 1:
+                raise BadHost("the Host is missing")
+            if authority is None:
+                return
+            raw = head.raw_host = authority
+        host = self._hosts.get(raw)
+        if host is None:
+            host = parse_host(raw)
+            if len(self._hosts) >= _REMEMBERED:
+                self._hosts.clear()
+            self._hosts[raw] = host
+        head.host = host
+        if authority is not None and authority.lower() != raw.lower():
+            raise BadHost("the target names another host than the Host field")
+
+    def _finish_connection(self, head: RequestHead) -> None:
+        nominated = self._nominated
+        # Only a GET without body to WebSocket: an upgrade that is refused must leave nothing behind.
+        if b"upgrade" in nominated and self._upgrade == b"websocket" and head.method == b"GET" and head.bodiless:
+            head.upgrade = head.minor == 1
+        if nominated not in ORDINARY:
+            drop_nominated(head.lines, nominated)
+
+    _TAKE: ClassVar[TakeTable] = {
+        RequestRole.HOST: _host,
+        RequestRole.LENGTH: _length,
+        RequestRole.CODING: _coding,
+        RequestRole.CONNECTION: _connection,
+        RequestRole.UPGRADE: _upgrade_field,
+        RequestRole.EXPECT: _expect,
+        RequestRole.REQUEST_ID: _request_id,
+        RequestRole.REFERER: _referer,
+        RequestRole.AGENT: _agent,
+    }
+
+
+def _refusal(error: httptools.HttpParserError) -> ClientError:
+    text = str(error)
+    if text.endswith("invalid `Transfer-Encoding`"):
+        return UnknownCoding("the only transfer coding is a single `chunked`")
+    if isinstance(error, httptools.HttpParserInvalidURLError):
+        return BadTarget("the target holds characters that do not belong into one")
+    return BadHead(text[:1].lower() + text[1:])

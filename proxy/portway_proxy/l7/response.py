@@ -1,0 +1,114 @@
+"""Response heads to values; an endpoint that breaks RFC 9112 is not passed on."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+import httptools
+
+from portway_proxy.errors import UpstreamBadResponse
+from portway_proxy.l7.fields import ResponseRole, response_role, tokens
+from portway_proxy.l7.head import DIGITS, ORDINARY, FieldParser, TakeTable, drop_nominated
+from portway_proxy.settings import Limits
+
+__all__ = ["ResponseHead", "ResponseParser"]
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+
+
+class ResponseHead:
+    """A response's head, understood.
+
+    `lines` are the fields that go on, each ended by CRLF. `length` is None without Content-Length.
+    """
+
+    __slots__ = ("chunked", "dated", "keep_alive", "length", "lines", "minor", "named", "phrase", "status", "upgrade")
+
+    def __init__(self, minor: int, status: int, phrase: bytes) -> None:
+        self.minor = minor
+        self.status = status
+        self.phrase = phrase
+        self.lines: list[bytes] = []
+        self.length: int | None = None
+        self.chunked = False
+        self.keep_alive = minor == 1
+        self.upgrade = b""
+        self.dated = False
+        self.named = False
+
+
+class ResponseParser(FieldParser):
+    """Parses response heads, one whole head at a time."""
+
+    __slots__ = ("_fault", "_head", "_limits")
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(response_role, self._TAKE)
+        self._limits = limits
+
+    def parse(self, data: bytes) -> ResponseHead:
+        """Return the response head that `data` is, the empty line at its end included.
+
+        Raises `UpstreamBadResponse` for everything that RFC 9112 forbids.
+        """
+        found = _STATUS_LINE.fullmatch(data, 0, data.find(b"\r\n"))
+        if found is None:
+            raise UpstreamBadResponse("the status line is malformed")
+        if data.count(b"\r\n") - 2 > self._limits.fields:
+            raise UpstreamBadResponse(f"the response has more than {self._limits.fields} fields")
+        self._head = head = ResponseHead(int(found[1]), int(found[2]), found[3] or b"")
+        self._begin(data, head.lines)
+        self._fault = ""
+        try:
+            httptools.HttpResponseParser(self).feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            raise UpstreamBadResponse(str(error)) from None
+        if self._fault:
+            raise UpstreamBadResponse(self._fault)
+        self._finish(head)
+        return head
+
+    def _length(self, _: bytes, value: bytes) -> None:
+        if self._head.length is not None or not DIGITS.fullmatch(value):
+            self._fault = "the Content-Length is repeated or malformed"
+        else:
+            self._head.length = int(value)
+
+    def _coding(self, _: bytes, value: bytes) -> None:
+        if self._head.chunked or value.lower() != b"chunked":
+            self._fault = "the only transfer coding is a single `chunked`"
+        self._head.chunked = True
+
+    def _connection(self, _: bytes, value: bytes) -> None:
+        nominated = self._nominated
+        nominated.extend(tokens(value))
+        self._head.keep_alive = b"close" not in nominated and (self._head.minor == 1 or b"keep-alive" in nominated)
+
+    def _upgrade(self, _: bytes, value: bytes) -> None:
+        self._head.upgrade = value.lower()
+
+    def _server(self, name: bytes, value: bytes) -> None:
+        self._head.named = True
+        self._lines.append(b"%b: %b\r\n" % (name, value))
+
+    def _date(self, name: bytes, value: bytes) -> None:
+        self._head.dated = True
+        self._lines.append(b"%b: %b\r\n" % (name, value))
+
+    def _finish(self, head: ResponseHead) -> None:
+        if head.chunked and (head.length is not None or head.minor == 0):
+            raise UpstreamBadResponse("a Transfer-Encoding is beside a Content-Length or in HTTP/1.0")
+        if self._nominated and self._nominated not in ORDINARY:
+            drop_nominated(head.lines, self._nominated)
+
+    _TAKE: ClassVar[TakeTable] = {
+        ResponseRole.LENGTH: _length,
+        ResponseRole.CODING: _coding,
+        ResponseRole.CONNECTION: _connection,
+        ResponseRole.UPGRADE: _upgrade,
+        ResponseRole.SERVER: _server,
+        ResponseRole.DATE: _date,
+    }
