@@ -1,0 +1,38 @@
+# Each target is one command for a person. PYTHON=/path/to/python3.12 makes the environment with another Python.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+CODE := operator proxy tests
+
+.PHONY: demo test check bench venv clean
+.DEFAULT_GOAL := demo
+
+demo: venv ## Start the demo: two apps, images, messages and a TCP echo behind Portway.
+	@$(BIN)/portway demo
+
+test: venv ## Run every test that can run here.
+	$(BIN)/python -m pytest
+
+check: venv ## Lint, format, types, import rules.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: venv ## Portway beside the proxies that are installed here.
+	PYTHONPATH=tests $(BIN)/python -m bench
+
+venv: $(STAMP)
+
+# pip comes first: --group and --build-constraint need a new one.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Portway needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt --build-constraint constraints.txt -e . --group dev
+	@touch $@
+
+clean: ## Remove what the targets made.
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,59 @@
+"""What must never appear in the tree."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Written in pieces, so that this file does not name what it looks for.
+MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:wor" + r"k|roo" + r"t|hom" + r"e/\w+)/")
+REGISTRIES = re.compile(
+    "|".join([r"pyp" + r"i\.org", r"pythonhosted" + r"\.org", r"registry\." + r"npmjs", r"proxy\." + r"golang\.org"])
+    + r"|index"
+    + r"-url",
+)
+
+
+def tracked() -> list[Path]:
+    try:
+        names = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("the tree is not a git checkout, or git is not installed")
+    return [path for name in names.decode().split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def hits(pattern: re.Pattern[str]) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
+        for path in tracked()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if pattern.search(line)
+    ]
+
+
+def test_the_operator_folder_is_no_package_that_would_shadow_the_standard_library() -> None:
+    assert not (ROOT / "operator" / "__init__.py").exists()
+
+
+def test_no_file_names_a_path_of_one_machine() -> None:
+    assert hits(MACHINE_PATHS) == []
+
+
+def test_no_file_names_a_package_registry() -> None:
+    assert hits(REGISTRIES) == []
+
+
+def test_every_target_that_the_readme_names_is_in_the_makefile() -> None:
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z]+)`", readme)) <= targets
