@@ -1,0 +1,174 @@
+"""Reads the certificate and the key of a TLS Secret, or says why they cannot be used. No text here quotes a key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from portway_operator.objects import Fault, Secret
+
+__all__ = ["CertificateReader", "KeyPair", "covers"]
+
+Key: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+_TLS_SECRET = "kubernetes.io/tls"  # noqa: S105 - a type, no password
+_RSA_BITS = 2048  # OpenSSL's security level 2, which Debian and Python's default context ask for.
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")  # The curves of TLS 1.3.
+_WEAK_HASHES = ("md5", "sha1")
+_KEY_BLOCK = re.compile(rb"-----BEGIN ([A-Z ]*)PRIVATE KEY-----.+?-----END \1PRIVATE KEY-----", re.DOTALL)
+_NAME = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9])?)*")
+_REMEDY = (
+    "Give the Secret a PEM chain in tls.crt, the host's certificate first, and its unencrypted PEM key in tls.key."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A certificate chain and its key (PEM, written anew), and what the certificate says.
+
+    `names` are its DNS names, lower-case and sorted. `not_after` is in seconds since the epoch.
+    """
+
+    chain: bytes
+    key: bytes = field(repr=False)
+    names: tuple[str, ...]
+    not_after: int
+
+
+class CertificateReader:
+    """Reads the key pairs of Secrets and remembers the result for as long as a Secret's data stays the same."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, str], tuple[Secret, KeyPair | Fault]] = {}
+
+    def read(self, secret: Secret) -> KeyPair | Fault:
+        """Return the key pair, or the fault that keeps it from being used."""
+        seen = self._read.get(secret.meta.key)
+        if seen is not None and (seen[0] is secret or (seen[0].data == secret.data and seen[0].type == secret.type)):
+            return seen[1]
+        try:
+            found: KeyPair | Fault = _key_pair(secret)
+        except _Unusable as unusable:
+            found = Fault("data", unusable.code, unusable.found, "", _REMEDY)
+        self._read[secret.meta.key] = (secret, found)
+        return found
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Drop what was remembered of a Secret."""
+        self._read.pop((namespace, name), None)
+
+
+def covers(names: Sequence[str], host: str) -> bool:
+    """Return whether a certificate with these names is good for `host`; a wildcard stands for one label."""
+    return host in names or f"*.{host.partition('.')[2]}" in names
+
+
+class _Unusable(Exception):
+    """A Secret without a usable key pair."""
+
+    def __init__(self, found: str, code: str = "secret_malformed") -> None:
+        super().__init__(found)
+        self.found = found
+        self.code = code
+
+
+def _key_pair(secret: Secret) -> KeyPair:
+    if secret.type != _TLS_SECRET:
+        raise _Unusable(f"The Secret is of type {secret.type!r}, not {_TLS_SECRET}.")
+    for part in ("tls.crt", "tls.key"):
+        if not secret.data.get(part):
+            raise _Unusable(f"The Secret has no {part}.")
+    chain = _chain(secret.data["tls.crt"])
+    key = _key(secret.data["tls.key"])
+    owner = key.public_key()
+    matching = [index for index, certificate in enumerate(chain) if certificate.public_key() == owner]
+    if not matching:
+        raise _Unusable("The key in tls.key does not belong to the certificate in tls.crt.", "key_mismatch")
+    if matching[0]:
+        raise _Unusable("The certificate of the key is not the first one in tls.crt.", "key_mismatch")
+    return KeyPair(
+        chain=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain),
+        key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        names=_names(chain[0]),
+        not_after=int(chain[0].not_valid_after_utc.timestamp()),
+    )
+
+
+def _chain(pem: bytes) -> list[x509.Certificate]:
+    try:
+        chain = x509.load_pem_x509_certificates(pem)
+        for certificate in chain:
+            self_signed = certificate.issuer == certificate.subject
+            hashed = certificate.signature_hash_algorithm
+            if hashed is not None and hashed.name in _WEAK_HASHES and not self_signed:
+                raise _Unusable(f"A certificate in tls.crt is signed with {hashed.name}, which TLS clients refuse.")
+    except (ValueError, UnsupportedAlgorithm):
+        raise _Unusable("tls.crt holds no PEM certificate that can be read.") from None
+    return chain
+
+
+def _key(pem: bytes) -> Key:
+    block = _KEY_BLOCK.search(pem)
+    if block is None:
+        raise _Unusable("tls.key holds no PEM private key.")
+    try:
+        # OpenSSL's own validation of an RSA key takes 30 ms; `_consistent` is all of it but the test for primes.
+        key = load_pem_private_key(block[0], None, unsafe_skip_rsa_key_validation=True)
+    except TypeError:
+        raise _Unusable("The key in tls.key is encrypted.") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise _Unusable("tls.key holds no PEM private key that can be read.") from None
+    if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey)):
+        raise _Unusable("The key in tls.key is neither RSA, ECDSA nor Ed25519.")
+    _check_strength(key)
+    return key
+
+
+def _check_strength(key: Key) -> None:
+    if isinstance(key, rsa.RSAPrivateKey) and (key.key_size < _RSA_BITS or not _consistent(key)):
+        raise _Unusable(f"The RSA key in tls.key is broken or has less than {_RSA_BITS} bits.")
+    if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name not in _CURVES:
+        raise _Unusable(f"The key in tls.key is on the curve {key.curve.name}, which TLS clients do not know.")
+
+
+def _consistent(key: rsa.RSAPrivateKey) -> bool:
+    numbers = key.private_numbers()
+    p, q, d, e, n = numbers.p, numbers.q, numbers.d, numbers.public_numbers.e, numbers.public_numbers.n
+    return (
+        p * q == n
+        and all(number & 1 for number in (p, q, e))
+        and all(number > 1 for number in (p, q, e))
+        and numbers.dmp1 == d % (p - 1)
+        and numbers.dmq1 == d % (q - 1)
+        and numbers.dmp1 * e % (p - 1) == 1
+        and numbers.dmq1 * e % (q - 1) == 1
+        and numbers.iqmp * q % p == 1
+    )
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Return the DNS names; the common name counts only when there are none, as clients once did."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        found: list[str] = extension.value.get_values_for_type(x509.DNSName)
+    except x509.ExtensionNotFound:
+        common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        found = [str(attribute.value) for attribute in common]
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        found = []
+    lowered = {name.lower() for name in found if name.isascii()}
+    return tuple(sorted(name for name in lowered if _NAME.fullmatch(name)))
