@@ -48,8 +48,9 @@ class Timeouts(msgspec.Struct, frozen=True):
 class ProxySettings(msgspec.Struct, frozen=True):
     """Everything that is fixed while a proxy runs.
 
-    `public_https_port` is the port that redirects to https name (443: none is named). A port of 0 lets the system
-    choose; None opens none. `node` is this proxy's name in logs and to the operator.
+    `public_http_port` and `public_https_port` are what clients see (in X-Forwarded-Port and in redirects), where that
+    is not the port that is listened on. A port of 0 lets the system choose; None opens none. `node` is this proxy's
+    name in logs and to the operator.
     """
 
     address: str = "127.0.0.1"
@@ -57,7 +58,8 @@ class ProxySettings(msgspec.Struct, frozen=True):
     https_port: int | None = 8443
     admin_address: str = "127.0.0.1"
     admin_port: int = 9090
-    public_https_port: int = 443
+    public_http_port: int | None = None
+    public_https_port: int | None = None
     workers: int = msgspec.field(default_factory=_cores)
     access_log: bool = True
     log_format: str = "text"

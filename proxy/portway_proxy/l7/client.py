@@ -1,0 +1,343 @@
+"""A client's connection: requests in, one after another, responses out in their order."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, cast
+
+from portway_proxy.clock import NEVER
+from portway_proxy.errors import BodyTooLarge, ClientError, ClientGone, RequestTimeout
+from portway_proxy.l7 import flow
+from portway_proxy.l7.exchange import Exchange, State
+from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
+from portway_proxy.l7.head import find_end
+from portway_proxy.l7.request import RequestHead
+from portway_proxy.l7.rewrite import forwarded_fields
+
+if TYPE_CHECKING:
+    from portway_proxy.l7.http import Http
+
+__all__ = ["ClientConnection"]
+
+_LINGER = 5.0  # Seconds that a client may go on sending what nobody reads; nginx's lingering_timeout.
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: closing sends RST.
+
+
+class ClientConnection(asyncio.Protocol):
+    """The protocol of one client connection.
+
+    Bytes that cannot be used yet (a part of a head, a pipelined request) are held, a bounded number of them.
+    """
+
+    __slots__ = (
+        "_eof",
+        "_framing",
+        "_held",
+        "_lingering",
+        "_paused",
+        "_searched",
+        "_transport",
+        "body_limit",
+        "deadline",
+        "exchange",
+        "forwarded",
+        "http",
+        "peer",
+        "response_keeps",
+        "tls",
+        "write_paused",
+    )
+
+    def __init__(self, http: Http, *, tls: bool) -> None:
+        self.http = http
+        self.tls = tls
+        self.exchange: Exchange | None = None
+        self.deadline = NEVER
+        self.peer = b"-"
+        self.forwarded = b""
+        self.body_limit = 0
+        self.response_keeps = True
+        self.write_paused = False
+        self._framing: Framing = EMPTY
+        self._held = bytearray()
+        self._searched = 0
+        self._paused = False
+        self._eof = False
+        self._lingering = False
+
+    @property
+    def request_read(self) -> bool:
+        """Whether the whole body of the request was taken from the client."""
+        return self._framing.done
+
+    # --- the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a request."""
+        self._transport = cast("asyncio.Transport", transport)
+        http = self.http
+        settings = http.settings
+        address = transport.get_extra_info("peername")[0]
+        self.peer = address.encode()
+        public = settings.public_https_port if self.tls else settings.public_http_port
+        port = public or transport.get_extra_info("sockname")[1]
+        self.forwarded = forwarded_fields(address, port, b"https" if self.tls else b"http")
+        self._transport.set_write_buffer_limits(high=http.limits.buffer)
+        http.counters.active += 1
+        if self.tls:
+            http.counters.handshakes += 1
+        http.worker.clients.add(self)
+        self.deadline = http.clock.now + http.timeouts.head
+        http.clock.watch(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        self.http.counters.received += len(data)
+        exchange = self.exchange
+        if exchange is None:
+            if not self._lingering:
+                self._serve(data)
+        elif exchange.state is State.TUNNEL and exchange.connection is not None:
+            self.deadline = self.http.clock.now + self.http.timeouts.tunnel
+            exchange.request_size += len(data)
+            exchange.connection.tunnel(data)
+        elif exchange.connection is None or self._framing.done:
+            self._hold(data)
+        else:
+            self._take_body(exchange, data)
+
+    def eof_received(self) -> bool:
+        """Keep the other half open while a response is under way; a request that is cut off ends here."""
+        exchange = self.exchange
+        if exchange is None:
+            return False
+        if exchange.state is State.TUNNEL and exchange.connection is not None:
+            return exchange.connection.end_tunnel() and not self.tls
+        if not self._framing.done and exchange.connection is not None:
+            flow.fail(exchange, ClientGone("the client hung up within its request"))
+            return False
+        self._eof = True
+        return not self.tls
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """End what is under way."""
+        http = self.http
+        http.clock.unwatch(self)
+        http.counters.active -= 1
+        http.worker.clients.discard(self)
+        self._lingering = True
+        if self.exchange is not None:
+            flow.abandon(self.exchange)
+
+    def pause_writing(self) -> None:
+        """Stop reading from the endpoint: the client does not keep up."""
+        self.write_paused = True
+        self.deadline = self.http.clock.now + self.http.timeouts.send
+        if self.exchange is not None and self.exchange.connection is not None:
+            self.exchange.connection.pause()
+
+    def resume_writing(self) -> None:
+        """Read from the endpoint again."""
+        self.write_paused = False
+        exchange = self.exchange
+        if exchange is not None:
+            tunnelled = exchange.state is State.TUNNEL
+            self.deadline = self.http.clock.now + self.http.timeouts.tunnel if tunnelled else NEVER
+            if exchange.connection is not None:
+                exchange.connection.resume()
+
+    def expire(self) -> None:
+        """Act on a client that is too slow, or idle for too long."""
+        self.deadline = NEVER
+        exchange = self.exchange
+        if exchange is not None:
+            timeout = RequestTimeout("the client was silent within its request")
+            flow.fail(exchange, ClientGone("the client reads nothing") if self.write_paused else timeout)
+        elif self._held and not self._lingering:
+            self._refuse(RequestTimeout("the head did not come in time"))
+        else:
+            self._transport.abort()
+
+    # --- requests
+
+    def _serve(self, data: bytes) -> None:
+        """Take the head of the next request; pipelined ones follow as each is answered."""
+        if self._held:
+            self._held += data
+            data = bytes(self._held)
+        try:
+            if data.startswith(b"\r\n"):
+                data = data[2:]  # One empty line before a request is forgiven (RFC 9112, 2.2).
+            end = find_end(data, self._searched, self.http.limits)
+            if not end:
+                self._keep_head(data)
+                return
+            head = self.http.requests.parse(data[:end] if end < len(data) else data)
+        except ClientError as error:
+            self._refuse(error)
+            return
+        self._searched = 0
+        self._held = bytearray(data[end:])
+        self.deadline = NEVER
+        self._framing = self._frame(head)
+        flow.begin(self, head)
+
+    def _keep_head(self, data: bytes) -> None:
+        if not self._held or not self._searched:
+            self.deadline = self.http.clock.now + self.http.timeouts.head
+        self._held = bytearray(data)
+        self._searched = len(data)
+
+    def _frame(self, head: RequestHead) -> Framing:
+        if head.chunked:
+            return Chunked(self.http.limits)
+        return Length(head.length) if head.length else EMPTY
+
+    def _refuse(self, error: ClientError) -> None:
+        """Answer what is no request, and end the connection."""
+        head = RequestHead(b"-", b"-", 1)
+        self.exchange = Exchange(self, head, self.http.loop.time())
+        head.request_id = self.http.request_id()
+        self._held.clear()
+        self._framing = UntilClose()  # Where this request would have ended nobody knows.
+        flow.fail(self.exchange, error)
+
+    def _hold(self, data: bytes) -> None:
+        self._held += data
+        if len(self._held) > self.http.limits.buffer:
+            self.pause()
+
+    # --- the request's body
+
+    def send_body(self) -> None:
+        """Send what was held of the body, then the rest as it comes."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        self.deadline = self.http.clock.now + self.http.timeouts.body
+        self.resume()
+        if self._held:
+            data = bytes(self._held)
+            self._held.clear()
+            self._take_body(exchange, data)
+        if self._eof and not self._framing.done:
+            flow.fail(exchange, ClientGone("the client hung up within its request"))
+
+    def _take_body(self, exchange: Exchange, data: bytes) -> None:
+        connection = exchange.connection
+        if connection is None:
+            return
+        pieces: list[bytes] = []
+        try:
+            used = self._framing.take(data, pieces)
+            if pieces:
+                exchange.request_size += sum(map(len, pieces))
+                if 0 < self.body_limit < exchange.request_size:
+                    raise BodyTooLarge(f"the body is longer than {self.body_limit} bytes")
+                connection.send(pieces)
+        except ClientError as error:
+            flow.fail(exchange, error)
+            return
+        if self._framing.done:
+            self._hold(data[used:])
+            self.deadline = NEVER
+            connection.request_ended(exchange)
+        elif not connection.write_paused:
+            self.deadline = self.http.clock.now + self.http.timeouts.body
+
+    # --- the exchange's side
+
+    def keeps(self, head: RequestHead) -> bool:
+        """Return whether the connection may stay after the response to `head`."""
+        return head.keep_alive and self._framing.done and not self._eof and not self.http.worker.draining
+
+    def write(self, data: bytes) -> None:
+        """Send bytes to the client."""
+        self.http.counters.sent += len(data)
+        self._transport.write(data)
+
+    def finished(self, *, keeps: bool) -> None:
+        """Go on to the next request, or end the connection."""
+        if not keeps:
+            self._end()
+            return
+        self.deadline = self.http.clock.now + self.http.timeouts.keep_alive
+        self.resume()
+        if self._held:
+            # Later, or a client that pipelines a thousand requests would nest a thousand calls.
+            self.http.loop.call_soon(self._serve_held)
+
+    def _serve_held(self) -> None:
+        if self.exchange is None and self._held and not self._lingering:
+            self._serve(b"")
+
+    def _end(self) -> None:
+        """Close once the response has left; what still comes is read and dropped, or its RST would destroy it."""
+        if self._lingering:
+            return
+        self._lingering = True
+        self._held.clear()
+        self.deadline = self.http.clock.now + (self.http.timeouts.send if self.write_paused else _LINGER)
+        if self._framing.done or self.tls or self._eof or not self._transport.can_write_eof():
+            self._transport.close()
+        else:
+            self.resume()
+            self._transport.write_eof()
+
+    def abort(self) -> None:
+        """End the connection so that the client sees that its response is cut off."""
+        self._lingering = True
+        connected = self._transport.get_extra_info("socket")
+        if connected is not None and connected.fileno() >= 0:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
+
+    def close(self) -> None:
+        """End the connection once what was written has left."""
+        self._lingering = True
+        self.deadline = self.http.clock.now + _LINGER
+        self._transport.close()
+
+    def drain(self) -> None:
+        """End an idle connection; a busy one ends with its response."""
+        if self.exchange is None and not self._held:
+            self.close()
+
+    def pause(self) -> None:
+        """Stop reading from the client."""
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read from the client again."""
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    # --- tunnels
+
+    def begin_tunnel(self) -> None:
+        """Relay from now on; what the client sent meanwhile goes first."""
+        exchange = self.exchange
+        if exchange is None or exchange.connection is None:
+            return
+        self.deadline = self.http.clock.now + self.http.timeouts.tunnel
+        if self._held:
+            exchange.connection.tunnel(bytes(self._held))
+            self._held.clear()
+        self.resume()
+
+    def tunnel(self, data: bytes) -> None:
+        """Send bytes of a tunnel to the client."""
+        self.deadline = self.http.clock.now + self.http.timeouts.tunnel
+        self.write(data)
+
+    def end_tunnel(self) -> bool:
+        """Pass on that the endpoint's half of a tunnel ended; return False when that is not possible."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+            return True
+        return False

@@ -1,0 +1,101 @@
+"""One request and its response: how far it came, as a table of (state, event) -> state."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from portway_proxy.l7.client import ClientConnection
+    from portway_proxy.l7.pool import Pool
+    from portway_proxy.l7.request import RequestHead
+    from portway_proxy.l7.response import ResponseHead
+    from portway_proxy.l7.upstream import UpstreamConnection
+    from portway_proxy.live import LiveUpstream
+
+__all__ = ["Event", "Exchange", "State"]
+
+
+class State(IntEnum):
+    """How far an exchange came."""
+
+    PENDING = 0  # No connection to an endpoint yet; no byte of the request left.
+    SENDING = 1  # The head left, the body is leaving.
+    WAITING = 2  # The whole request left.
+    EARLY = 3  # The response began before the request was complete.
+    RESPONDING = 4  # The request is complete, the response is arriving.
+    TUNNEL = 5  # After a 101: bytes both ways.
+    DONE = 6
+
+
+class Event(IntEnum):
+    """What can happen to an exchange."""
+
+    HEAD_SENT = 0
+    REQUEST_END = 1
+    RESPONSE_HEAD = 2
+    RESPONSE_END = 3
+    UPGRADED = 4
+    ATTEMPT_FAILED = 5
+    END = 6
+
+
+_NEXT = {
+    (State.PENDING, Event.HEAD_SENT): State.SENDING,
+    (State.PENDING, Event.ATTEMPT_FAILED): State.PENDING,
+    (State.SENDING, Event.REQUEST_END): State.WAITING,
+    (State.SENDING, Event.RESPONSE_HEAD): State.EARLY,
+    (State.SENDING, Event.ATTEMPT_FAILED): State.PENDING,
+    (State.WAITING, Event.RESPONSE_HEAD): State.RESPONDING,
+    (State.WAITING, Event.UPGRADED): State.TUNNEL,
+    (State.WAITING, Event.ATTEMPT_FAILED): State.PENDING,
+    (State.EARLY, Event.REQUEST_END): State.RESPONDING,
+    (State.EARLY, Event.RESPONSE_END): State.DONE,
+    (State.RESPONDING, Event.RESPONSE_END): State.DONE,
+    **{(state, Event.END): State.DONE for state in State},
+}
+
+
+class Exchange:
+    """The state of one request and response. It keeps the upstream that it began with, whatever is swapped meanwhile.
+
+    `started` is in seconds of the loop's clock; the sizes count body bytes. `tried` holds the pools of the endpoints
+    that failed. `reason` is why the proxy answered itself, or empty.
+    """
+
+    __slots__ = (
+        "client",
+        "connection",
+        "head",
+        "pool",
+        "reason",
+        "received",
+        "request_size",
+        "response",
+        "response_size",
+        "started",
+        "state",
+        "status",
+        "tried",
+        "upstream",
+    )
+
+    def __init__(self, client: ClientConnection, head: RequestHead, started: float) -> None:
+        self.client = client
+        self.head = head
+        self.started = started
+        self.state = State.PENDING
+        self.upstream: LiveUpstream | None = None
+        self.pool: Pool | None = None
+        self.connection: UpstreamConnection | None = None
+        self.tried: tuple[Pool, ...] = ()
+        self.response: ResponseHead | None = None
+        self.status = 0
+        self.request_size = 0
+        self.response_size = 0
+        self.reason = ""
+
+    def on(self, event: Event) -> State:
+        """Go to the next state and return it; raises KeyError for an event that the state does not know."""
+        self.state = state = _NEXT[self.state, event]
+        return state

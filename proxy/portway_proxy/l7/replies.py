@@ -1,0 +1,32 @@
+"""The responses that the proxy makes itself."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+__all__ = ["redirect", "reply"]
+
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+# What ingress-nginx's default backend said; monitors look for it.
+_NOT_FOUND = b"default backend - 404"
+
+
+def reply(status: int, fields: bytes, *, bodiless: bool) -> bytes:
+    """Return a whole plain-text response; `fields` are further lines, each ended by CRLF.
+
+    With `bodiless` the body is announced and left out, as an answer to HEAD must.
+    """
+    phrase = _PHRASES.get(status, b"Unknown")
+    body = _NOT_FOUND if status == HTTPStatus.NOT_FOUND else b"%d %b\n" % (status, phrase)
+    fields += b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % len(body)
+    return b"HTTP/1.1 %d %b\r\nServer: portway\r\n%b\r\n%b" % (status, phrase, fields, b"" if bodiless else body)
+
+
+def redirect(host: bytes, target: bytes, port: int) -> bytes:
+    """Return the Location field that leads to https; the port is named unless it is 443.
+
+    `host` is without a port, `target` begins with `/`.
+    """
+    authority = host if port == 443 else b"%b:%d" % (host, port)
+    return b"Location: https://%b%b\r\n" % (authority, target)
