@@ -1,0 +1,145 @@
+"""Reads a whole collection page by page, decoded by msgspec: 25,000 objects in a second."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+import msgspec
+from aiohttp import hdrs
+
+from portway_operator.decode import BadObject, decode
+from portway_operator.objects import Kind, Object
+from portway_operator.sources.connection import Connection
+from portway_operator.sources.ledger import Name
+from portway_operator.sources.resources import RESOURCES, Target
+from portway_proxy.snapshot import Origin, Problem
+
+__all__ = ["ApiRefused", "Item", "Listing", "fetch", "read_item", "refusal"]
+
+_log = logging.getLogger(__name__)
+
+# A page is decoded in about 10 ms; client-go asks for 500 too.
+_PAGE = 500
+_MESSAGE_CHARACTERS = 300
+# Half an object would be worse than an old one.
+_STAYS = "The last version that could be read stays, if there was one."
+
+
+class ApiRefused(Exception):
+    """The API server answered with an error; `retry_after` is in seconds, 0.0 when it named none."""
+
+    def __init__(self, status: int, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(f"{status} {message}")
+        self.status = status
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One object in one version; `object` is None when we do not use it, and when a `problem` says why we cannot."""
+
+    name: Name
+    version: int | None
+    object: Object | None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A whole collection as it was in `version`; `since` is that version as the server wrote it, to watch from."""
+
+    version: int | None
+    since: str
+    items: tuple[Item, ...]
+
+
+class _ListMeta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _Page(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[dict[str, object]] | None = None
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str
+    namespace: str = ""
+    resource_version: str = ""
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+
+
+_pages = msgspec.json.Decoder(_Page)
+
+
+async def fetch(session: aiohttp.ClientSession, connection: Connection, target: Target) -> Listing:
+    """Return all of `target`, consistently, as it was when this was called or later.
+
+    Raises `ApiRefused`, `aiohttp.ClientError`, `TimeoutError`, and `msgspec.MsgspecError` for what is no list.
+    """
+    items: list[Item] = []
+    query = {"limit": str(_PAGE)}
+    if target.selector:
+        query["fieldSelector"] = target.selector
+    while True:
+        async with session.get(connection.url(target.path), params=query) as response:
+            if response.status != 200:
+                raise await refusal(response)
+            body = await response.read()
+        # In a thread, so that no loop stands still for a page of large objects.
+        page, read = await asyncio.to_thread(_read_page, target.kind, body)
+        items += read
+        query["continue"] = page.continue_
+        if not page.continue_:
+            return Listing(_version(page.resource_version), page.resource_version, tuple(items))
+
+
+async def refusal(response: aiohttp.ClientResponse) -> ApiRefused:
+    """Return what an answer that is no success says, and release it."""
+    async with response:
+        body = await response.read()
+    try:
+        message = msgspec.json.decode(body, type=_Status).message
+    except msgspec.MsgspecError:
+        message = ""
+    seconds = response.headers.get(hdrs.RETRY_AFTER, "")
+    return ApiRefused(
+        response.status,
+        (message or response.reason or "no reason given")[:_MESSAGE_CHARACTERS],
+        float(seconds) if seconds.isdecimal() else 0.0,
+    )
+
+
+def read_item(kind: Kind, raw: Mapping[str, object]) -> Item:
+    """Return an object of the API as ours; raises `msgspec.ValidationError` for one without a name."""
+    meta = msgspec.convert(raw.get("metadata"), _Meta)
+    name, version = (meta.namespace, meta.name), _version(meta.resource_version)
+    resource = RESOURCES[kind]
+    # The items of a typed list do not say what they are.
+    typed = {"apiVersion": resource.api_version, "kind": str(kind), **raw}
+    try:
+        return Item(name, version, decode(typed))
+    except BadObject as error:
+        problem = Problem(error.origin, error.code, error.message, _STAYS, error.remedy)
+    except Exception as error:  # noqa: BLE001 - a fault of ours in one object must not cost all the others
+        _log.exception("cannot read %s %s/%s", kind, *name)
+        found = f"It cannot be read: {type(error).__name__}."
+        problem = Problem(Origin(kind, *name), "unreadable", found, _STAYS, "Report this as a fault of Portway.")
+    return Item(name, version, None, problem)
+
+
+def _read_page(kind: Kind, body: bytes) -> tuple[_ListMeta, list[Item]]:
+    page = _pages.decode(body)
+    return page.metadata, [read_item(kind, raw) for raw in page.items or ()]
+
+
+def _version(written: str) -> int | None:
+    return int(written) if written.isdecimal() else None
