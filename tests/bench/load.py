@@ -1,0 +1,151 @@
+"""The load generators: `wrk` for many small exchanges, `bulk.py` for bodies, and connections that only wait."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.processes import Fault, output, pinned
+from bench.scene import HOST, Scene
+from bench.stage import BULK, Stage
+
+__all__ = ["Bodies", "Load", "Traffic", "answer", "bodies", "held", "wrk", "wrk_missing"]
+
+_CONNECTIONS = 64
+_FIELDS = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language: en-GB,en;q=0.7,de;q=0.3",
+    "Accept-Encoding: gzip, deflate",
+)
+
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+
+# Requests are made once and sent in an order that jumps about, so that no cache profits from neighbours.
+_SPREAD = """
+local requests, at = {{}}, 0
+function init(args)
+  for number = 0, {routes} - 1 do
+    wrk.headers["Host"] = string.format("h%d.{host}", math.floor(number / 10))
+    requests[number + 1] = wrk.format("GET", string.format("/p%d/item", number % 10))
+  end
+end
+function request()
+  at = (at + 7919) % {routes}
+  return requests[at + 1]
+end
+"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What `wrk` did: requests completed, requests per second, the 99th percentile of the latency in seconds."""
+
+    requests: int
+    rate: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """What `bulk.py` moved: exchanges completed, bytes of bodies, seconds that it took."""
+
+    exchanges: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Connections at once, and the bytes of the bodies of each response and each request on them."""
+
+    streams: int
+    download: int = 0
+    upload: int = 0
+
+
+def wrk_missing() -> str:
+    """Return how to install wrk, empty when it is here."""
+    return "" if shutil.which("wrk") else "apt-get install wrk"
+
+
+def wrk(stage: Stage, scene: Scene, port: int, seconds: float, *fields: str) -> Load:
+    """Load a proxy with small requests over 64 connections; raises `Fault` when any request failed."""
+    command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--latency"]
+    for field in (f"Host: {HOST}", *_FIELDS, *fields):
+        command += ["-H", field]
+    if scene.routes > 1:
+        command += ["-s", str(_script(stage, scene.routes))]
+    scheme = "https" if scene.protocol == "https" else "http"
+    command.append(f"{scheme}://127.0.0.1:{port}/")
+    return parse(output(pinned(stage.cores.load, command), seconds + 20))
+
+
+def parse(text: str) -> Load:
+    """Return what the report of `wrk --latency` says; raises `Fault` when it tells of failed requests."""
+    if failed := re.search(r"(Socket errors: .*|Non-2xx or 3xx responses: .*)", text):
+        raise Fault(failed[1])
+    done = re.search(r"(\d+) requests in ", text)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    late = re.search(r"99%\s+([\d.]+)(us|ms|s|m)\b", text)
+    if done is None or rate is None or late is None or done[1] == "0":
+        raise Fault(f"wrk completed nothing: {text.strip()[-200:]}")
+    return Load(int(done[1]), float(rate[1]), float(late[1]) * _UNITS[late[2]])
+
+
+def bodies(stage: Stage, port: int, seconds: float, traffic: Traffic) -> Bodies:
+    """Move bodies through a proxy."""
+    command = [sys.executable, str(BULK), "drive", f"--port={port}", f"--host={HOST}", f"--seconds={seconds}"]
+    command += [f"--{key}={value}" for key, value in vars(traffic).items()]
+    text = output(pinned(stage.cores.load, command), seconds + 20)
+    return Bodies(**json.loads(text))
+
+
+def answer(scene: Scene, port: int, timeout: float) -> bytes:
+    """Return the first bytes that a proxy answers to one request of `scene`; raises OSError when it does not."""
+    with _connected(scene, port, timeout) as sock:
+        sock.sendall(_request(scene))
+        return sock.recv(4096)
+
+
+@contextmanager
+def held(scene: Scene, port: int, number: int) -> Iterator[None]:
+    """Hold `number` connections open, each of which has had one request answered."""
+    request = _request(scene)
+    with ExitStack() as stack:
+        for _ in range(number):
+            sock = stack.enter_context(_connected(scene, port, 5))
+            sock.sendall(request)
+            if not sock.recv(4096).startswith(b"HTTP/1.1 200"):
+                raise Fault("a connection got no response")
+        yield
+
+
+def _request(scene: Scene) -> bytes:
+    host, paths = next(scene.hosts())
+    lines = [f"GET {paths[0]} HTTP/1.1", f"Host: {host}", *_FIELDS]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _connected(scene: Scene, port: int, timeout: float) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port), timeout)
+    if scene.protocol != "https":
+        return sock
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(sock, server_hostname=HOST)
+
+
+def _script(stage: Stage, routes: int) -> Path:
+    path = stage.directory / f"spread-{routes}.lua"
+    path.write_text(_SPREAD.format(routes=routes, host=HOST))
+    return path

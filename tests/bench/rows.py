@@ -1,0 +1,190 @@
+"""The rows of the benchmark. Another one is one entry in `ROWS`, and a function when it measures in a new way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.accounting import memory
+from bench.contest import Budget, Column, Contender, Row, Running, Values
+from bench.load import Traffic, bodies, held, wrk
+from bench.peers import Baseline, Envoy, HAProxy, Nginx, Portway
+from bench.scene import Scene
+
+__all__ = ["ROWS"]
+
+_CLIENTS = 2000
+_STREAMS = 16
+_LARGE = 1 << 20
+_HUGE = 1 << 30
+_HTTP = Scene("http")
+_HTTPS = Scene("https")
+_TCP = Scene("tcp")
+_HTTP_BULK = Scene("http", bulk=True)
+_TCP_BULK = Scene("tcp", bulk=True)
+_FEW = Scene("http", routes=10)
+_MANY = Scene("http", routes=10_000)
+
+_RATE = Column("rate", "requests/s", 0)
+_P99 = Column("p99", "p99 ms", 2)
+_ASIDE = Column("aside", "supervisor, % of a core", 2)
+_CPU = Column("cpu", "CPU us/request", 1, compared=True)
+_PER_GB = Column("cpu", "CPU s/GB", 3, compared=True)
+_SPEED = Column("speed", "GB/s", 2)
+_RSS = Column("rss", "RSS MB", 1, compared=True)
+_PSS = Column("pss", "PSS MB", 1)
+
+
+def small(*fields: str) -> Callable[[Running, float], Values]:
+    """Return the method that counts CPU time per small request; `fields` are added to each request."""
+
+    def measure(running: Running, seconds: float) -> Values:
+        running.logged()
+        cpu, aside = running.cpu()
+        load = wrk(running.stage, running.scene, running.port, seconds, *fields)
+        cpu_after, aside_after = running.cpu()
+        return {
+            "cpu": (cpu_after - cpu) / load.requests * 1e6,
+            "rate": load.rate,
+            "p99": load.p99 * 1e3,
+            "capacity": load.requests / (cpu_after - cpu),
+            "aside": (aside_after - aside) / (load.requests / load.rate) * 100,
+            "log": running.logged() / load.requests,
+        }
+
+    return measure
+
+
+def bulk(traffic: Traffic) -> Callable[[Running, float], Values]:
+    """Return the method that counts CPU time per byte of a body."""
+
+    def measure(running: Running, seconds: float) -> Values:
+        before, _ = running.cpu()
+        moved = bodies(running.stage, running.port, seconds, traffic)
+        after, _ = running.cpu()
+        return {"cpu": (after - before) / moved.bytes * 1e9, "speed": moved.bytes / moved.seconds / 1e9}
+
+    return measure
+
+
+def idle(running: Running, _seconds: float) -> Values:
+    """Return the memory of a proxy that has served one request since it started."""
+    own, aside = memory(running.processes), memory(running.aside)
+    return {"rss": own.rss / 1e6, "pss": own.pss / 1e6, "aside": aside.pss / 1e6}
+
+
+def clients(running: Running, seconds: float) -> Values:
+    """Return the memory that a client costs which keeps its connection and asks for nothing."""
+    wrk(running.stage, running.scene, running.port, seconds)
+    before = memory(running.processes)
+    with held(running.scene, running.port, _CLIENTS):
+        after = memory(running.processes)
+    return {"rss": (after.rss - before.rss) / _CLIENTS / 1024, "pss": (after.pss - before.pss) / _CLIENTS / 1024}
+
+
+def _all(scene: Scene, *peers: Nginx | HAProxy | Envoy | Baseline | Portway) -> tuple[Contender, ...]:
+    return tuple(Contender(peer, scene) for peer in peers)
+
+
+_BODIES = (Nginx(), Nginx(streaming=True), HAProxy(), Envoy(), Portway())
+_BULK = (HAProxy(), HAProxy(splice=True), Portway())
+_BULK_BUDGETS = (Budget("portway", "cpu", 0.5, "haproxy"), Budget("portway", "cpu", 1.1, "haproxy, splice"))
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        key="l7",
+        title="L7 keep-alive, 69-byte response, 64 connections, access log on",
+        contenders=_all(_HTTP, Nginx(), Nginx(log_buffer=False), HAProxy(), Envoy(), Baseline(), Portway()),
+        columns=(_CPU, _RATE, _P99, Column("log", "log bytes/request", 0), _ASIDE),
+        measure=small(),
+        baselines=("nginx", "envoy"),
+        budgets=(Budget("portway", "cpu", 1.7, "nginx"), Budget("portway", "cpu", 0.6, "envoy")),
+    ),
+    Row(
+        key="l7-routes",
+        title="L7 keep-alive, requests spread over 10 and over 10,000 routes",
+        contenders=(
+            Contender(Nginx(), _FEW, ", 10 routes"),
+            Contender(Nginx(), _MANY, ", 10,000 routes"),
+            Contender(Portway(), _FEW, ", 10 routes"),
+            Contender(Portway(), _MANY, ", 10,000 routes"),
+        ),
+        columns=(_CPU, _RATE, _P99),
+        measure=small(),
+        baselines=("nginx, 10 routes", "portway, 10 routes"),
+        budgets=(Budget("portway, 10,000 routes", "cpu", 1.15, "portway, 10 routes"),),
+    ),
+    Row(
+        key="l7-tls",
+        title="L7 over TLS 1.3, keep-alive, 69-byte response, 64 connections",
+        contenders=_all(_HTTPS, Nginx(), HAProxy(), Envoy(), Portway()),
+        columns=(_CPU, _RATE, _P99),
+        measure=small(),
+        baselines=("nginx", "envoy"),
+        budgets=(Budget("portway", "cpu", 1.8, "nginx"),),
+    ),
+    Row(
+        key="l7-bodies-down",
+        title=f"L7, 1 MiB response bodies, {_STREAMS} connections",
+        contenders=_all(_HTTP_BULK, *_BODIES),
+        columns=(_PER_GB, _SPEED),
+        measure=bulk(Traffic(_STREAMS, download=_LARGE)),
+        baselines=("nginx", "nginx, streaming", "envoy"),
+        budgets=(Budget("portway", "cpu", 1.3, "nginx"),),
+    ),
+    Row(
+        key="l7-bodies-up",
+        title=f"L7, 1 MiB request bodies, {_STREAMS} connections",
+        contenders=_all(_HTTP_BULK, *_BODIES),
+        columns=(_PER_GB, _SPEED),
+        measure=bulk(Traffic(_STREAMS, upload=_LARGE)),
+        baselines=("nginx", "nginx, streaming", "envoy"),
+        # By default nginx writes a large request body to a file first, which is no measure.
+        budgets=(Budget("portway", "cpu", 1.3, "nginx, streaming"),),
+    ),
+    *(
+        Row(
+            key=f"l4-bulk-{streams}",
+            title=f"L4 bulk, streams: {streams}",
+            contenders=_all(_TCP_BULK, *_BULK),
+            columns=(_PER_GB, _SPEED),
+            measure=bulk(Traffic(streams, download=_HUGE)),
+            baselines=("haproxy", "haproxy, splice"),
+            budgets=_BULK_BUDGETS,
+        )
+        for streams in (1, 8)
+    ),
+    Row(
+        key="l4-connections",
+        title="L4 connections: connect, one request, close; 64 at a time",
+        contenders=_all(_TCP, HAProxy(), Portway()),
+        columns=(
+            Column("capacity", "connections per CPU second", 0, compared=True),
+            Column("cpu", "CPU us/connection", 1),
+            Column("rate", "connections/s", 0),
+        ),
+        measure=small("Connection: close"),
+        baselines=("haproxy",),
+        budgets=(Budget("portway", "capacity", 0.5, "haproxy", least=True),),
+    ),
+    Row(
+        key="memory-idle",
+        title="Memory of an idle proxy with one route",
+        contenders=_all(_HTTP, Nginx(), HAProxy(), Envoy(), Portway()),
+        columns=(_RSS, _PSS, Column("aside", "supervisor PSS MB", 1)),
+        measure=idle,
+        baselines=("nginx",),
+        budgets=(Budget("portway", "rss", 60),),
+        once=True,
+    ),
+    Row(
+        key="memory-clients",
+        title=f"Memory per idle keep-alive client, {_CLIENTS} of them",
+        contenders=_all(_HTTP, Nginx(), HAProxy(), Envoy(), Portway()),
+        columns=(Column("rss", "RSS KiB/client", 2, compared=True), Column("pss", "PSS KiB/client", 2)),
+        measure=clients,
+        baselines=("nginx",),
+        budgets=(Budget("portway", "rss", 8),),
+        once=True,
+    ),
+)
+"""All rows, in the order in which they run."""
