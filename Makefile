@@ -20,8 +20,8 @@ check: venv ## Lint, format, types, import rules.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: venv ## Portway beside the proxies that are installed here.
-	PYTHONPATH=tests $(BIN)/python -m bench
+bench: venv ## Portway beside the proxies that are installed here; ARGS="--quick" for one short round.
+	PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 venv: $(STAMP)
 
