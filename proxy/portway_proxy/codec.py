@@ -82,10 +82,10 @@ def digest(snapshot: Snapshot) -> str:
     return str(Digest.of(snapshot))
 
 
-def encode(snapshot: Snapshot) -> bytes:
-    """Return the snapshot with its schema version and digest, as msgpack."""
+def encode(snapshot: Snapshot, content: str = "") -> bytes:
+    """Return the snapshot with its schema version and digest, as msgpack; `content` is the digest where it is known."""
     raw = msgspec.Raw(_encoder.encode(snapshot))
-    return _encoder.encode(_Envelope(SCHEMA, digest(snapshot), raw))
+    return _encoder.encode(_Envelope(SCHEMA, content or digest(snapshot), raw))
 
 
 def decode(data: bytes) -> tuple[Snapshot, str]:

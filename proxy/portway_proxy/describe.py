@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from portway_proxy.snapshot import Policy, Route, Snapshot, Upstream
 
-__all__ = ["describe", "describe_policy", "describe_upstream"]
+__all__ = ["describe", "describe_json", "describe_policy", "describe_upstream"]
 
 
 def describe(snapshot: Snapshot) -> str:
     """Return one line per route, listener, certificate and problem, each ended by a newline."""
     return "".join(f"{line}\n" for line in _lines(snapshot))
+
+
+def describe_json(snapshot: Snapshot) -> bytes:
+    """Return the snapshot as JSON; of a certificate its name, hosts and expiry, never its key."""
+    # Emptied first, so that no key is ever copied into what is shown.
+    shown = msgspec.to_builtins(msgspec.structs.replace(snapshot, certificates=()))
+    shown["certificates"] = [
+        {"name": certificate.name, "hosts": certificate.hosts, "not_after": certificate.not_after}
+        for certificate in snapshot.certificates
+    ]
+    return msgspec.json.encode(shown)
 
 
 def describe_upstream(upstream: Upstream) -> str:

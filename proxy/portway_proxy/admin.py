@@ -1,0 +1,100 @@
+"""The admin server: whether the proxy lives and is ready, what it serves, what is wrong, and its metrics.
+
+Nothing that it answers ever holds a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import msgspec
+from aiohttp import web
+
+from portway_proxy.describe import describe, describe_json
+from portway_proxy.exposition import CONTENT_TYPE, render
+from portway_proxy.listeners import PortUnavailable
+from portway_proxy.metrics import Sample
+from portway_proxy.snapshot import Problem, Snapshot
+
+__all__ = ["Admin", "Served"]
+
+_SHUTDOWN: Final = 1.0  # Seconds for an answer that is under way when the server closes.
+
+
+class Served(Protocol):
+    """What the admin server shows: the proxy behind it."""
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The snapshot that is served, or None before the first."""
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """What is wrong here, beyond the snapshot's own problems."""
+
+    def unready(self) -> str:
+        """Return why no traffic should come now, or nothing when it should."""
+
+    async def collect(self) -> list[Sample]:
+        """Return the samples of all workers and of the proxy itself."""
+
+
+class Admin:
+    """The server and its pages."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        app = web.Application()
+        app.router.add_get("/healthz", self._health)
+        app.router.add_get("/readyz", self._readiness)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/routes", self._routes)
+        app.router.add_get("/problems", self._problems)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN)
+
+    async def start(self, address: str, port: int) -> int:
+        """Open `port` (0: one that is free) and return its number. Raises `PortUnavailable`."""
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, address, port).start()
+        except (OSError, OverflowError) as error:
+            await self._runner.cleanup()
+            raise PortUnavailable(address, port, error) from None
+        return int(self._runner.addresses[0][1])
+
+    async def close(self) -> None:
+        """Close the server; harmless when it never started."""
+        await self._runner.cleanup()
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readiness(self, _request: web.Request) -> web.Response:
+        reason = self._served.unready()
+        return web.Response(text=f"{reason or 'ready'}\n", status=503 if reason else 200)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        body = render(await self._served.collect())
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _routes(self, request: web.Request) -> web.Response:
+        snapshot = self._served.snapshot or Snapshot()
+        # In a thread: 100,000 routes are seconds of text, and readiness must answer meanwhile.
+        if _wants_json(request):
+            return web.Response(body=await asyncio.to_thread(describe_json, snapshot), content_type="application/json")
+        return web.Response(text=await asyncio.to_thread(describe, snapshot))
+
+    async def _problems(self, request: web.Request) -> web.Response:
+        snapshot = self._served.snapshot or Snapshot()
+        problems = (*snapshot.problems, *self._served.problems)
+        if _wants_json(request):
+            return web.Response(body=msgspec.json.encode(problems), content_type="application/json")
+        return web.Response(text="".join(f"{problem.severity} {problem.code} {problem}\n" for problem in problems))
+
+
+def _wants_json(request: web.Request) -> bool:
+    if "format" in request.query:
+        return request.query["format"] == "json"
+    return "application/json" in request.headers.get("Accept", "")

@@ -1,0 +1,212 @@
+"""One worker process as the supervisor sees it: started, spoken to over its channel, and its end told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from socket import socket
+from typing import Final, Self, TypeVar
+
+import msgspec
+
+from portway_proxy.channel import (
+    ANSWERS,
+    MAX_FDS,
+    Answer,
+    Applied,
+    Apply,
+    Channel,
+    Configure,
+    Drain,
+    Metrics,
+    Patch,
+    Ready,
+    Rejected,
+    Report,
+    Sockets,
+    pair,
+    take_stored,
+)
+from portway_proxy.errors import BadSnapshot
+from portway_proxy.metrics import Sample
+
+__all__ = ["WorkerEnded", "WorkerProcess"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_samples: Final = msgspec.msgpack.Decoder(list[Sample])
+
+ACK_TIMEOUT: Final = 30.0
+"""Seconds that a worker may take to apply a snapshot; 100,000 routes take about one."""
+
+
+class WorkerEnded(Exception):
+    """The worker died before it answered; its successor will get the same order."""
+
+
+class WorkerProcess:
+    """A running worker. `ended` becomes its exit status (negative: the signal that killed it)."""
+
+    def __init__(self, process: subprocess.Popen[bytes], sock: socket, slot: int) -> None:
+        self._loop = loop = asyncio.get_running_loop()
+        self._process = process
+        self._channel: Channel[Answer] = Channel(loop, sock, ANSWERS, self._take, self._gone)
+        self._ready: asyncio.Future[None] = loop.create_future()
+        self._acks: dict[int, asyncio.Future[None]] = {}
+        self._reports: dict[int, asyncio.Future[list[Sample]]] = {}
+        self._sent: dict[str, socket] = {}
+        self._number = 0
+        # Readable once the process has ended: no signal handler, no thread, whatever loop this runs on.
+        self._pidfd = os.pidfd_open(process.pid)
+        loop.add_reader(self._pidfd, self._reap)
+        self.ended: asyncio.Future[int] = loop.create_future()
+        self.began = loop.time()
+        self.pid = process.pid
+        self.slot = slot
+
+    def __repr__(self) -> str:
+        """Return `worker 0 (pid 4711)`."""
+        return f"worker {self.slot} (pid {self.pid})"
+
+    @classmethod
+    def start(cls, slot: int, configure: Configure) -> Self:
+        """Start the worker of `slot`; must be called in a running loop."""
+        near, far = pair()
+        with far:
+            # -P: a directory that happens to hold an `ssl.py` must not end up in the workers' path. The session of
+            # its own keeps a terminal's Ctrl-C from the workers: the supervisor drains them.
+            process = subprocess.Popen(  # noqa: S603 - ourselves
+                [sys.executable, "-P", "-m", "portway_proxy.worker", str(far.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[far.fileno()],
+                start_new_session=True,
+            )
+        worker = cls(process, near, slot)
+        worker._channel.send(configure)
+        return worker
+
+    async def ready(self) -> None:
+        """Wait until the worker runs. Raises `WorkerEnded`."""
+        await self._answer(self._ready, ACK_TIMEOUT)
+
+    def send_sockets(self, sockets: Mapping[str, socket]) -> None:
+        """Send those of the sockets that the worker does not have yet."""
+        new = [(key, sock) for key, sock in sockets.items() if self._sent.get(key) is not sock]
+        for start in range(0, len(new), MAX_FDS):
+            some = new[start : start + MAX_FDS]
+            self._channel.send(Sockets(tuple(key for key, _ in some)), [sock.fileno() for _, sock in some])
+        self._sent = dict(sockets)
+
+    async def apply(self, generation: int, snapshot: int) -> None:
+        """Have the worker serve the snapshot in the memfd `snapshot`.
+
+        Raises `BadSnapshot` when it cannot, `WorkerEnded` when it dies; one that takes too long is killed.
+        """
+        await self._order(Apply(generation), generation, snapshot)
+
+    async def patch(self, generation: int, delta: int) -> None:
+        """Have the worker serve the upstreams in the memfd `delta`. Raises as `apply`."""
+        await self._order(Patch(generation), generation, delta)
+
+    async def report(self, timeout: float) -> list[Sample]:  # noqa: ASYNC109 - the budget of a scrape
+        """Return the worker's samples. Raises `WorkerEnded`, and `TimeoutError` when it is too busy."""
+        self._number = number = self._number + 1
+        future: asyncio.Future[list[Sample]] = self._loop.create_future()
+        self._reports[number] = future
+        self._channel.send(Report(number))
+        try:
+            async with asyncio.timeout(timeout):
+                return await future
+        finally:
+            del self._reports[number]
+
+    def drain(self, timeout: float) -> None:
+        """Tell the worker to finish within `timeout` seconds and exit."""
+        self._channel.send(Drain(timeout))
+
+    def kill(self) -> None:
+        """End the worker at once; `ended` follows."""
+        if not self.ended.done():
+            self._process.kill()
+
+    def resident(self) -> int:
+        """Return the worker's resident memory in bytes; 0 when it has ended."""
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_text("ascii").split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    async def _order(self, message: Apply | Patch, generation: int, fd: int) -> None:
+        future = self._acks[generation] = self._loop.create_future()
+        self._channel.send(message, [fd])
+        try:
+            await self._answer(future, ACK_TIMEOUT)
+        finally:
+            del self._acks[generation]
+
+    async def _answer(self, future: asyncio.Future[None], timeout: float) -> None:  # noqa: ASYNC109 - as above
+        if self._channel.closed:
+            raise WorkerEnded(f"{self} has ended")
+        try:
+            async with asyncio.timeout(timeout):
+                await future
+        except TimeoutError:
+            _log.error("%r does not answer; replacing it", self)
+            self.kill()
+            raise WorkerEnded(f"{self} does not answer") from None
+
+    def _take(self, message: Answer, fds: list[int]) -> None:
+        match message:
+            case Ready():
+                _resolve(self._ready, None)
+            case Applied(generation):
+                _resolve(self._acks.get(generation), None)
+            case Rejected(generation, error):
+                _fail(self._acks.get(generation), BadSnapshot(error))
+            case Metrics(number):
+                samples = _samples.decode(take_stored(fds.pop()))
+                _resolve(self._reports.get(number), samples)
+            case _:
+                pass  # Drained: the end of the process follows, and says the same.
+        for fd in fds:
+            os.close(fd)
+
+    def _gone(self) -> None:
+        """End a worker whose channel broke: it serves nothing that we could steer."""
+        self._fail_all()
+        self.kill()
+
+    def _reap(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        status = self._process.wait()
+        self._channel.close()
+        self._fail_all()
+        self.ended.set_result(status)
+
+    def _fail_all(self) -> None:
+        ended = WorkerEnded(f"{self} has ended")
+        for order in (self._ready, *self._acks.values()):
+            _fail(order, ended)
+        for report in self._reports.values():
+            _fail(report, ended)
+        if not self._ready.cancelled():
+            self._ready.exception()  # Seen: nobody may be waiting for it, and that is no fault.
+
+
+def _resolve(future: asyncio.Future[T] | None, result: T) -> None:
+    if future is not None and not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[T] | None, error: Exception) -> None:
+    if future is not None and not future.done():
+        future.set_exception(error)
