@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 __all__ = [
+    "AddressRefused",
     "BadChunk",
     "BadHead",
     "BadHost",
@@ -25,7 +26,6 @@ __all__ = [
     "ConnectTimeout",
     "ExpectationFailed",
     "FieldsTooLarge",
-    "LoopbackRefused",
     "MethodNotAllowed",
     "NameUnresolved",
     "NoEndpoints",
@@ -252,7 +252,7 @@ class NameUnresolved(UpstreamError):
     reason = "name_unresolved"
 
 
-class LoopbackRefused(UpstreamError):
+class AddressRefused(UpstreamError):
     """The name of an ExternalName service leads to an address that no tenant may reach through us."""
 
     reason = "address_refused"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from portway_proxy.balance import Balancer, balancer
 from portway_proxy.codec import patch
-from portway_proxy.errors import BadSnapshot, NoEndpoints
+from portway_proxy.errors import AddressRefused, BadSnapshot, NoEndpoints, ProxyError
+from portway_proxy.l7 import flow
+from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.pool import Pool
 from portway_proxy.metrics import REQUESTS, UPSTREAM_CONNECTS, Sample
 from portway_proxy.routing import RouteTable
@@ -22,17 +25,19 @@ _RANDOM = random.Random()  # noqa: S311 - it spreads load, it guards nothing
 class LiveUpstream:
     """An upstream in service: its endpoints' pools, its balancer and its counts.
 
-    `label` is the name for access lines; `statuses` counts requests by the status that their client got.
+    `label` is the name for access lines; `statuses` counts requests by the status that their client got. While the
+    first addresses of an external name are looked up, `parked` holds the exchanges that wait for them; later None.
     """
 
-    __slots__ = ("_balancer", "label", "pools", "reason", "statuses", "upstream")
+    __slots__ = ("_balancer", "_failure", "label", "parked", "pools", "statuses", "upstream")
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
         self.label = upstream.name.encode()
         self.statuses: dict[int, int] = {}
         self.pools: tuple[Pool, ...] = ()
-        self.reason = upstream.reason
+        self._failure: Callable[[], ProxyError] = partial(NoEndpoints, upstream.reason)
+        self.parked: list[Exchange] | None = [] if upstream.external_name else None
         self._balancer: Balancer[Pool]
         self.serve(upstream.endpoints)
 
@@ -40,14 +45,28 @@ class LiveUpstream:
         """Take new content; pools of endpoints that stay keep their connections."""
         before = self.upstream
         self.upstream = upstream
-        if upstream.external_name and (before.external_name, before.external_port) == (
-            upstream.external_name,
-            upstream.external_port,
-        ):
+        named = (upstream.external_name, upstream.external_port)
+        if upstream.external_name and named == (before.external_name, before.external_port):
             self.serve(tuple(pool.endpoint for pool in self.pools))
-        else:
-            self.reason = upstream.reason
-            self.serve(upstream.endpoints)
+            return
+        if upstream.external_name and self.parked is None:
+            self.parked = []
+        self._failure = partial(NoEndpoints, upstream.reason)
+        self.serve(upstream.endpoints)
+        if not upstream.external_name:
+            self._unpark()
+
+    def resolved(self, endpoints: Collection[Endpoint], failure: type[ProxyError]) -> None:
+        """Take what the external name resolves to; with nothing, earlier endpoints stay, or requests get `failure`."""
+        self._failure = failure
+        if endpoints or failure is AddressRefused:
+            self.serve(endpoints)
+        self._unpark()
+
+    def _unpark(self) -> None:
+        parked, self.parked = self.parked, None
+        for exchange in parked or ():
+            flow.attempt_or_fail(exchange)
 
     def serve(self, endpoints: Collection[Endpoint]) -> None:
         """Send new requests to these endpoints; idle connections to others end, busy ones finish."""
@@ -60,14 +79,14 @@ class LiveUpstream:
             pool.retire()
 
     def next_pool(self, exclude: Collection[Pool] = ()) -> Pool:
-        """Return the pool of the next endpoint; raises `NoEndpoints` with the upstream's reason when none is left."""
+        """Return the pool of the next endpoint; raises the reason why there is none (as a rule `NoEndpoints`)."""
         try:
             return self._balancer.choose(exclude)
         except NoEndpoints:
-            raise NoEndpoints(self.reason) from None
+            raise self._failure() from None
 
     def choose(self, exclude: Collection[Endpoint] = ()) -> Endpoint:
-        """Return the next endpoint that is not in `exclude`; raises `NoEndpoints`."""
+        """Return the next endpoint that is not in `exclude`; raises like `next_pool`."""
         return self.next_pool([pool for pool in self.pools if pool.endpoint in exclude] if exclude else ()).endpoint
 
     def count(self, status: int) -> None:

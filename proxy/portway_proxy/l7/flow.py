@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.snapshot import Policy
 
-__all__ = ["abandon", "attempt", "begin", "complete", "fail"]
+__all__ = ["abandon", "attempt", "attempt_or_fail", "begin", "complete", "fail"]
 
 _TRIES = 3  # ingress-nginx's proxy-next-upstream-tries.
 _REPEATABLE = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
@@ -65,16 +65,28 @@ def _answered_by(policy: Policy, exchange: Exchange) -> bool:
 
 
 def attempt(exchange: Exchange) -> None:
-    """Send the request to the next endpoint that has not failed it; raises `NoEndpoints`."""
+    """Send the request to the next endpoint that has not failed it; raises a `ProxyError` when there is none."""
     upstream = exchange.upstream
     if upstream is None:  # Only a routed exchange is tried.
         raise NoEndpoints
+    if upstream.parked is not None:
+        upstream.parked.append(exchange)
+        return
     pool = exchange.pool = upstream.next_pool(exchange.tried)
     connection = pool.take()
     if connection is None:
         pool.connect(exchange.client.http, exchange)
     else:
         connection.start(exchange)
+
+
+def attempt_or_fail(exchange: Exchange) -> None:
+    """Send a request that waited on its way, unless its client is gone."""
+    if exchange.state is State.PENDING:
+        try:
+            attempt(exchange)
+        except ProxyError as error:
+            fail(exchange, error)
 
 
 def fail(exchange: Exchange, error: ProxyError) -> None:
@@ -114,7 +126,7 @@ def _again(exchange: Exchange, error: ProxyError) -> bool:
         exchange.tried += (pool,)
         try:
             attempt(exchange)
-        except NoEndpoints:
+        except ProxyError:
             return False
     else:
         # The endpoint itself may be well: its old connection had ended. A new one tells.
