@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
 from typing import Final, Self, TypeVar
@@ -54,7 +55,7 @@ class WorkerEnded(Exception):
 class WorkerProcess:
     """A running worker. `ended` becomes its exit status (negative: the signal that killed it)."""
 
-    def __init__(self, process: subprocess.Popen[bytes], sock: socket, slot: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, sock: socket, slot: int) -> None:
         self._loop = loop = asyncio.get_running_loop()
         self._process = process
         self._channel: Channel[Answer] = Channel(loop, sock, ANSWERS, self._take, self._gone)
@@ -64,8 +65,8 @@ class WorkerProcess:
         self._sent: dict[str, socket] = {}
         self._number = 0
         # Readable once the process has ended: no signal handler, no thread, whatever loop this runs on.
-        self._pidfd = os.pidfd_open(process.pid)
-        loop.add_reader(self._pidfd, self._reap)
+        self._pidfd = pidfd
+        loop.add_reader(pidfd, self._reap)
         self.ended: asyncio.Future[int] = loop.create_future()
         self.began = loop.time()
         self.pid = process.pid
@@ -77,18 +78,18 @@ class WorkerProcess:
 
     @classmethod
     def start(cls, slot: int, configure: Configure) -> Self:
-        """Start the worker of `slot`; must be called in a running loop."""
-        near, far = pair()
-        with far:
-            # -P: a directory that happens to hold an `ssl.py` must not end up in the workers' path. The session of
-            # its own keeps a terminal's Ctrl-C from the workers: the supervisor drains them.
-            process = subprocess.Popen(  # noqa: S603 - ourselves
-                [sys.executable, "-P", "-m", "portway_proxy.worker", str(far.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[far.fileno()],
-                start_new_session=True,
-            )
-        worker = cls(process, near, slot)
+        """Start the worker of `slot`; must be called in a running loop. Raises `WorkerEnded` when it cannot."""
+        with ExitStack() as undo:
+            try:
+                near, far = map(undo.enter_context, pair())
+                process = _spawn(far.fileno())
+                undo.callback(process.kill)
+                pidfd = os.pidfd_open(process.pid)
+            except OSError as error:
+                raise WorkerEnded(f"worker {slot} cannot be started: {error.strerror}") from None
+            undo.pop_all()
+        far.close()
+        worker = cls(process, pidfd, near, slot)
         worker._channel.send(configure)
         return worker
 
@@ -104,6 +105,10 @@ class WorkerProcess:
             self._channel.send(Sockets(tuple(key for key, _ in some)), [sock.fileno() for _, sock in some])
         self._sent = dict(sockets)
 
+    def forget_sockets(self) -> None:
+        """Send every socket anew the next time."""
+        self._sent.clear()
+
     async def apply(self, generation: int, snapshot: int) -> None:
         """Have the worker serve the snapshot in the memfd `snapshot`.
 
@@ -117,6 +122,8 @@ class WorkerProcess:
 
     async def report(self, timeout: float) -> list[Sample]:  # noqa: ASYNC109 - the budget of a scrape
         """Return the worker's samples. Raises `WorkerEnded`, and `TimeoutError` when it is too busy."""
+        if self._channel.closed:
+            raise WorkerEnded(f"{self} has ended")
         self._number = number = self._number + 1
         future: asyncio.Future[list[Sample]] = self._loop.create_future()
         self._reports[number] = future
@@ -200,6 +207,17 @@ class WorkerProcess:
             _fail(report, ended)
         if not self._ready.cancelled():
             self._ready.exception()  # Seen: nobody may be waiting for it, and that is no fault.
+
+
+def _spawn(fd: int) -> subprocess.Popen[bytes]:
+    # -P: a directory that happens to hold an `ssl.py` must not end up in the workers' path. The session of its own
+    # keeps a terminal's Ctrl-C from the workers: the supervisor drains them.
+    return subprocess.Popen(  # noqa: S603 - ourselves
+        [sys.executable, "-P", "-m", "portway_proxy.worker", str(fd)],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[fd],
+        start_new_session=True,
+    )
 
 
 def _resolve(future: asyncio.Future[T] | None, result: T) -> None:

@@ -1,0 +1,357 @@
+"""The supervisor: owns the listening sockets, keeps the workers running, gives them what to serve, and drains them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from portway_proxy import codec
+from portway_proxy.admin import Admin
+from portway_proxy.channel import Configure, store
+from portway_proxy.errors import BadSnapshot
+from portway_proxy.exposition import Totals
+from portway_proxy.listeners import HTTP, HTTPS, Listeners
+from portway_proxy.metrics import (
+    CERTIFICATE_NOT_AFTER,
+    GENERATION,
+    PROBLEMS,
+    SNAPSHOT_REJECTED,
+    WORKER_RESIDENT,
+    WORKER_RESTARTS,
+    WORKERS,
+    Sample,
+)
+from portway_proxy.process import WorkerEnded, WorkerProcess
+from portway_proxy.settings import ProxySettings
+from portway_proxy.snapshot import Problem, Severity, Snapshot
+from portway_proxy.tasks import Tasks
+from portway_proxy.tls import self_signed
+
+__all__ = ["Supervisor"]
+
+_log = logging.getLogger(__name__)
+
+_SCRAPE: Final = 1.0  # Seconds that a worker may take for its samples; Prometheus gives up after ten.
+_LIVED: Final = 5.0  # A worker that ended sooner is likely to end again: its successor waits.
+_FIRST_WAIT: Final = 0.1
+_LONGEST_WAIT: Final = 10.0  # Between two attempts at a worker that dies at once.
+_MARGIN: Final = 1.0  # Beyond a drain's deadline, for a worker to cut what is left by itself.
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class Supervisor:
+    """A proxy: its ports, its workers and the snapshot they serve.
+
+    `http_port`, `https_port` and `admin_port` are the real ones after `start`. `generation` is the number of
+    `snapshot`, and 0 before the first; numbers of snapshots that were rejected are not used again.
+    """
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self.settings = settings
+        self.http_port = settings.http_port
+        self.https_port = settings.https_port
+        self.admin_port = settings.admin_port
+        self.snapshot: Snapshot | None = None
+        self.generation = 0
+        self.digest = ""
+        self.draining = False
+        self._listeners = Listeners(settings.address, settings.workers)
+        self._admin = Admin(self)
+        self._tasks = Tasks()
+        self._totals = Totals()
+        self._configure = Configure(settings)
+        self._lock = asyncio.Lock()
+        self._processes: dict[int, WorkerProcess] = {}
+        self._serving: dict[int, WorkerProcess] = {}
+        self._number = 0
+        self._restarts = 0
+        self._rejected = 0
+        self._ending = False
+        self._stop = asyncio.Event()
+        self._cut = asyncio.Event()
+
+    # --- what others see
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong on this machine, beyond the snapshot's own problems: ports that cannot be opened."""
+        return self._listeners.problems
+
+    def unready(self) -> str:
+        """Return why no traffic should come now, or nothing when it should."""
+        if self.draining:
+            return "draining"
+        if self.snapshot is None:
+            return "no snapshot yet"
+        return "" if self._serving else "no worker runs"
+
+    async def collect(self) -> list[Sample]:
+        """Return the samples of all workers and of the proxy; a worker that does not answer counts as it last did."""
+        await asyncio.gather(*(self._take_report(process) for process in self._serving.values()))
+        return [*self._totals.samples(), *self._own_samples()]
+
+    # --- what it is told
+
+    async def start(self) -> None:
+        """Open the ports and start the workers; they serve from the first `apply` on.
+
+        Raises `listeners.PortUnavailable` for the HTTP, HTTPS or admin port, and `WorkerEnded` when a worker cannot
+        start.
+        """
+        _raise_descriptor_limit()
+        try:
+            await self._open()
+            slots = range(self.settings.workers)
+            started = [asyncio.get_running_loop().create_future() for _ in slots]
+            for slot in slots:
+                self._tasks.spawn(self._keep(slot, started[slot]), f"worker {slot}")
+            await asyncio.gather(*started)
+            for name, port in (("http", self.http_port), ("https", self.https_port)):
+                if port is not None:
+                    _log.info("%s on %s port %d", name, self.settings.address, port)
+            _log.info("admin on %s port %d", self.settings.admin_address, self.admin_port)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def apply(self, snapshot: Snapshot) -> int:
+        """Serve `snapshot` and return its generation, once every worker does.
+
+        Raises `BadSnapshot` with the reason when a worker cannot; then all serve what they served before.
+        """
+        async with self._lock:
+            generation = self._next()
+            digest = codec.digest(snapshot)
+            self._listeners.want(snapshot.listeners)
+            try:
+                await self._spread(generation, snapshot, digest)
+            except BadSnapshot as error:
+                await self._revert(error)
+                raise
+            self._listeners.drop_unwanted()
+            self.snapshot, self.generation, self.digest = snapshot, generation, digest
+            return generation
+
+    async def patch(self, delta: codec.Delta) -> int:
+        """Serve new content for some upstreams and return the generation, once every worker does.
+
+        Raises `BadSnapshot` when the delta is not for the snapshot that is served, or cannot be applied.
+        """
+        async with self._lock:
+            generation = self._next()
+            if self.snapshot is None or delta.base != self.digest:
+                raise BadSnapshot(f"the delta is for the snapshot {delta.base}, {self.digest or 'none'} is served")
+            patched = codec.patch(self.snapshot, delta.upstreams)
+            data = msgspec.msgpack.encode(delta)
+            try:
+                await self._order(data, lambda process, fd: process.patch(generation, fd))
+            except BadSnapshot as error:
+                await self._revert(error)
+                raise
+            self.snapshot, self.generation, self.digest = patched, generation, delta.digest
+            return generation
+
+    def stop(self) -> None:
+        """Have `run_until_stopped` drain and return; a second call has it return at once."""
+        if self._stop.is_set():
+            self._cut.set()
+        self._stop.set()
+
+    async def run_until_stopped(self) -> None:
+        """Serve until SIGTERM, SIGINT or `stop`, then drain and close; a second signal ends everything at once."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            await self._stop.wait()
+            await self._drain()
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+            await self.close()
+
+    async def close(self) -> None:
+        """End everything at once: workers, ports and admin server."""
+        self._ending = True
+        self.draining = True
+        self._listeners.close()
+        for process in self._processes.values():
+            process.kill()
+        await self._ended()
+        await self._tasks.close()
+        await self._admin.close()
+
+    # --- starting
+
+    async def _open(self) -> None:
+        settings = self.settings
+        chain = key = b""
+        if settings.http_port is not None:
+            self.http_port = self._listeners.open(HTTP, settings.http_port)
+        if settings.https_port is not None:
+            self.https_port = self._listeners.open(HTTPS, settings.https_port)
+            chain, key = await asyncio.to_thread(self_signed)
+        self.admin_port = await self._admin.start(settings.admin_address, settings.admin_port)
+        # Workers name their ports in redirects and forwarded fields: they need the real ones.
+        real = msgspec.structs.replace(settings, http_port=self.http_port, https_port=self.https_port)
+        self._configure = Configure(real, chain, key)
+
+    async def _keep(self, slot: int, started: asyncio.Future[None]) -> None:
+        """Keep a worker running in `slot`; `started` tells how the first one began."""
+        wait = 0.0
+        loop = asyncio.get_running_loop()
+        while not self._ending:
+            began = loop.time()
+            try:
+                await self._run_one(slot, started)
+            except WorkerEnded as error:
+                if not started.done():
+                    started.set_exception(error)
+                    return
+                if self._ending:
+                    return
+                _log.error("%s; starting another", error)
+            wait = 0.0 if loop.time() - began > _LIVED else min(max(wait * 2, _FIRST_WAIT), _LONGEST_WAIT)
+            self._restarts += 1
+            await asyncio.sleep(wait)
+
+    async def _run_one(self, slot: int, started: asyncio.Future[None]) -> None:
+        """Start a worker, bring it up and raise `WorkerEnded` once it ended."""
+        process = self._processes[slot] = WorkerProcess.start(slot, self._configure)
+        with suppress(WorkerEnded):
+            await self._bring_up(process)
+            if not started.done():
+                started.set_result(None)
+        await asyncio.wait({process.ended})
+        if self._serving.get(slot) is process:
+            del self._serving[slot]
+        self._totals.retire(process.pid)
+        raise WorkerEnded(f"{process} ended {_how(process.ended.result())}")
+
+    async def _bring_up(self, process: WorkerProcess) -> None:
+        """Bring a new worker to what the others serve."""
+        await process.ready()
+        async with self._lock:
+            process.send_sockets(self._listeners.of_worker(process.slot))
+            if self.snapshot is not None:
+                fd = store(codec.encode(self.snapshot, self.digest))
+                try:
+                    await process.apply(self.generation, fd)
+                except BadSnapshot as error:
+                    _log.error("%r rejects what the others serve: %s", process, error)
+                finally:
+                    os.close(fd)
+            if not process.ended.done():
+                self._serving[process.slot] = process
+
+    # --- changing
+
+    def _next(self) -> int:
+        if self._ending:
+            raise BadSnapshot("this proxy is shutting down")
+        self._number += 1
+        return self._number
+
+    async def _spread(self, generation: int, snapshot: Snapshot, digest: str) -> None:
+        for process in self._serving.values():
+            process.send_sockets(self._listeners.of_worker(process.slot))
+        data = codec.encode(snapshot, digest)
+        await self._order(data, lambda process, fd: process.apply(generation, fd))
+
+    async def _order(self, data: bytes, give: Callable[[WorkerProcess, int], Awaitable[None]]) -> None:
+        """Give `data` to every worker and wait for their answers; those that die will be given what is current.
+
+        Raises `BadSnapshot` when one refuses.
+        """
+        fd = store(data)
+        try:
+            orders = (give(process, fd) for process in self._serving.values())
+            outcomes = await asyncio.gather(*orders, return_exceptions=True)
+        finally:
+            os.close(fd)
+        for outcome in outcomes:
+            if outcome is not None and not isinstance(outcome, WorkerEnded):
+                raise outcome
+
+    async def _revert(self, error: BadSnapshot) -> None:
+        """Give all workers what they served before: some may have applied what others rejected."""
+        if self._ending:
+            return
+        self._rejected += 1
+        _log.error("a snapshot is rejected, the one before stays: %s", error)
+        before = self.snapshot or Snapshot()
+        self._listeners.want(before.listeners)
+        for process in self._serving.values():
+            # A worker closes the sockets that a snapshot does not name, so it may lack those of this one.
+            process.forget_sockets()
+        with suppress(BadSnapshot):
+            await self._spread(self.generation, before, self.digest or codec.digest(before))
+        self._listeners.drop_unwanted()
+
+    # --- ending
+
+    async def _drain(self) -> None:
+        """Stop in order: readiness, then accepting, then what runs; at the deadline, or when cut short, the rest."""
+        timeouts = self.settings.timeouts
+        self.draining = True
+        _log.info("draining: accepting for %g s more, then finishing within %g s", timeouts.grace, timeouts.drain)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._cut.wait(), timeouts.grace)
+        self._ending = True
+        self._listeners.close()
+        for process in self._processes.values():
+            process.drain(timeouts.drain)
+        cut = self._tasks.spawn(self._cut.wait(), "second signal")
+        ended = self._tasks.spawn(self._ended(), "workers end")
+        await asyncio.wait({cut, ended}, timeout=timeouts.drain + _MARGIN, return_when=asyncio.FIRST_COMPLETED)
+        _log.info("drained" if ended.done() else "ending what still runs")
+
+    async def _ended(self) -> None:
+        """Wait until every worker has ended."""
+        running = {process.ended for process in self._processes.values()}
+        if running:
+            await asyncio.wait(running)
+
+    # --- metrics
+
+    async def _take_report(self, process: WorkerProcess) -> None:
+        with suppress(WorkerEnded, TimeoutError):
+            samples = await process.report(_SCRAPE)
+            # Once retired it must not come back: its counters are already part of the past.
+            if not process.ended.done():
+                self._totals.report(process.pid, samples)
+
+    def _own_samples(self) -> Iterator[Sample]:
+        yield WORKERS.sample(len(self._serving))
+        yield WORKER_RESTARTS.sample(self._restarts)
+        for process in self._serving.values():
+            yield WORKER_RESIDENT.sample(process.resident(), str(process.slot))
+        yield GENERATION.sample(self.generation)
+        yield SNAPSHOT_REJECTED.sample(self._rejected)
+        snapshot = self.snapshot or Snapshot()
+        for certificate in snapshot.certificates:
+            yield CERTIFICATE_NOT_AFTER.sample(certificate.not_after, certificate.name)
+        found = [problem.severity for problem in (*snapshot.problems, *self.problems)]
+        for severity in Severity:
+            yield PROBLEMS.sample(found.count(severity), severity)
+
+
+def _how(status: int) -> str:
+    return f"with status {status}" if status >= 0 else f"by signal {-status} ({signal.strsignal(-status)})"
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many descriptors as we may have: each connection is one, and workers inherit the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 1 << 20 if hard == resource.RLIM_INFINITY else hard
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,286 @@
+"""A worker: one event loop that serves what the supervisor hands it, and shares nothing with other workers.
+
+It holds `Live`, the compiled snapshot, and swaps it by one assignment. Started as `python -m portway_proxy.worker FD`
+with its end of the channel; when the supervisor has gone, it ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import uvloop
+
+from portway_proxy import codec
+from portway_proxy.access_log import AccessLog
+from portway_proxy.channel import (
+    COMMANDS,
+    Applied,
+    Apply,
+    Channel,
+    Command,
+    Configure,
+    Drain,
+    Drained,
+    Metrics,
+    Patch,
+    Ready,
+    Rejected,
+    Report,
+    Sockets,
+    store,
+    take_first,
+    take_stored,
+)
+from portway_proxy.clock import Clock
+from portway_proxy.errors import BadSnapshot
+from portway_proxy.l4.passthrough import Passthrough
+from portway_proxy.l7.client import ClientConnection
+from portway_proxy.l7.http import Http
+from portway_proxy.listeners import BACKLOG, HTTP, HTTPS, key_of
+from portway_proxy.live import Live
+from portway_proxy.logs import log_to_stderr
+from portway_proxy.metrics import Counters, Sample
+from portway_proxy.resolver import Resolver
+from portway_proxy.tasks import Tasks
+from portway_proxy.tls import CertificateStore
+
+if TYPE_CHECKING:
+    from portway_proxy.snapshot import Snapshot
+
+__all__ = ["Worker", "main"]
+
+_log = logging.getLogger(__name__)
+
+_LOOK: Final = 0.05  # Seconds between two looks at what a drain still waits for.
+
+# A client that does not answer close_notify must not hold its connection, or a drain, for uvloop's 30 s.
+_TLS_SHUTDOWN: Final = 5.0
+
+_LONGEST_ERROR: Final = 4000  # A reason travels in one packet of the channel.
+
+
+class Worker:
+    """What every part of a worker reaches: its loop, settings, clock, counters and what it serves now (`live`).
+
+    `clients` are the open client connections, which enter and leave by themselves.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, configure: Configure) -> None:
+        self.loop = loop
+        self.settings = settings = configure.settings
+        self.clock = Clock(loop)
+        self.tasks = Tasks()
+        self.counters = Counters()
+        self.access = AccessLog(self.clock, enabled=settings.access_log, log_format=settings.log_format)
+        self.clients: set[ClientConnection] = set()
+        self.live = Live.empty()
+        self.draining = False
+        self._http = Http(self)
+        self._resolver = Resolver(self.tasks)
+        self._certificates = CertificateStore(configure.chain, configure.key) if configure.chain else None
+        self._sockets: dict[str, socket.socket] = {}
+        self._servers: dict[str, asyncio.Server] = {}
+        self._passthroughs: dict[str, Passthrough] = {}
+        self._stopped: list[Passthrough] = []
+        self._inbox: asyncio.Queue[tuple[Command, list[int]] | None] = asyncio.Queue()
+        self._channel: Channel[Command] = Channel(
+            loop, sock, COMMANDS, lambda message, fds: self._inbox.put_nowait((message, fds)), _orphaned
+        )
+
+    async def run(self) -> None:
+        """Serve until a drain is over."""
+        self.clock.start()
+        self.access.start()
+        self._channel.send(Ready())
+        while (taken := await self._inbox.get()) is not None:
+            await self._obey(*taken)
+        self.access.close()
+
+    def apply(self, snapshot: Snapshot, generation: int, digest: str) -> None:
+        """Serve `snapshot` from now on; exchanges and relays that run keep what they began with.
+
+        Raises `BadSnapshot`, or whatever building it meets, before anything has changed.
+        """
+        live = Live.build(snapshot, generation, digest, self.live)
+        if self._certificates is not None:
+            self._certificates.update(snapshot.certificates, snapshot.default_certificate)
+        self.live = live
+        self._resolver.follow(live.upstreams.values())
+        self._pass_through(snapshot)
+
+    async def _obey(self, message: Command, fds: list[int]) -> None:
+        match message:
+            case Sockets(keys):
+                self._keep(keys, fds)
+            case Apply(generation) | Patch(generation):
+                await self._change(message, generation, fds)
+            case Report(number):
+                self._report(number)
+            case Drain(timeout):
+                self.tasks.spawn(self._drain(timeout), "drain")
+            case Configure():
+                raise AssertionError("a worker is configured once")
+
+    def _keep(self, keys: tuple[str, ...], fds: list[int]) -> None:
+        """Hold sockets until a snapshot says what to do with them."""
+        for key, fd in zip(keys, fds, strict=True):
+            old = self._sockets.pop(key, None)
+            if old is not None:
+                old.close()
+            self._sockets[key] = socket.socket(fileno=fd)
+
+    async def _change(self, message: Apply | Patch, generation: int, fds: list[int]) -> None:
+        """Apply what came and answer; the answer to anything unforeseen is a refusal, and the worker serves on."""
+        try:
+            data = take_stored(fds[0])
+            if isinstance(message, Apply):
+                snapshot, digest = codec.decode(data)
+                self.apply(snapshot, generation, digest)
+                await self._serve()
+            else:
+                self._patch(data, generation)
+        except Exception as error:  # noqa: BLE001 - the loop must survive, and the supervisor logs the reason
+            reason = str(error) if isinstance(error, BadSnapshot) else f"{type(error).__name__}: {error}"
+            self._channel.send(Rejected(generation, reason[:_LONGEST_ERROR]))
+        else:
+            self._channel.send(Applied(generation))
+
+    def _patch(self, data: bytes, generation: int) -> None:
+        delta = msgspec.msgpack.decode(data, type=codec.Delta)
+        if delta.base != self.live.digest:
+            raise BadSnapshot(f"the delta is for the snapshot {delta.base}, this worker serves {self.live.digest}")
+        self.live = self.live.patch(delta.upstreams, generation, delta.digest)
+        self._resolver.follow(self.live.upstreams.values())
+
+    async def _serve(self) -> None:
+        """Accept HTTP and HTTPS, if that has not begun; before the first snapshot clients wait in the backlog."""
+        for key, accept in ((HTTP, self._accept_http), (HTTPS, self._accept_https)):
+            sock = self._sockets.pop(key, None)
+            if sock is None:
+                continue
+            if key in self._servers:
+                sock.close()
+                continue
+            tls = key == HTTPS
+            assert not tls or self._certificates is not None  # noqa: S101 - the supervisor sends both or none
+            self._servers[key] = await self.loop.create_server(
+                accept,
+                sock=sock,
+                backlog=BACKLOG,
+                ssl=self._certificates.context if tls and self._certificates is not None else None,
+                ssl_handshake_timeout=self.settings.timeouts.head if tls else None,
+                ssl_shutdown_timeout=_TLS_SHUTDOWN if tls else None,
+            )
+
+    def _accept_http(self) -> ClientConnection:
+        self.counters.accepted_http += 1
+        return ClientConnection(self._http, tls=False)
+
+    def _accept_https(self) -> ClientConnection:
+        self.counters.accepted_https += 1
+        return ClientConnection(self._http, tls=True)
+
+    def _pass_through(self, snapshot: Snapshot) -> None:
+        """Make the layer 4 listeners that accept equal the snapshot's; relays of those that go run on."""
+        wanted = {key_of(listener): listener for listener in snapshot.listeners}
+        for key in [key for key in self._passthroughs if key not in wanted]:
+            self._stopped.append(passthrough := self._passthroughs.pop(key))
+            passthrough.stop()
+        for key, listener in wanted.items():
+            sock = self._sockets.pop(key, None)
+            running = self._passthroughs.get(key)
+            if running is not None:
+                running.listener = listener
+                if sock is not None:
+                    sock.close()
+            elif sock is not None:
+                self._passthroughs[key] = passthrough = Passthrough(self, listener, sock)
+                passthrough.start()
+        for key in [key for key in self._sockets if key not in (HTTP, HTTPS)]:
+            self._sockets.pop(key).close()
+        self._stopped = [passthrough for passthrough in self._stopped if passthrough.relays]
+
+    def _report(self, number: int) -> None:
+        fd = store(msgspec.msgpack.encode(list(self._samples())))
+        self._channel.send(Metrics(number), [fd])
+        os.close(fd)
+
+    def _samples(self) -> Iterator[Sample]:
+        yield from self.counters.samples()
+        for upstream in self.live.upstreams.values():
+            yield from upstream.samples()
+        for passthrough in (*self._passthroughs.values(), *self._stopped):
+            yield from passthrough.samples()
+
+    async def _drain(self, timeout: float) -> None:  # noqa: ASYNC109 - a deadline that is not an error
+        """Stop accepting, let what runs finish within `timeout` seconds, and end `run`."""
+        deadline = self.loop.time() + timeout
+        # Who has connected already is in a backlog that closing would reset: let the loop accept once more.
+        await asyncio.sleep(0)
+        self.draining = True
+        for server in self._servers.values():
+            server.close()
+        for passthrough in self._passthroughs.values():
+            passthrough.stop()
+        for client in tuple(self.clients):
+            client.drain()
+        passthroughs = (*self._passthroughs.values(), *self._stopped)
+        # Looking costs less than telling: a connection that ends should not have to ask whether somebody waits.
+        while self.loop.time() < deadline and (self.clients or any(some.relays for some in passthroughs)):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
+        for passthrough in passthroughs:
+            passthrough.close()
+        for client in tuple(self.clients):
+            client.abort()
+        # Resets leave in the loop's next turn.
+        await asyncio.sleep(0)
+        self._channel.send(Drained())
+        self._inbox.put_nowait(None)
+
+
+def _orphaned() -> None:
+    """End at once: without its supervisor a worker could never be told anything, nor be stopped."""
+    os._exit(1)
+
+
+def _unraisable(fault: sys.UnraisableHookArgs) -> None:
+    # OpenSSL's callbacks report here what a client's bytes can cause, as a name that is no ASCII.
+    _log.error("%s: %s", fault.err_msg or "ignored", fault.exc_value)
+
+
+def main() -> None:
+    """Run a worker on the channel whose descriptor is the program's argument."""
+    # A terminal or an init system may signal the whole group; a worker ends when the supervisor says so.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.unraisablehook = _unraisable
+    log_to_stderr()
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        configure = take_first(sock)
+    except EOFError:
+        return
+    # What was loaded so far lives as long as the process: collections need not look at it again.
+    gc.collect()
+    gc.freeze()
+
+    async def serve() -> None:
+        await Worker(asyncio.get_running_loop(), sock, configure).run()
+        logging.shutdown()
+        # Whatever the loop would still wait for (a slow name server, a cut client) is not worth it.
+        os._exit(0)
+
+    uvloop.run(serve())
+
+
+if __name__ == "__main__":
+    main()

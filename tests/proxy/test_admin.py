@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from certs import certificate
+from portway_proxy.admin import Admin
+from portway_proxy.listeners import PortUnavailable
+from portway_proxy.metrics import REPLIES, Sample
+from portway_proxy.snapshot import Endpoint, Host, Origin, PathMatch, Problem, Route, Snapshot, Upstream
+
+ORIGIN = Origin("Ingress", "shop", "web", "spec.rules[0]")
+SECRET = certificate("shop/tls", "shop.example")
+PROBLEM = Problem(ORIGIN, "service_missing", "There is no Service.", "Requests get 503.", "Create it.")
+SNAPSHOT = Snapshot(
+    hosts=(Host("shop.example", (Route("/", PathMatch.PREFIX, "shop/web:80", ORIGIN),)),),
+    upstreams=(Upstream("shop/web:80", endpoints=(Endpoint("10.0.0.1", 8080),)),),
+    certificates=(SECRET,),
+    problems=(PROBLEM,),
+)
+
+
+class Proxy:
+    """What an admin server shows, set by the test."""
+
+    def __init__(self) -> None:
+        self.snapshot: Snapshot | None = SNAPSHOT
+        self.problems = (Problem(ORIGIN, "port_unavailable", "Port 1 is taken.", "It is closed.", "Free it."),)
+        self.reason = ""
+
+    def unready(self) -> str:
+        return self.reason
+
+    async def collect(self) -> list[Sample]:
+        return [REPLIES.sample(3, "no_host")]
+
+
+class Pages:
+    def __init__(self, proxy: Proxy, port: int, session: aiohttp.ClientSession) -> None:
+        self.proxy = proxy
+        self.port = port
+        self._session = session
+
+    async def get(self, path: str, accept: str = "*/*") -> tuple[int, str, str]:
+        url = f"http://127.0.0.1:{self.port}{path}"
+        async with self._session.get(url, headers={"Accept": accept}) as response:
+            return response.status, response.content_type, await response.text()
+
+
+@pytest.fixture
+async def pages() -> AsyncIterator[Pages]:
+    proxy = Proxy()
+    admin = Admin(proxy)
+    port = await admin.start("127.0.0.1", 0)
+    async with aiohttp.ClientSession() as session:
+        yield Pages(proxy, port, session)
+    await admin.close()
+
+
+async def test_health_is_200_while_the_loop_runs(pages: Pages) -> None:
+    assert await pages.get("/healthz") == (200, "text/plain", "ok\n")
+
+
+async def test_readiness_is_503_with_the_reason_until_there_is_none(pages: Pages) -> None:
+    pages.proxy.reason = "no snapshot yet"
+    assert await pages.get("/readyz") == (503, "text/plain", "no snapshot yet\n")
+    pages.proxy.reason = ""
+    assert await pages.get("/readyz") == (200, "text/plain", "ready\n")
+
+
+async def test_routes_are_one_line_each(pages: Pages) -> None:
+    status, kind, text = await pages.get("/routes")
+    assert (status, kind) == (200, "text/plain")
+    assert "shop.example prefix / => shop/web:80 -> 10.0.0.1:8080" in text
+
+
+@pytest.mark.parametrize(("path", "accept"), [("/routes?format=json", "*/*"), ("/routes", "application/json")])
+async def test_routes_come_as_json_when_asked_for(pages: Pages, path: str, accept: str) -> None:
+    status, kind, text = await pages.get(path, accept)
+    assert (status, kind) == (200, "application/json")
+    assert '"path":"/"' in text
+    assert '{"name":"shop/tls","hosts":["shop.example"],"not_after":2000000000}' in text
+
+
+async def test_the_format_in_the_query_goes_before_the_accept_field(pages: Pages) -> None:
+    assert (await pages.get("/routes?format=text", "application/json"))[1] == "text/plain"
+
+
+@pytest.mark.parametrize("path", ["/routes", "/routes?format=json", "/problems", "/problems?format=json", "/metrics"])
+async def test_no_page_shows_a_key(pages: Pages, path: str) -> None:
+    _, _, text = await pages.get(path)
+    assert "PRIVATE KEY" not in text
+    assert SECRET.key.decode().split("\n")[1] not in text
+    assert "LS0tLS1CRUdJTi" not in text  # what a PEM begins with in base64
+
+
+async def test_problems_of_the_snapshot_and_of_the_proxy_are_listed(pages: Pages) -> None:
+    _, _, text = await pages.get("/problems")
+    assert text.splitlines() == [
+        f"error service_missing {PROBLEM}",
+        f"error port_unavailable {pages.proxy.problems[0]}",
+    ]
+    _, kind, text = await pages.get("/problems?format=json")
+    assert kind == "application/json"
+    assert '"code":"port_unavailable"' in text
+
+
+async def test_everything_answers_before_the_first_snapshot(pages: Pages) -> None:
+    pages.proxy.snapshot = None
+    for path in ("/routes", "/routes?format=json", "/problems", "/metrics", "/healthz"):
+        assert (await pages.get(path))[0] == 200
+
+
+async def test_metrics_are_rendered_in_prometheus_text_format(pages: Pages) -> None:
+    status, kind, text = await pages.get("/metrics")
+    assert (status, kind) == (200, "text/plain")
+    assert 'portway_replies_total{reason="no_host"} 3.0\n' in text
+
+
+async def test_a_port_that_is_taken_is_said_to_be() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(PortUnavailable, match=f"Port {port} of 127.0.0.1 cannot be opened: another program"):
+            await Admin(Proxy()).start("127.0.0.1", port)
