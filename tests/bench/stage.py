@@ -30,6 +30,8 @@ _SMALL = "sent by the endpoint of the benchmark: sixty-nine bytes, no more.....\
 _MEMORY = Path("/dev/shm")
 """A file system in memory, where there is one."""
 
+_ROOM = 2 << 30  # Six contenders write 200 bytes a request.
+
 _ENDPOINT = """
 daemon off;
 worker_processes 1;
@@ -98,7 +100,7 @@ class Stage:
 @contextmanager
 def opened() -> Iterator[Stage]:
     """Start the endpoints and make what the peers need; all of it is gone afterwards."""
-    directory = Path(tempfile.mkdtemp(prefix="portway-bench-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None))
+    directory = Path(tempfile.mkdtemp(prefix="portway-bench-", dir=_MEMORY if _roomy(_MEMORY) else None))
     try:
         stage = Stage(directory, Cores.choose())
         _write_certificate(directory)
@@ -112,6 +114,10 @@ def opened() -> Iterator[Stage]:
             yield stage
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _roomy(path: Path) -> bool:
+    return os.access(path, os.W_OK) and shutil.disk_usage(path).free > _ROOM
 
 
 def _write_certificate(directory: Path) -> None:
