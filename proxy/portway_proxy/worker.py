@@ -43,6 +43,7 @@ from portway_proxy.channel import (
 from portway_proxy.clock import Clock
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.l4.passthrough import Passthrough
+from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.http import Http
 from portway_proxy.listeners import BACKLOG, HTTP, HTTPS, key_of
@@ -78,6 +79,7 @@ class Worker:
         self.loop = loop
         self.settings = settings = configure.settings
         self.clock = Clock(loop)
+        self.splicer = Splicer(loop, self.clock)
         self.tasks = Tasks()
         self.counters = Counters()
         self.access = AccessLog(self.clock, enabled=settings.access_log, log_format=settings.log_format)
