@@ -64,6 +64,8 @@ class CertificateReader:
             found: KeyPair | Fault = _key_pair(secret)
         except _Unusable as unusable:
             found = Fault("data", unusable.code, unusable.found, "", _REMEDY)
+        except Exception as error:  # noqa: BLE001 - tenants write what is parsed here; the fault names the error
+            found = Fault("data", "secret_malformed", f"It cannot be read ({type(error).__name__}).", "", _REMEDY)
         self._read[secret.meta.key] = (secret, found)
         return found
 

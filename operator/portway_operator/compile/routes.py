@@ -1,0 +1,140 @@
+"""Rules of Ingresses to hosts and routes (ingress-semantics 1.2, 1.3, 1.4 and 1.7)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from portway_operator import problems
+from portway_operator.compile.policies import Policies
+from portway_operator.compile.upstreams import Upstreams, Wanted
+from portway_operator.objects import Backend, Ingress, IngressPath, IngressRule
+from portway_operator.problems import Problem, at
+from portway_proxy.snapshot import Host, PathMatch, Route, Severity
+
+__all__ = ["HostTable", "IngressRoutes", "RouteReader"]
+
+# What people write for globs, regular expressions and templates; none of it is common in a real path.
+_PATTERN = re.compile(r"[*^|\[({]|\$\Z")
+
+_ANY_PATH = ("/", PathMatch.PREFIX)
+_DEFAULT_FIELD = "spec.defaultBackend"
+
+PathKey = tuple[str, PathMatch]
+
+
+@dataclass(frozen=True, slots=True)
+class IngressRoutes:
+    """What one Ingress asks for: its routes, and its default backend as a route of any host and of each of its own."""
+
+    ingress: Ingress
+    routes: tuple[tuple[str, Route], ...] = ()
+    default: Route | None = None
+    defaults: tuple[tuple[str, Route], ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class RouteReader:
+    """Reads the rules of one Ingress; `secured` are the hosts that have TLS."""
+
+    __slots__ = ("_ingress", "_policies", "_problems", "_secured", "_upstreams")
+
+    def __init__(
+        self,
+        ingress: Ingress,
+        upstreams: Upstreams,
+        policies: Policies,
+        secured: AbstractSet[str],
+    ) -> None:
+        self._ingress = ingress
+        self._upstreams = upstreams
+        self._policies = policies
+        self._secured = secured
+        self._problems: list[Problem] = []
+
+    def read(self) -> IngressRoutes:
+        """Return what the Ingress asks for."""
+        ingress = self._ingress
+        routes = [found for rule in ingress.rules for found in self._rule(rule)]
+        backend = ingress.default_backend
+        hosts = dict.fromkeys(rule.host for rule in ingress.rules)
+        return IngressRoutes(
+            ingress,
+            tuple(routes),
+            None if backend is None else self._route("", _ANY_PATH, backend, _DEFAULT_FIELD),
+            () if backend is None else tuple((h, self._route(h, _ANY_PATH, backend, _DEFAULT_FIELD)) for h in hosts),
+            tuple(self._problems),
+        )
+
+    def _rule(self, rule: IngressRule) -> list[tuple[str, Route]]:
+        """Return the routes of a rule; one without `http` leads to the default backend."""
+        if rule.paths is not None:
+            return [(rule.host, self._path(rule.host, path)) for path in rule.paths]
+        backend = self._ingress.default_backend
+        if backend is None:
+            self._problems.append(problems.host_unserved(at(self._ingress, rule.field), rule.host))
+            return []
+        return [(rule.host, self._route(rule.host, _ANY_PATH, backend, rule.field))]
+
+    def _path(self, host: str, path: IngressPath) -> Route:
+        if _PATTERN.search(path.path):
+            self._problems.append(problems.path_pattern(at(self._ingress, f"{path.field}.path"), path.path))
+        return self._route(host, (path.path, path.match), path.backend, path.field)
+
+    def _route(self, host: str, key: PathKey, backend: Backend, place: str) -> Route:
+        """Return the route of a path to a backend, and note what is wrong with the reference."""
+        wanted = Wanted(self._ingress.meta.namespace, backend.service, backend.port)
+        origin = at(self._ingress, place)
+        self._problems += self._upstreams.reference_problems(wanted, origin)
+        name = self._upstreams.resolve(wanted).upstream.name
+        return Route(*key, name, origin, self._policies.of(tls=host in self._secured))
+
+
+class HostTable:
+    """The routes of each host, filled by `add` from the oldest Ingress to the youngest."""
+
+    __slots__ = ("_declared", "_defaults", "_routes", "problems")
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._routes: dict[str, dict[PathKey, Route]] = {}
+        self._declared: dict[str, tuple[str, str]] = {}
+        self._defaults: list[tuple[str, Route]] = []
+
+    def add(self, found: IngressRoutes) -> None:
+        """Take in the routes of a younger Ingress; what an older one has stays."""
+        key = found.ingress.meta.key
+        for rule in found.ingress.rules:
+            self._declared.setdefault(rule.host, key)
+            self._routes.setdefault(rule.host, {})
+        for host, route in found.routes:
+            winner = self._routes[host].setdefault((route.path, route.match), route)
+            if winner is not route:
+                # To the same upstream, nobody can tell the difference.
+                severity = Severity.NOTICE if winner.upstream == route.upstream else Severity.ERROR
+                self.problems.append(problems.path_taken(route.origin, host, route.path, winner.origin, severity))
+        # As in ingress-nginx: a default backend serves the hosts that its Ingress was the first to declare.
+        self._defaults += [(host, route) for host, route in found.defaults if self._declared[host] == key]
+
+    def hosts(self) -> tuple[Host, ...]:
+        """Return the hosts in order, each with its routes in order of precedence."""
+        for host, route in self._defaults:
+            # It serves what no rule matches, so that any Ingress's rule for `/` comes before it.
+            self._routes[host].setdefault(_ANY_PATH, route)
+        return tuple(Host(name, self._sorted(self._routes[name])) for name in sorted(self._routes))
+
+    def _sorted(self, routes: dict[PathKey, Route]) -> tuple[Route, ...]:
+        for (path, match), route in routes.items():
+            if match is PathMatch.PREFIX and len(path) > 1 and path.endswith("/"):
+                loser = routes.get((path[:-1], match))
+                if loser is not None:
+                    self.problems.append(problems.path_shadowed(loser.origin, loser.path, route.origin))
+        return tuple(sorted(routes.values(), key=_precedence))
+
+
+def _precedence(route: Route) -> tuple[bool, int, int, str]:
+    """Order routes: exact ones first, then the most segments, then the longest."""
+    path = route.path
+    segments = path.count("/") - path.endswith("/")
+    return route.match is PathMatch.PREFIX, -segments, -len(path), path

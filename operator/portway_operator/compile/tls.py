@@ -1,0 +1,155 @@
+"""TLS entries of Ingresses to certificates (ingress-semantics 1.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from portway_operator import problems
+from portway_operator.certificates import KeyPair, covers
+from portway_operator.objects import Ingress, IngressTls
+from portway_operator.problems import Problem, at
+from portway_operator.store import ObjectStore
+from portway_proxy.snapshot import Certificate, Origin
+
+__all__ = ["TlsClaims", "TlsTable", "find_key_pair", "read_tls", "secret_problem"]
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsClaims:
+    """What one Ingress asks for.
+
+    `hosts` are those that have TLS, with or without a certificate of their own. `named` and `implied` are the hosts
+    that a Secret's certificate is to be served for: those that the Ingress names, and those that only the certificate
+    does.
+    """
+
+    hosts: tuple[str, ...] = ()
+    named: tuple[tuple[str, Key, Origin], ...] = ()
+    implied: tuple[tuple[str, Key, Origin], ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(slots=True)
+class TlsTable:
+    """The certificate of each host, filled by `add` from the oldest Ingress to the youngest."""
+
+    store: ObjectStore
+    hosts: set[str] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+    _named: dict[str, tuple[Key, Origin]] = field(default_factory=dict)
+    _implied: dict[str, tuple[Key, Origin]] = field(default_factory=dict)
+
+    def add(self, claims: TlsClaims) -> None:
+        """Take in what a younger Ingress asks for."""
+        self.hosts.update(claims.hosts)
+        self.problems.extend(claims.problems)
+        for table, wanted in ((self._named, claims.named), (self._implied, claims.implied)):
+            for host, key, origin in wanted:
+                winner, owner = table.setdefault(host, (key, origin))
+                if not self._same(winner, key):
+                    self.problems.append(problems.certificate_taken(origin, host, "/".join(winner), owner))
+
+    def certificates(self, default: Key | None) -> tuple[Certificate, ...]:
+        """Return each certificate with the hosts that it is served for, and the `default` one with or without any."""
+        hosts: dict[Key, list[str]] = {} if default is None else {default: []}
+        for host, (key, _) in {**self._implied, **self._named}.items():
+            hosts.setdefault(key, []).append(host)
+        pairs = {key: find_key_pair(self.store, key) for key in hosts}
+        return tuple(
+            Certificate("/".join(key), tuple(sorted(hosts[key])), pair.chain, pair.key, pair.not_after)
+            for key, pair in sorted(pairs.items(), key=lambda item: "/".join(item[0]))
+            if pair is not None
+        )
+
+    def _same(self, one: Key, other: Key) -> bool:
+        return one == other or find_key_pair(self.store, one) == find_key_pair(self.store, other)
+
+
+def find_key_pair(store: ObjectStore, key: Key) -> KeyPair | None:
+    """Return the usable certificate and key of a Secret, or None."""
+    secret = store.secrets.get(key)
+    found = None if secret is None else store.certificates.read(secret)
+    return found if isinstance(found, KeyPair) else None
+
+
+def secret_problem(store: ObjectStore, key: Key, origin: Origin) -> Problem | None:
+    """Return what is wrong with the Secret that `origin` refers to, or None."""
+    secret = store.secrets.get(key)
+    if secret is None:
+        return problems.secret_missing(origin, *key)
+    read = store.certificates.read(secret)
+    return None if isinstance(read, KeyPair) else problems.secret_unusable(origin, "/".join(key), read)
+
+
+def read_tls(store: ObjectStore, ingress: Ingress) -> TlsClaims:
+    """Return what the TLS entries of an Ingress ask for."""
+    found: list[Problem] = []
+    pairs = {entry.field: _key_pair(store, ingress, entry, found) for entry in ingress.tls}
+    rule_hosts = tuple(dict.fromkeys(rule.host for rule in ingress.rules))
+    named = []
+    implied = []
+    for entry in ingress.tls:
+        pair = pairs[entry.field]
+        if pair is None:
+            continue
+        key, origin = (ingress.meta.namespace, entry.secret), at(ingress, entry.field)
+        good = [host for host in entry.hosts if covers(pair.names, host)]
+        named += [(host, key, origin) for host in good]
+        if not entry.hosts:
+            implied += [(host, key, origin) for host in pair.names]
+        found += [
+            problems.certificate_mismatch(origin, "/".join(key), host, pair.names)
+            for host in entry.hosts
+            if host not in good
+        ]
+    named += _by_certificate(ingress, pairs, rule_hosts)
+    return TlsClaims(
+        hosts=tuple(_secured(ingress.tls, rule_hosts, named)),
+        named=tuple(named),
+        implied=tuple(implied),
+        problems=tuple(found),
+    )
+
+
+def _by_certificate(
+    ingress: Ingress, pairs: Mapping[str, KeyPair | None], rule_hosts: Iterable[str]
+) -> list[tuple[str, Key, Origin]]:
+    """Find a certificate for each rule's host that no entry lists: the first one that is good for it."""
+    listed = {host for entry in ingress.tls for host in entry.hosts}
+    claims = []
+    for host in rule_hosts:
+        if not host or host in listed:
+            continue
+        for entry in ingress.tls:
+            pair = pairs[entry.field]
+            if pair is not None and covers(pair.names, host):
+                claims.append((host, (ingress.meta.namespace, entry.secret), at(ingress, entry.field)))
+                break
+    return claims
+
+
+def _secured(
+    entries: Iterable[IngressTls], rule_hosts: Iterable[str], named: Iterable[tuple[str, Key, Origin]]
+) -> Iterable[str]:
+    """Yield the hosts that have TLS: the listed ones, the rules' that a listed wildcard or a certificate is good for.
+
+    An entry that lists none is meant for all hosts of the rules.
+    """
+    listed = {host for entry in entries for host in entry.hosts}
+    yield from listed
+    yield from (host for host, _, _ in named)
+    everywhere = any(not entry.hosts for entry in entries)
+    yield from (host for host in rule_hosts if everywhere or (host and covers(tuple(listed), host)))
+
+
+def _key_pair(store: ObjectStore, ingress: Ingress, entry: IngressTls, found: list[Problem]) -> KeyPair | None:
+    if not entry.secret:
+        return None
+    key = (ingress.meta.namespace, entry.secret)
+    problem = secret_problem(store, key, at(ingress, f"{entry.field}.secretName"))
+    if problem is not None:
+        found.append(problem)
+    return find_key_pair(store, key)

@@ -1,0 +1,201 @@
+"""Service ports to upstreams (ingress-semantics 1.6)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+from portway_operator import problems
+from portway_operator.addresses import special_use
+from portway_operator.annotations import Reading, ServiceAnnotations, read
+from portway_operator.endpoints import Found, SlicePick, find_endpoints
+from portway_operator.objects import Kind, PortRef, Service, ServicePort
+from portway_operator.ports import find_port, speaks, speaks_http2, speaks_unknown, tcp_port_names
+from portway_operator.problems import Problem, at
+from portway_operator.settings import CompileSettings
+from portway_operator.store import ObjectStore
+from portway_proxy.snapshot import Origin, Protocol, Upstream
+
+__all__ = ["Resolved", "Upstreams", "Wanted", "parse_name"]
+
+_NAME = re.compile(r"([^/:]+)/([^/:]+):([^/:]+)(/tcp)?")
+_DIGITS = re.compile(r"[0-9]+")
+_THIS_MACHINE = re.compile(r"(?:.+\.)?localhost(?:[46]|\.localdomain)?|ip6-(?:localhost|loopback)")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A reference to a service port; `opaque` when its bytes are passed through (layer 4)."""
+
+    namespace: str
+    service: str
+    port: PortRef
+    opaque: bool = False
+
+    def upstream(self, port: ServicePort | None = None, protocol: Protocol = Protocol.HTTP) -> Upstream:
+        """Return an upstream without endpoints.
+
+        Its name has the port by number if the Service has it so, and the suffix `/tcp` at layer 4, because the same
+        port may serve both.
+        """
+        number = port.number if port is not None and port.number else self.port
+        name = f"{self.namespace}/{self.service}:{number}{'/tcp' if self.opaque else ''}"
+        return Upstream(name, Protocol.OPAQUE if self.opaque else protocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The upstream that a reference leads to, and findings about the Service and its slices."""
+
+    upstream: Upstream
+    problems: tuple[Problem, ...] = ()
+
+
+def parse_name(name: str) -> Wanted | None:
+    """Return the reference in the name of an upstream, or None for what is no such name."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    port = int(found[3]) if _DIGITS.fullmatch(found[3]) else found[3]
+    return Wanted(found[1], found[2], port, opaque=found[4] is not None)
+
+
+class Upstreams:
+    """The upstreams that something refers to, each made once."""
+
+    __slots__ = ("_annotations", "_resolved", "_settings", "_store")
+
+    def __init__(self, store: ObjectStore, settings: CompileSettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._resolved: dict[Wanted, Resolved] = {}
+        self._annotations: dict[tuple[str, str], Reading[ServiceAnnotations]] = {}
+
+    def all(self) -> dict[str, tuple[Wanted, Resolved]]:
+        """Return everything that was referred to so far, by the name of the upstream."""
+        return {resolved.upstream.name: (wanted, resolved) for wanted, resolved in self._resolved.items()}
+
+    def resolve(self, wanted: Wanted) -> Resolved:
+        """Return the upstream of a reference; never raises."""
+        found = self._resolved.get(wanted)
+        if found is None:
+            try:
+                found = self._resolve(wanted)
+            except Exception as error:  # noqa: BLE001 - one bad Service costs itself only; the problem names the error
+                upstream = msgspec.structs.replace(wanted.upstream(), reason="internal")
+                origin = Origin(Kind.SERVICE, wanted.namespace, wanted.service)
+                found = Resolved(upstream, (problems.internal(origin, error),))
+            self._resolved[wanted] = found
+        return found
+
+    def reference_problems(self, wanted: Wanted, origin: Origin) -> list[Problem]:
+        """Return what is wrong with a reference made at `origin`; what the Service itself lacks is found there."""
+        service = f"{wanted.namespace}/{wanted.service}"
+        match self.resolve(wanted).upstream.reason:
+            case "service_missing":
+                return [problems.service_missing(origin, service)]
+            case "port_missing":
+                known = tcp_port_names(self._store.services[wanted.namespace, wanted.service])
+                return [problems.port_missing(origin, service, wanted.port, known)]
+            case "opaque_port":
+                return [problems.opaque_port(origin, service, wanted.port)]
+        return []
+
+    def annotations(self, service: Service) -> Reading[ServiceAnnotations]:
+        """Return what the annotations of a Service say."""
+        key = service.meta.key
+        found = self._annotations.get(key)
+        if found is None:
+            found = self._annotations[key] = read(ServiceAnnotations, service)
+        return found
+
+    def _resolve(self, wanted: Wanted) -> Resolved:
+        service = self._store.services.get((wanted.namespace, wanted.service))
+        if service is None:
+            return Resolved(_without(wanted.upstream(), "service_missing"))
+        port = find_port(service, wanted.port)
+        declared = port is not None
+        port = port or _undeclared(service, wanted.port)
+        if port is None:
+            return Resolved(_without(wanted.upstream(), "port_missing"))
+        annotations = self.annotations(service).values
+        upstream = wanted.upstream(port, speaks(port, annotations))
+        upstream = msgspec.structs.replace(upstream, balance=annotations.balance)
+        if upstream.protocol is Protocol.OPAQUE and not wanted.opaque:
+            return Resolved(_without(upstream, "opaque_port"))
+        found = () if wanted.opaque else _protocol_problems(service, port)
+        if service.type == "ExternalName":
+            return self._external(service, port, upstream, found)
+        return self._with_endpoints(service, upstream, _pick(port, declared=declared), found)
+
+    def _external(
+        self, service: Service, port: ServicePort, upstream: Upstream, found: tuple[Problem, ...]
+    ) -> Resolved:
+        if not self._settings.allow_external_name:
+            problem = problems.external_name_disabled(at(service, "spec.type"))
+            return Resolved(_without(upstream, problem.code), (problem, *found))
+        if refusal := _refusal(service.external_name):
+            problem = problems.external_name_refused(at(service, "spec.externalName"), service.external_name, refusal)
+            return Resolved(_without(upstream, problem.code), (problem, *found))
+        number = port.target if isinstance(port.target, int) else port.number
+        upstream = msgspec.structs.replace(upstream, external_name=service.external_name, external_port=number)
+        return Resolved(upstream, found)
+
+    def _with_endpoints(
+        self, service: Service, upstream: Upstream, pick: SlicePick, problems_before: tuple[Problem, ...]
+    ) -> Resolved:
+        standalone = self._settings.standalone
+        slices = self._store.endpoint_slices.of(*service.meta.key)
+        found = find_endpoints(slices, pick, anywhere=standalone)
+        if standalone and not slices:
+            found = Found(self.annotations(service).values.endpoints, found.detail)
+        refused = tuple(problems.address_refused(at(where, "endpoints"), what) for where, what in found.refused)
+        if found.endpoints:
+            upstream = msgspec.structs.replace(upstream, endpoints=found.endpoints)
+            return Resolved(upstream, problems_before + refused)
+        shown = upstream.name.rpartition(":")[2].removesuffix("/tcp")
+        empty = problems.no_endpoints(at(service), shown, found.detail)
+        return Resolved(_without(upstream, "no_endpoints"), (*problems_before, *refused, empty))
+
+
+def _without(upstream: Upstream, reason: str) -> Upstream:
+    return msgspec.structs.replace(upstream, reason=reason)
+
+
+def _undeclared(service: Service, ref: PortRef) -> ServicePort | None:
+    """Return the port of a Service that need not declare any, as if it had: an ExternalName, or a headless one.
+
+    Its number is 0 when only its endpoints know it.
+    """
+    if isinstance(ref, int) and (service.type == "ExternalName" or (service.headless and not service.ports)):
+        return ServicePort("", ref, ref)
+    if service.headless and not service.ports:
+        return ServicePort(str(ref), 0, ref)
+    return None
+
+
+def _pick(port: ServicePort, *, declared: bool) -> SlicePick:
+    if not declared and port.number:
+        return SlicePick(None, port.number)
+    return SlicePick(port.name, port.target if isinstance(port.target, int) else port.number or None)
+
+
+def _protocol_problems(service: Service, port: ServicePort) -> tuple[Problem, ...]:
+    origin = at(service, f"{port.field}.appProtocol")
+    if speaks_http2(port):
+        return (problems.http2_unspoken(origin, port.app_protocol),)
+    return (problems.app_protocol_unknown(origin, port.app_protocol),) if speaks_unknown(port) else ()
+
+
+def _refusal(name: str) -> str:
+    """Return why an ExternalName leads where it may not, or nothing; what it resolves to is the proxy's to check."""
+    bare = name.removesuffix(".")
+    if _THIS_MACHINE.fullmatch(bare):
+        return "loopback"
+    try:
+        return special_use(ipaddress.ip_address(bare))
+    except ValueError:
+        return ""

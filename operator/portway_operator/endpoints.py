@@ -1,0 +1,96 @@
+"""EndpointSlices to the endpoints of a service port.
+
+Which endpoints serve (KEP-1669, as kube-proxy does it): the ready ones; when there is none, those that are terminating
+and still serving, so that a rollout that takes the last pod down loses no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from portway_operator.objects import EndpointSlice, SliceEndpoint
+from portway_proxy.snapshot import Endpoint
+
+__all__ = ["Found", "SlicePick", "find_endpoints"]
+
+
+@dataclass(frozen=True, slots=True)
+class SlicePick:
+    """Which port of a slice serves a service port.
+
+    With a `name` it is the TCP port of that name; `number` is what is meant where the slice gives no number. Without
+    one, the Service declares no ports at all and `number` is the port of its endpoints.
+    """
+
+    name: str | None
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The endpoints of a service port, sorted; with none, `detail` says why in the words of a sentence.
+
+    `refused` are the addresses that were left out, by slice.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    detail: str = ""
+    refused: tuple[tuple[EndpointSlice, tuple[str, ...]], ...] = ()
+
+
+def find_endpoints(slices: Collection[EndpointSlice], pick: SlicePick, *, anywhere: bool) -> Found:
+    """Return the endpoints of all `slices` together, each address and port once.
+
+    `anywhere` allows addresses that no tenant of a cluster may use (loopback, link-local, ...).
+    """
+    ready: dict[tuple[str, int], str] = {}
+    leaving: dict[tuple[str, int], str] = {}
+    refused = []
+    for found in slices:
+        numbers = _numbers(found, pick)
+        for endpoint in found.endpoints:
+            into = _into(endpoint, ready, leaving)
+            if into is None or (endpoint.special and not anywhere):
+                continue
+            for number in numbers:
+                key = (endpoint.address, number)
+                into[key] = min(into.get(key) or endpoint.zone, endpoint.zone)
+        if not anywhere and (bad := sorted({one.address for one in found.endpoints if one.special})):
+            refused.append((found, tuple(bad)))
+    chosen = ready or leaving
+    return Found(
+        tuple(Endpoint(*key, zone) for key, zone in sorted(chosen.items())),
+        "" if chosen else _detail(slices, pick),
+        tuple(refused),
+    )
+
+
+def _into(
+    endpoint: SliceEndpoint, ready: dict[tuple[str, int], str], leaving: dict[tuple[str, int], str]
+) -> dict[tuple[str, int], str] | None:
+    if endpoint.ready:
+        return ready
+    return leaving if endpoint.serving and endpoint.terminating else None
+
+
+def _numbers(found: EndpointSlice, pick: SlicePick) -> list[int]:
+    tcp = [port for port in found.ports if port.protocol == "TCP"]
+    if pick.name is not None:
+        numbers = [pick.number if port.number is None else port.number for port in tcp if port.name == pick.name]
+    elif found.ports:
+        numbers = [pick.number for port in tcp if port.number in (None, pick.number)]
+    else:
+        # The slices of a headless Service without ports list none either: any port of the pods may be meant.
+        numbers = [pick.number]
+    return [number for number in numbers if number is not None]
+
+
+def _detail(slices: Collection[EndpointSlice], pick: SlicePick) -> str:
+    if not slices:
+        return "the Service has no EndpointSlice"
+    if not any(_numbers(found, pick) for found in slices):
+        wanted = f"TCP port {pick.number}" if pick.name is None else f"TCP port named {pick.name!r}"
+        return f"its EndpointSlices have no {wanted}"
+    count = sum(len(found.endpoints) for found in slices)
+    return f"none of its {count} endpoints is ready" if count else "its EndpointSlices are empty"

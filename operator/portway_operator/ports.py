@@ -1,0 +1,93 @@
+"""The ports of a Service: which one is meant, what it speaks, and which of them the proxy opens at layer 4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from portway_operator.annotations import ServiceAnnotations
+from portway_operator.decode.meta import PREFIX
+from portway_operator.objects import PortRef, Service, ServicePort
+from portway_operator.settings import L4_CLASS
+from portway_proxy.snapshot import Protocol
+
+__all__ = [
+    "PortWish",
+    "find_port",
+    "speaks",
+    "speaks_http2",
+    "speaks_unknown",
+    "tcp_port_names",
+    "tcp_ports",
+    "wished_ports",
+]
+
+# IANA's names of HTTP, the spelling of Gateway API (KEP-3726, GEP-1911), and what people write. All else without a
+# domain before it is another protocol: IANA's list of TCP services is long, and the part that speaks HTTP is short.
+_HTTP = frozenset({"", "http", "http-alt", "www", "www-http", "grpc-web", "ws", "kubernetes.io/ws"})
+_HTTPS = frozenset({"https", "wss", "kubernetes.io/wss"})
+_HTTP2 = frozenset({"kubernetes.io/h2c", "h2c", "http2", "grpc"})
+_HTTPS2 = frozenset({"h2", "grpcs"})
+
+
+@dataclass(frozen=True, slots=True)
+class PortWish:
+    """A port that a Service wants to be opened, the Service's port behind it, and the field that says so."""
+
+    external: int
+    port: PortRef
+    transport: str
+    field: str
+
+
+def tcp_ports(service: Service) -> list[ServicePort]:
+    """Return the ports that a connection can be made to."""
+    return [port for port in service.ports if port.protocol == "TCP"]
+
+
+def tcp_port_names(service: Service) -> list[str]:
+    """Return the TCP ports for a message: `80 (http)`."""
+    return [f"{port.number} ({port.name})" if port.name else str(port.number) for port in tcp_ports(service)]
+
+
+def find_port(service: Service, ref: PortRef) -> ServicePort | None:
+    """Return the TCP port that `ref` means: by number, by name, or (as ingress-nginx has it) by named targetPort."""
+    ports = tcp_ports(service)
+    if isinstance(ref, int):
+        return next((port for port in ports if port.number == ref), None)
+    named = next((port for port in ports if port.name == ref), None)
+    return named or next((port for port in ports if port.target == ref), None)
+
+
+def speaks(port: ServicePort, annotations: ServiceAnnotations) -> Protocol:
+    """Return what the endpoints behind a port speak, by its appProtocol and the Service's annotations."""
+    if port.number in annotations.opaque_ports or (port.name and port.name in annotations.opaque_ports):
+        return Protocol.OPAQUE
+    name = port.app_protocol.lower()
+    if name in _HTTPS or name in _HTTPS2:
+        return Protocol.HTTPS
+    return Protocol.HTTP if name in _HTTP or name in _HTTP2 or "/" in name else Protocol.OPAQUE
+
+
+def speaks_http2(port: ServicePort) -> bool:
+    """Return whether a port's appProtocol asks for HTTP/2."""
+    return port.app_protocol.lower() in _HTTP2 | _HTTPS2
+
+
+def speaks_unknown(port: ServicePort) -> bool:
+    """Return whether a port's appProtocol is a private name (`example.com/thing`) that means nothing to us."""
+    name = port.app_protocol.lower()
+    return "/" in name and name not in _HTTP | _HTTPS | _HTTP2
+
+
+def wished_ports(service: Service, annotations: ServiceAnnotations) -> Iterator[PortWish]:
+    """Yield the ports that a Service wants to be opened: by its load balancer class, then by its annotations."""
+    if service.type == "LoadBalancer" and service.load_balancer_class == L4_CLASS:
+        for port in service.ports:
+            yield PortWish(port.number, port.number, port.protocol, port.field)
+    for name, transport, mappings in (
+        ("tcp-ports", "TCP", annotations.tcp_ports),
+        ("udp-ports", "UDP", annotations.udp_ports),
+    ):
+        for mapping in mappings:
+            yield PortWish(mapping.external, mapping.port, transport, f"metadata.annotations[{PREFIX}{name}]")

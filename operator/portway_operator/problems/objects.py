@@ -1,0 +1,85 @@
+"""Findings about objects as such: that they cannot be read, their annotations, their class."""
+
+from __future__ import annotations
+
+from portway_operator.decode.fields import BadObject, show
+from portway_operator.objects import Fault, Object
+from portway_proxy.snapshot import Origin, Problem, Severity
+
+__all__ = [
+    "annotation_invalid",
+    "annotation_unknown",
+    "at",
+    "bad_object",
+    "class_missing",
+    "fault",
+    "internal",
+    "setting_invalid",
+]
+
+
+def at(owner: Object, field: str = "") -> Origin:
+    """Return the place of a field in an object."""
+    return Origin(owner.kind, owner.meta.namespace, owner.meta.name, field)
+
+
+def bad_object(error: BadObject) -> Problem:
+    """Say that nothing of an object can be used; the code is `malformed`."""
+    return Problem(error.origin, error.code, error.message, "The object is ignored.", error.remedy)
+
+
+def fault(owner: Object, found: Fault) -> Problem:
+    """Say that a part of an object was left out when it was read; the code is the fault's."""
+    return Problem(at(owner, found.field), found.code, found.found, found.done, found.remedy)
+
+
+def internal(origin: Origin, error: Exception) -> Problem:
+    """Say that Portway itself failed at an object."""
+    return Problem(
+        origin,
+        "internal",
+        f"Portway failed at it ({type(error).__name__}).",
+        "It is left out; everything else is served.",
+        "Report this, with the object, to Portway's makers.",
+    )
+
+
+def setting_invalid(name: str, value: str, remedy: str) -> Problem:
+    """Say that a setting of Portway itself is malformed."""
+    origin = Origin("Setting", "", name)
+    return Problem(origin, "setting_invalid", f"{show(value)} is malformed.", "It has no effect.", remedy)
+
+
+def annotation_invalid(origin: Origin, value: str, reason: str, *, closes: bool) -> Problem:
+    """Say that an annotation's value is malformed; `reason` is the parser's sentence."""
+    return Problem(
+        origin,
+        "annotation_invalid",
+        f"The value {show(value)} cannot be used: {reason}.",
+        "The paths of the Ingress answer 503." if closes else "The default is used.",
+        "Correct the value or remove the annotation.",
+    )
+
+
+def annotation_unknown(origin: Origin, remedy: str) -> Problem:
+    """Say that there is no such annotation of ours on this kind of object."""
+    return Problem(
+        origin,
+        "annotation_unknown",
+        "Portway has no such annotation here.",
+        "It has no effect.",
+        remedy,
+        Severity.NOTICE,
+    )
+
+
+def class_missing(origin: Origin, name: str) -> Problem:
+    """Say that an Ingress asks for our class, and there is no such IngressClass."""
+    return Problem(
+        origin,
+        "class_missing",
+        f"There is no IngressClass {name}.",
+        "The Ingress is not served.",
+        f"Create the IngressClass {name} with the controller portway.dev/ingress-controller.",
+        Severity.NOTICE,
+    )

@@ -1,0 +1,85 @@
+"""Findings about hosts, paths and default backends."""
+
+from __future__ import annotations
+
+from portway_operator.decode.fields import show
+from portway_proxy.snapshot import Origin, Problem, Severity
+
+__all__ = [
+    "catch_all_refused",
+    "default_taken",
+    "host_unserved",
+    "path_pattern",
+    "path_shadowed",
+    "path_taken",
+]
+
+
+def path_taken(origin: Origin, host: str, path: str, winner: Origin, severity: Severity) -> Problem:
+    """Say that an older Ingress has the same host, path and path type."""
+    return Problem(
+        origin,
+        "path_taken",
+        f"{host or 'Any host'} {path} is already served by {winner}.",
+        "This one is left out; the older Ingress serves the path.",
+        "Remove one of the two, or give it another host or path.",
+        severity,
+    )
+
+
+def path_shadowed(origin: Origin, path: str, winner: Origin) -> Problem:
+    """Say that a prefix without slash at its end stands beside the same one with it, which wins."""
+    return Problem(
+        origin,
+        "path_shadowed",
+        f"The prefix {path}/ of {winner} matches the same requests and is longer.",
+        "No request reaches this one.",
+        "Remove one of the two.",
+        Severity.NOTICE,
+    )
+
+
+def path_pattern(origin: Origin, path: str) -> Problem:
+    """Say that a path looks like a pattern."""
+    return Problem(
+        origin,
+        "path_pattern",
+        f"{show(path)} looks like a pattern, and paths are compared literally.",
+        "It matches requests that hold these very characters.",
+        "Write the prefix alone; pathType Prefix matches all that is below it.",
+        Severity.NOTICE,
+    )
+
+
+def host_unserved(origin: Origin, host: str) -> Problem:
+    """Say that a rule has no `http`, and its Ingress has no default backend."""
+    return Problem(
+        origin,
+        "host_unserved",
+        f"The rule has no paths for {host or 'any host'}, and the Ingress has no default backend.",
+        "Requests go to the overall default backend, or get 404.",
+        "Give the rule paths, or the Ingress a defaultBackend.",
+        Severity.NOTICE,
+    )
+
+
+def default_taken(origin: Origin, winner: Origin) -> Problem:
+    """Say that an older Ingress is the default for everything that nothing else serves."""
+    return Problem(
+        origin,
+        "default_taken",
+        f"{winner} is already the default for every host.",
+        "This one is left out.",
+        "Remove one of the two, or give this Ingress rules.",
+    )
+
+
+def catch_all_refused(origin: Origin) -> Problem:
+    """Say that an Ingress would serve every host, which the settings forbid."""
+    return Problem(
+        origin,
+        "catch_all_refused",
+        "The Ingress has no rules and would serve every host, which this installation forbids.",
+        "It is left out.",
+        "Give it rules with hosts.",
+    )

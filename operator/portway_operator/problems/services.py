@@ -1,0 +1,172 @@
+"""Findings about Services, their endpoints and the ports that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from portway_operator.decode.fields import show
+from portway_operator.objects import PortRef
+from portway_proxy.snapshot import Origin, Problem, Severity
+
+__all__ = [
+    "address_refused",
+    "app_protocol_unknown",
+    "endpoints_ignored",
+    "external_name_disabled",
+    "external_name_refused",
+    "http2_unspoken",
+    "listener_port_missing",
+    "no_endpoints",
+    "opaque_port",
+    "port_missing",
+    "port_reserved",
+    "port_taken",
+    "service_missing",
+    "udp_unserved",
+]
+
+_STAYS = "The route stays and answers 503."
+
+
+def service_missing(origin: Origin, service: str) -> Problem:
+    """Say that a Service that something refers to does not exist."""
+    found = f"There is no Service {service}."
+    return Problem(origin, "service_missing", found, _STAYS, f"Create it in namespace {service}, or correct the name.")
+
+
+def port_missing(origin: Origin, service: str, port: PortRef, known: Sequence[str]) -> Problem:
+    """Say that a Service does not have the TCP port that something refers to."""
+    ports = f"It has {', '.join(known)}." if known else "It has no TCP port."
+    found = f"Service {service} has no TCP port {port}. {ports}"
+    return Problem(origin, "port_missing", found, _STAYS, "Use a number or name of its ports.")
+
+
+def opaque_port(origin: Origin, service: str, port: PortRef) -> Problem:
+    """Say that an Ingress refers to a port that is passed through as bytes."""
+    return Problem(
+        origin,
+        "opaque_port",
+        f"Port {port} of Service {service} does not speak HTTP, so that nothing can be routed by host and path.",
+        _STAYS,
+        f'Publish it as a port of its own (annotate the Service with portway.dev/tcp-ports: "{port}"), or remove its '
+        "appProtocol or portway.dev/opaque-ports if it does speak HTTP.",
+    )
+
+
+def no_endpoints(origin: Origin, port: str, detail: str) -> Problem:
+    """Say that a Service has nothing that could serve a request now."""
+    return Problem(
+        origin,
+        "no_endpoints",
+        f"No endpoint can serve port {port}: {detail}.",
+        "Requests get 503.",
+        "See that its pods run and are ready, and that its selector and targetPort fit them.",
+        Severity.NOTICE,
+    )
+
+
+def address_refused(origin: Origin, addresses: Sequence[str]) -> Problem:
+    """Say that an EndpointSlice leads to an address of the proxy's own, or of the machine's."""
+    return Problem(
+        origin,
+        "address_refused",
+        f"No Service may lead to {', '.join(addresses)}.",
+        "The endpoint is left out.",
+        "Give the address of the pod or of the machine.",
+    )
+
+
+def external_name_refused(origin: Origin, name: str, why: str) -> Problem:
+    """Say that an ExternalName leads to where no tenant may send our traffic."""
+    return Problem(
+        origin,
+        "external_name_refused",
+        f"No Service may lead to {name} ({why}).",
+        "Requests get 503.",
+        "Name the host that serves them.",
+    )
+
+
+def external_name_disabled(origin: Origin) -> Problem:
+    """Say that a Service of type ExternalName is referred to, and the settings forbid them."""
+    return Problem(
+        origin,
+        "external_name_disabled",
+        "This installation does not serve Services of type ExternalName.",
+        "Requests get 503.",
+        "Use a Service with endpoints, or start Portway with --allow-external-name.",
+    )
+
+
+def http2_unspoken(origin: Origin, app_protocol: str) -> Problem:
+    """Say that a port speaks HTTP/2."""
+    return Problem(
+        origin,
+        "http2_unspoken",
+        f"The port speaks HTTP/2 ({app_protocol}), which Portway does not speak to endpoints yet.",
+        "HTTP/1.1 is used.",
+        "See that the endpoints speak HTTP/1.1 too; gRPC will not work.",
+        Severity.NOTICE,
+    )
+
+
+def app_protocol_unknown(origin: Origin, app_protocol: str) -> Problem:
+    """Say that a port's appProtocol is a private name that means nothing to us."""
+    return Problem(
+        origin,
+        "app_protocol_unknown",
+        f"Portway does not know the private protocol {show(app_protocol)}.",
+        "HTTP is assumed.",
+        "For a port that does not speak HTTP, annotate the Service with portway.dev/opaque-ports.",
+        Severity.NOTICE,
+    )
+
+
+def endpoints_ignored(origin: Origin, why: str) -> Problem:
+    """Say that `portway.dev/endpoints` is not read."""
+    return Problem(
+        origin,
+        "endpoints_ignored",
+        why,
+        "The annotation has no effect.",
+        "Remove it; give other addresses as an EndpointSlice of the Service.",
+    )
+
+
+def port_taken(origin: Origin, port: int, winner: Origin) -> Problem:
+    """Say that an older Service has the same listener port."""
+    return Problem(
+        origin,
+        "port_taken",
+        f"Port {port} already belongs to {winner}.",
+        "This Service does not get it.",
+        "Give one of the two another port.",
+    )
+
+
+def port_reserved(origin: Origin, port: int) -> Problem:
+    """Say that a Service asks for a port that the proxy itself listens on."""
+    return Problem(
+        origin,
+        "port_reserved",
+        f"Port {port} is one of the proxy's own.",
+        "The Service does not get it.",
+        "Give it another port.",
+    )
+
+
+def listener_port_missing(origin: Origin, service: str, port: PortRef, known: Sequence[str]) -> Problem:
+    """Say that a listener would lead to a TCP port that its Service does not have; the code is `port_missing`."""
+    problem = port_missing(origin, service, port, known)
+    return Problem(origin, "port_missing", problem.found, "No port is opened for it.", problem.remedy)
+
+
+def udp_unserved(origin: Origin, port: PortRef, protocol: str) -> Problem:
+    """Say that a Service asks for a listener with a transport other than TCP."""
+    return Problem(
+        origin,
+        "udp_unserved",
+        f"Port {port} is {protocol}, which Portway does not serve yet.",
+        "No port is opened for it.",
+        "Use TCP, or expose it by a Service of another class.",
+    )

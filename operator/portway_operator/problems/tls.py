@@ -1,0 +1,56 @@
+"""Findings about certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from portway_operator.objects import Fault
+from portway_proxy.snapshot import Origin, Problem
+
+__all__ = [
+    "certificate_mismatch",
+    "certificate_taken",
+    "secret_missing",
+    "secret_unusable",
+]
+
+_DEFAULT_CERTIFICATE = "The default certificate is served where no other Ingress has one for the host."
+
+
+def secret_missing(origin: Origin, namespace: str, secret: str) -> Problem:
+    """Say that a TLS Secret does not exist."""
+    return Problem(
+        origin,
+        "secret_missing",
+        f"There is no Secret {namespace}/{secret} of type kubernetes.io/tls.",
+        _DEFAULT_CERTIFICATE,
+        "Create it, or correct the name.",
+    )
+
+
+def secret_unusable(origin: Origin, secret: str, found: Fault) -> Problem:
+    """Say that a TLS Secret has no usable certificate and key; the code is the fault's."""
+    return Problem(origin, found.code, f"Secret {secret}: {found.found}", _DEFAULT_CERTIFICATE, found.remedy)
+
+
+def certificate_mismatch(origin: Origin, secret: str, host: str, names: Sequence[str]) -> Problem:
+    """Say that a certificate is not good for the host that it is meant for."""
+    good = ", ".join(names) or "no host at all"
+    return Problem(
+        origin,
+        "certificate_mismatch",
+        f"The certificate in Secret {secret} is not for {host}; it is for {good}.",
+        _DEFAULT_CERTIFICATE,
+        "Use a certificate with that name, or correct the host.",
+    )
+
+
+def certificate_taken(origin: Origin, host: str, winner: str, owner: Origin) -> Problem:
+    """Say that an older Ingress has another certificate for the same host."""
+    return Problem(
+        origin,
+        "certificate_taken",
+        f"{host} already has the certificate of Secret {winner}, by {owner}.",
+        "The older Ingress's certificate is served.",
+        "Use the same Secret for both.",
+    )
