@@ -8,7 +8,7 @@ from portway_operator.objects import Service
 from portway_operator.ports import PortWish, tcp_port_names, wished_ports
 from portway_operator.problems import Problem, at
 from portway_operator.settings import CompileSettings
-from portway_proxy.snapshot import Listener, Origin
+from portway_proxy.snapshot import Listener
 
 __all__ = ["ListenerTable"]
 
@@ -52,10 +52,4 @@ class ListenerTable:
                 origin, "/".join(service.meta.key), wish.port, tcp_port_names(service)
             )
         winner = self._listeners.setdefault(wish.external, Listener(wish.external, upstream.name, origin))
-        return self._conflict(winner, upstream.name, origin)
-
-    @staticmethod
-    def _conflict(winner: Listener, upstream: str, origin: Origin) -> Problem | None:
-        if winner.upstream == upstream:
-            return None
-        return problems.port_taken(origin, winner.port, winner.origin)
+        return None if winner.upstream == upstream.name else problems.port_taken(origin, winner.port, winner.origin)
