@@ -26,6 +26,16 @@ T = TypeVar("T")
 
 _SHOWN = 60
 
+# The first that fits: a boolean is an integer too, and what a file is read into are lists and mappings of its own.
+_TYPE_NAMES: tuple[tuple[type, str], ...] = (
+    (bool, "a boolean"),
+    (int, "a number"),
+    (float, "a number"),
+    (str, "a string"),
+    (list, "a list"),
+    (Mapping, "a mapping"),
+)
+
 
 class BadObject(ValueError):
     """An object, or a part of one, that cannot be read.
@@ -57,8 +67,7 @@ def show(value: object) -> str:
 def _wrong_type(value: object, field: str, wanted: str) -> BadObject:
     if value is None:
         return BadObject(field, "It is missing.", f"Give it {wanted}.")
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "a mapping"}
-    actual = names.get(type(value), f"a {type(value).__name__}")
+    actual = next((name for kind, name in _TYPE_NAMES if isinstance(value, kind)), f"a {type(value).__name__}")
     hint = " In YAML, put it in quotes." if wanted == "a string" and not isinstance(value, (list, dict)) else ""
     return BadObject(field, f"It is {actual}, not {wanted}.", f"Give it {wanted}.{hint}")
 

@@ -31,7 +31,7 @@ _STAYS = "The route stays and answers 503."
 def service_missing(origin: Origin, service: str) -> Problem:
     """Say that a Service that something refers to does not exist."""
     found = f"There is no Service {service}."
-    return Problem(origin, "service_missing", found, _STAYS, f"Create it in namespace {service}, or correct the name.")
+    return Problem(origin, "service_missing", found, _STAYS, "Create it, or correct the name.")
 
 
 def port_missing(origin: Origin, service: str, port: PortRef, known: Sequence[str]) -> Problem:
