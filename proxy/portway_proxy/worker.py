@@ -63,6 +63,8 @@ _log = logging.getLogger(__name__)
 
 _LOOK: Final = 0.05  # Seconds between two looks at what a drain still waits for.
 
+_LAST_CALL: Final = 0.5  # Seconds from the end of accepting to the end of idle clients.
+
 # A client that does not answer close_notify must not hold its connection, or a drain, for uvloop's 30 s.
 _TLS_SHUTDOWN: Final = 5.0
 
@@ -233,13 +235,12 @@ class Worker:
             server.close()
         for passthrough in self._passthroughs.values():
             passthrough.stop()
+        # A client that sends a request now has not heard of it: the answer tells it. Who is silent for longer is idle.
+        await self._quiet(min(deadline, self.loop.time() + _LAST_CALL))
         for client in tuple(self.clients):
             client.drain()
-        passthroughs = (*self._passthroughs.values(), *self._stopped)
-        # Looking costs less than telling: a connection that ends should not have to ask whether somebody waits.
-        while self.loop.time() < deadline and (self.clients or any(some.relays for some in passthroughs)):  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK)
-        for passthrough in passthroughs:
+        await self._quiet(deadline)
+        for passthrough in (*self._passthroughs.values(), *self._stopped):
             passthrough.close()
         for client in tuple(self.clients):
             client.abort()
@@ -247,6 +248,13 @@ class Worker:
         await asyncio.sleep(0)
         self._channel.send(Drained())
         self._inbox.put_nowait(None)
+
+    async def _quiet(self, deadline: float) -> None:
+        """Wait until no client and no relay is left, or until `deadline`."""
+        passthroughs = (*self._passthroughs.values(), *self._stopped)
+        # Looking costs less than telling: a connection that ends should not have to ask whether somebody waits.
+        while self.loop.time() < deadline and (self.clients or any(some.relays for some in passthroughs)):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
 
 
 def _orphaned() -> None:
