@@ -20,7 +20,7 @@ from watchfiles import awatch
 from portway_operator.objects import Kind
 from portway_operator.sources.documents import FILE_SIZE
 from portway_operator.sources.folders import Listing, Unreadable, list_files
-from portway_operator.sources.manifest import Adapt, Key, Manifest, Placed, read_manifest, twice, unread
+from portway_operator.sources.manifest import Adapt, Key, Manifest, Placed, as_it_is, read_manifest, twice, unread
 from portway_operator.store import ObjectStore
 from portway_proxy.snapshot import Origin, Problem
 
@@ -79,17 +79,13 @@ class _Look:
         )
 
 
-def _as_it_is(raw: Mapping[str, object]) -> Mapping[str, object]:
-    return raw
-
-
 class FileSource:
     """Keeps a store equal to the objects in some files.
 
     The later path wins when an object is defined twice. `adapt` may change raw objects before they are decoded.
     """
 
-    def __init__(self, paths: Sequence[Path], store: ObjectStore, adapt: Adapt = _as_it_is) -> None:
+    def __init__(self, paths: Sequence[Path], store: ObjectStore, adapt: Adapt = as_it_is) -> None:
         self._paths = tuple(paths)
         self._store = store
         self._adapt = adapt

@@ -10,11 +10,16 @@ from portway_operator.objects import Kind, Object
 from portway_operator.sources.documents import BadYaml, Block, Document, Items, line_of, read_documents
 from portway_proxy.snapshot import Origin, Problem, Severity
 
-__all__ = ["Adapt", "Key", "Manifest", "Placed", "read_manifest", "twice"]
+__all__ = ["Adapt", "Key", "Manifest", "Placed", "as_it_is", "read_manifest", "twice", "unread"]
 
 Key = tuple[Kind, str, str]
 Adapt = Callable[[Mapping[str, object]], Mapping[str, object]]
 """Changes a raw object before it is decoded."""
+
+
+def as_it_is(raw: Mapping[str, object]) -> Mapping[str, object]:
+    """Return `raw`: the `Adapt` that changes nothing."""
+    return raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,10 @@ class _Reading:
                 place = ".".join(filter(None, (field_, error.field)))
                 self._refuse(error, document.number, place, line_of(value, error.field, line))
                 continue
-            if decoded is not None:
+            if decoded is None and not {"apiVersion", "kind"} <= value.keys():
+                bad = BadObject("", "It is no object of Kubernetes.", "An object has `apiVersion` and `kind`.")
+                self._refuse(bad, document.number, field_, line)
+            elif decoded is not None:
                 self._put(Placed(decoded, self._file, document.number, line, value))
 
     def _put(self, new: Placed) -> None:
