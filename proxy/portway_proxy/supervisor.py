@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import os
 import resource
@@ -64,6 +65,7 @@ class Supervisor:
         self.generation = 0
         self.digest = ""
         self.draining = False
+        self._content = codec.Digest.of(Snapshot())
         self._listeners = Listeners(settings.address, settings.workers)
         self._admin = Admin(self)
         self._tasks = Tasks()
@@ -130,15 +132,15 @@ class Supervisor:
         """
         async with self._lock:
             generation = self._next()
-            digest = codec.digest(snapshot)
+            content = codec.Digest.of(snapshot)
             self._listeners.want(snapshot.listeners)
             try:
-                await self._spread(generation, snapshot, digest)
+                await self._spread(generation, snapshot, str(content))
             except BadSnapshot as error:
                 await self._revert(error)
                 raise
             self._listeners.drop_unwanted()
-            self.snapshot, self.generation, self.digest = snapshot, generation, digest
+            self._now_serve(snapshot, generation, content)
             return generation
 
     async def patch(self, delta: codec.Delta) -> int:
@@ -151,13 +153,14 @@ class Supervisor:
             if self.snapshot is None or delta.base != self.digest:
                 raise BadSnapshot(f"the delta is for the snapshot {delta.base}, {self.digest or 'none'} is served")
             patched = codec.patch(self.snapshot, delta.upstreams)
+            content = self._content_after(delta, self.snapshot)
             data = msgspec.msgpack.encode(delta)
             try:
                 await self._order(data, lambda process, fd: process.patch(generation, fd))
             except BadSnapshot as error:
                 await self._revert(error)
                 raise
-            self.snapshot, self.generation, self.digest = patched, generation, delta.digest
+            self._now_serve(patched, generation, content)
             return generation
 
     def stop(self) -> None:
@@ -260,6 +263,20 @@ class Supervisor:
             raise BadSnapshot("this proxy is shutting down")
         self._number += 1
         return self._number
+
+    def _content_after(self, delta: codec.Delta, before: Snapshot) -> codec.Digest:
+        """Return the digest of what `delta` makes of the snapshot; raises `BadSnapshot` when it says another one."""
+        content = copy.copy(self._content)
+        old = {upstream.name: upstream for upstream in before.upstreams}
+        for upstream in delta.upstreams:
+            content.replace(old[upstream.name], upstream)
+        if str(content) != delta.digest:
+            raise BadSnapshot(f"the delta leads to the snapshot {content}, it was sent as {delta.digest}")
+        return content
+
+    def _now_serve(self, snapshot: Snapshot, generation: int, content: codec.Digest) -> None:
+        self.snapshot, self.generation, self.digest = snapshot, generation, str(content)
+        self._content = content
 
     async def _spread(self, generation: int, snapshot: Snapshot, digest: str) -> None:
         for process in self._serving.values():

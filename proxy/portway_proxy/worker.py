@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker", "main"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("portway_proxy.worker")  # This module runs as __main__.
 
 _LOOK: Final = 0.05  # Seconds between two looks at what a drain still waits for.
 
@@ -263,8 +263,9 @@ def _orphaned() -> None:
 
 
 def _unraisable(fault: sys.UnraisableHookArgs) -> None:
-    # OpenSSL's callbacks report here what a client's bytes can cause, as a name that is no ASCII.
-    _log.error("%s: %s", fault.err_msg or "ignored", fault.exc_value)
+    # A TLS client may ask for a name that is no text; its handshake failed, and that is all there is to it.
+    if not isinstance(fault.exc_value, UnicodeDecodeError):
+        _log.error("%s: %r", fault.err_msg or "an exception was ignored", fault.exc_value)
 
 
 def main() -> None:

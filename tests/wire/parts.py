@@ -6,8 +6,11 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
+import aiohttp
 from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
 
 from portway_proxy.settings import ProxySettings, Timeouts
 from portway_proxy.snapshot import (
@@ -210,3 +213,41 @@ async def until_refused(port: int) -> None:
     async with asyncio.timeout(10):
         while not await refused(port):  # noqa: ASYNC110 - another process closes it
             await asyncio.sleep(0.01)
+
+
+def port_of(supervisor: Supervisor) -> int:
+    """Return the HTTP port of a running proxy."""
+    assert supervisor.http_port is not None
+    return supervisor.http_port
+
+
+def pids(supervisor: Supervisor) -> list[int]:
+    """Return the process ids of the workers that serve."""
+    return [worker.pid for worker in supervisor._serving.values()]
+
+
+def open_fds() -> int:
+    """Return how many descriptors this process has."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def admin(supervisor: Supervisor, path: str) -> tuple[int, str]:
+    """Return status and text of a page of the admin server."""
+    url = f"http://127.0.0.1:{supervisor.admin_port}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return response.status, await response.text()
+
+
+async def metrics(supervisor: Supervisor) -> dict[tuple[str, ...], float]:
+    """Return the metrics: name and label values, in the order of the label names, to value."""
+    _, text = await admin(supervisor, "/metrics")
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def on_every_worker(supervisor: Supervisor, expected: str) -> None:
+    """Fetch often enough for every worker to have had its share of connections."""
+    assert {await fetch(port_of(supervisor)) for _ in range(20)} == {expected}
