@@ -1,0 +1,195 @@
+"""The `portway` command: what it prints comes from elsewhere as values."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console as Terminal
+
+from portway_operator.apps import run_app
+from portway_operator.compile import compile_snapshot
+from portway_operator.console import line_of_problem, printable
+from portway_operator.demo import Demo
+from portway_operator.settings import CompileSettings
+from portway_operator.sources.files import FileSource, Unreadable
+from portway_operator.standalone import Standalone
+from portway_operator.store import ObjectStore
+from portway_operator.table import table_of
+from portway_proxy.describe import describe, describe_json
+from portway_proxy.logs import log_to_stderr
+from portway_proxy.settings import Limits, ProxySettings, Timeouts
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="portway",
+    help="Routes HTTP and passes opaque TCP through, as Kubernetes objects say.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+def size(text: str) -> int:
+    """Return the bytes that `text` says: a number, or one with `k`, `m` or `g` behind it (times 1024)."""
+    number = text.rstrip("kmgKMG")
+    factor = _SUFFIXES.get(text[len(number) :].lower())
+    if not (number.isascii() and number.isdigit() and len(number) < 16) or factor is None:
+        raise typer.BadParameter(f"{text!r} is no size; write 1048576, 1024k or 1m.")
+    return int(number) * factor
+
+
+Files = Annotated[
+    list[Path],
+    typer.Option("-f", "--file", metavar="PATH", help="A YAML or JSON file, or a folder of them; may be repeated."),
+]
+HttpPort = Annotated[int, typer.Option(min=0, max=65535, help="The port for HTTP; 0 takes any that is free.")]
+HttpsPort = Annotated[int, typer.Option(min=0, max=65535, help="The port for HTTPS; 0 takes any that is free.")]
+AdminPort = Annotated[
+    int, typer.Option(min=0, max=65535, help="The port of /healthz /readyz /metrics /routes /problems.")
+]
+Address = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 or :: for all.")]
+AdminAddress = Annotated[str, typer.Option(help="The address of the admin port.")]
+Workers = Annotated[int | None, typer.Option(min=1, max=256, show_default="one for each core")]
+LogFormat = Annotated[Literal["text", "json"], typer.Option(help="The form of access lines and of changes.")]
+AccessLog = Annotated[bool, typer.Option("--access-log/--no-access-log", help="One line for each request.")]
+BodySize = Annotated[int, typer.Option(parser=size, metavar="SIZE", help="The most of a request body; 0: no limit.")]
+DrainTimeout = Annotated[float, typer.Option(min=0, help="Seconds that requests in flight get after Ctrl-C.")]
+PublicHttpsPort = Annotated[
+    int | None, typer.Option(min=1, max=65535, show_default="the HTTPS port", help="What redirects to HTTPS name.")
+]
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it
+    if asked:
+        typer.echo(f"portway {importlib.metadata.version('portway')}")
+        raise typer.Exit
+
+
+@app.callback()
+def portway(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Routes HTTP and passes opaque TCP through, as Kubernetes objects say."""
+
+
+@app.command()
+def run(  # noqa: PLR0913 - the options of a command are its arguments
+    *,
+    file: Files,
+    http_port: HttpPort = 8080,
+    https_port: HttpsPort = 8443,
+    admin_port: AdminPort = 9090,
+    address: Address = "127.0.0.1",
+    admin_address: AdminAddress = "127.0.0.1",
+    workers: Workers = None,
+    log_format: LogFormat = "text",
+    access_log: AccessLog = True,
+    body_size: BodySize = 0,
+    drain_timeout: DrainTimeout = 30.0,
+    public_https_port: PublicHttpsPort = None,
+) -> None:
+    """Serve what YAML files say, without a cluster, and follow their changes."""
+    settings = ProxySettings(
+        address=address,
+        http_port=http_port,
+        https_port=https_port,
+        admin_address=admin_address,
+        admin_port=admin_port,
+        public_https_port=public_https_port,
+        access_log=access_log,
+        log_format=log_format,
+        limits=Limits(body=body_size),
+        timeouts=Timeouts(drain=drain_timeout),
+    )
+    if workers is not None:
+        settings = msgspec.structs.replace(settings, workers=workers)
+    _serve(_run(Standalone(file, settings)))
+
+
+@app.command()
+def routes(
+    *,
+    file: Files,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print what YAML files come to: routes and listeners, and what is wrong on standard error."""
+    store = ObjectStore()
+    source = FileSource(file, store)
+    try:
+        source.load()
+    except Unreadable as error:
+        _fail(str(error), 2)
+    snapshot = compile_snapshot(store, CompileSettings(standalone=True)).snapshot
+    if as_json:
+        typer.echo(msgspec.json.format(describe_json(snapshot)).decode())
+    elif sys.stdout.isatty():
+        Terminal().print(table_of(snapshot))
+    else:
+        typer.echo(describe(msgspec.structs.replace(snapshot, problems=())), nl=False)
+    for problem in snapshot.problems:
+        typer.echo(f"problem {line_of_problem(problem, source.place(problem.origin))}", err=True)
+
+
+@app.command()
+def demo(
+    *,
+    http_port: HttpPort = 8080,
+    https_port: HttpsPort = 8443,
+    admin_port: AdminPort = 9090,
+    address: Address = "127.0.0.1",
+    workers: Annotated[int, typer.Option(min=1, max=256)] = 1,
+) -> None:
+    """Start two apps, images, messages and a TCP echo behind Portway, to play with."""
+    settings = ProxySettings(
+        address=address, http_port=http_port, https_port=https_port, admin_port=admin_port, workers=workers
+    )
+    _serve(Demo(settings, typer.echo).run())
+
+
+@app.command(hidden=True)
+def demo_app(
+    kind: Annotated[Literal["hello", "images", "message", "echo"], typer.Argument()],
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535)],
+    address: Address = "127.0.0.1",
+) -> None:
+    """Start one application of the demo by itself, as a container does."""
+    _serve(run_app(kind, address, port))
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    app()
+
+
+async def _run(standalone: Standalone) -> None:
+    await (await standalone.start()).run_until_stopped()
+
+
+def _serve(work: Coroutine[None, None, None]) -> None:
+    """Run `work` to its end; what the user can mend is said in one line."""
+    log_to_stderr()
+    try:
+        asyncio.run(work)
+    except Unreadable as error:
+        _fail(str(error), 2)
+    except OSError as error:
+        _fail(str(error), 1)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    typer.echo(f"portway: {printable(message)}", err=True)
+    raise typer.Exit(status)

@@ -1,0 +1,107 @@
+"""What `portway run` says on standard error: what it serves, and one line for each change."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TextIO
+
+from portway_proxy.snapshot import Origin, Problem, Snapshot
+
+__all__ = ["Console", "changes", "count", "line_of_problem", "printable"]
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything escaped that could begin a line or steer a terminal."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def line_of_problem(problem: Problem, place: str = "") -> str:
+    """Return the problem as one line, with the place in a file in front when it is known."""
+    return printable(f"{place}: {problem}" if place else str(problem)).rstrip()
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 route` or `2 routes`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def changes(before: Snapshot, after: Snapshot) -> str:
+    """Return what differs between two snapshots: `2 routes new, 1 route gone, 1 problem new`."""
+    parts = []
+    for noun, parts_of in _PARTS.items():
+        old, new = parts_of(before), parts_of(after)
+        changed = sum(1 for key in old.keys() & new.keys() if old[key] != new[key])
+        kinds = {"new": len(new.keys() - old.keys()), "changed": changed, "gone": len(old.keys() - new.keys())}
+        parts += [f"{count(number, noun)} {word}" for word, number in kinds.items() if number]
+    return ", ".join(parts) or "nothing that shows"
+
+
+def _routes(snapshot: Snapshot) -> Mapping[object, object]:
+    upstreams = {upstream.name: upstream for upstream in snapshot.upstreams}
+    routes: dict[object, object] = {
+        (host.name, route.match, route.path): (route, upstreams.get(route.upstream))
+        for host in snapshot.hosts
+        for route in host.routes
+    }
+    if snapshot.default is not None:
+        routes["default"] = (snapshot.default, upstreams.get(snapshot.default.upstream))
+    return routes
+
+
+def _listeners(snapshot: Snapshot) -> Mapping[object, object]:
+    upstreams = {upstream.name: upstream for upstream in snapshot.upstreams}
+    return {(each.transport, each.port): (each, upstreams.get(each.upstream)) for each in snapshot.listeners}
+
+
+_PARTS: Mapping[str, Callable[[Snapshot], Mapping[object, object]]] = {
+    "route": _routes,
+    "listener": _listeners,
+    "certificate": lambda snapshot: {each.name: each for each in snapshot.certificates},
+    "problem": lambda snapshot: dict.fromkeys(snapshot.problems),
+}
+
+
+class Console:
+    """The lines, as text or as JSON objects.
+
+    `place` returns where the field of an object stands in a file, or nothing.
+    """
+
+    def __init__(self, place: Callable[[Origin], str], log_format: str = "text", out: TextIO | None = None) -> None:
+        self._place = place
+        self._json = log_format == "json"
+        self._out = out if out is not None else sys.stderr
+        self._shown = Snapshot()
+
+    def listening(self, **urls: str) -> None:
+        """Say where the proxy listens."""
+        self._say("listening", "listening on " + ", ".join(f"{url} ({name})" for name, url in urls.items()), **urls)
+
+    def applied(self, generation: int, snapshot: Snapshot) -> None:
+        """Say what is served now and what changed since, and what is wrong that was not before."""
+        routes, problems = len(_routes(snapshot)), len(snapshot.problems)
+        parts = [count(routes, "route"), count(len(snapshot.listeners), "listener"), count(problems, "problem")]
+        line = f"generation {generation}: {', '.join(parts)} ({changes(self._shown, snapshot)})"
+        new = set(snapshot.problems) - set(self._shown.problems)
+        self._say("applied", line, generation=generation, routes=routes, problems=problems)
+        self._problems(problem for problem in snapshot.problems if problem in new)
+        self._shown = snapshot
+
+    def refused(self, reason: str) -> None:
+        """Say that the proxy keeps what it has."""
+        self._say("refused", f"the new version is refused and the one before stays: {reason}", reason=reason)
+
+    def _problems(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            place = self._place(problem.origin)
+            self._say("problem", f"problem {line_of_problem(problem, place)}", code=problem.code, place=place)
+
+    def _say(self, event: str, line: str, **more: object) -> None:
+        text = printable(line)
+        if self._json:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            text = json.dumps({"time": now, "event": event, "message": line, **more})
+        print(text, file=self._out, flush=True)

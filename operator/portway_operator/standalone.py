@@ -1,0 +1,93 @@
+"""`portway run`: files in, routed traffic out, in one process group and without a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from portway_operator.console import Console
+from portway_operator.rebuild import Rebuild, Update
+from portway_operator.settings import CompileSettings
+from portway_operator.sources.files import FileSource
+from portway_operator.sources.manifest import Adapt, as_it_is
+from portway_operator.store import ObjectStore
+from portway_proxy.errors import BadSnapshot
+from portway_proxy.settings import ProxySettings
+from portway_proxy.supervisor import Supervisor
+from portway_proxy.tasks import Tasks
+
+__all__ = ["Standalone"]
+
+_FIRST = 60.0
+"""Seconds that `start` waits for the first snapshot to be served; 100,000 routes take a few."""
+
+_REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where people reach what listens everywhere
+
+
+class Standalone:
+    """A proxy that serves what some files say, as they change.
+
+    `adapt` may change raw objects before they are decoded.
+    """
+
+    def __init__(self, paths: Sequence[Path], settings: ProxySettings, adapt: Adapt = as_it_is) -> None:
+        self._store = ObjectStore()
+        self._source = FileSource(paths, self._store, adapt)
+        self._settings = settings
+        self._supervisor = Supervisor(settings)
+        self._console = Console(self._source.place, settings.log_format)
+        self._tasks = Tasks()
+        self._first = asyncio.Event()
+
+    async def start(self) -> Self:
+        """Read the files, open the ports and serve; returns when the first snapshot is served.
+
+        Raises `Unreadable` for a path that cannot be read at all and `OSError` for a port that cannot be opened.
+        """
+        self._source.load()
+        supervisor = self._supervisor
+        await supervisor.start()
+        self._console.listening(**{name: self.url(name) for name in ("http", "https", "admin") if self.url(name)})
+        own = {supervisor.http_port, supervisor.https_port, supervisor.admin_port}
+        settings = CompileSettings(standalone=True, reserved_ports=frozenset(port for port in own if port))
+        rebuild = Rebuild(self._store, settings, self._publish)
+        rebuild.ready()
+        self._tasks.spawn(rebuild.run(), "rebuild")
+        self._tasks.spawn(self._source.follow(rebuild.poke), "files")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._first.wait(), _FIRST)
+        return self
+
+    async def run_until_stopped(self) -> None:
+        """Serve until SIGINT or SIGTERM, then finish what still runs."""
+        try:
+            await self._supervisor.run_until_stopped()
+        finally:
+            await self._tasks.close()
+
+    def url(self, name: str) -> str:
+        """Return `http://127.0.0.1:8080` for `http`, `https` or `admin`; empty when it has no port."""
+        settings, supervisor = self._settings, self._supervisor
+        address, port = {
+            "http": (settings.address, supervisor.http_port),
+            "https": (settings.address, supervisor.https_port),
+            "admin": (settings.admin_address, supervisor.admin_port),
+        }[name]
+        if port is None:
+            return ""
+        reachable = _REACHABLE.get(address, address)
+        shown = f"[{reachable}]" if ":" in reachable else reachable
+        return f"{'https' if name == 'https' else 'http'}://{shown}:{port}"
+
+    async def _publish(self, update: Update) -> None:
+        try:
+            generation = await self._supervisor.apply(update.snapshot)
+        except BadSnapshot as error:
+            self._console.refused(str(error))
+            raise
+        finally:
+            self._first.set()
+        self._console.applied(generation, update.snapshot)
