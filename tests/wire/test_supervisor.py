@@ -74,6 +74,27 @@ async def test_once_apply_returns_every_worker_serves_the_new_snapshot(proxy: Su
             await on_every_worker(proxy, f"sent by {endpoint.name}")
 
 
+async def test_changes_under_load_fail_no_request(proxy: Supervisor, web: Web) -> None:
+    bodies: list[str] = []
+    enough = asyncio.Event()
+
+    async def load() -> None:
+        async with connect(port_of(proxy)) as client:
+            while not enough.is_set():
+                bodies.append(await client.get())
+
+    async with serve_web("other") as other, asyncio.TaskGroup() as group:
+        await proxy.apply(snapshot(web.port))
+        for _ in range(6):
+            group.create_task(load())
+        for change in range(60):
+            served = len(bodies)
+            await proxy.apply(snapshot((web, other)[change % 2].port, ports=[free_port()]))
+            await eventually(lambda: len(bodies) > served + 5, what="the load goes on")  # noqa: B023 - awaited here
+        enough.set()
+    assert set(bodies) == {"sent by web", "sent by other"}
+
+
 async def test_applies_at_the_same_time_happen_one_after_another(proxy: Supervisor, web: Web) -> None:
     ports = [free_port() for _ in range(8)]
     applies = [proxy.apply(snapshot(web.port, ports=[port])) for port in ports]
@@ -177,6 +198,12 @@ async def test_a_relay_goes_on_when_its_listener_goes(proxy: Supervisor, web: We
             assert await refused(port)
             client.writer.write(b"after")
             assert await client.reader.readexactly(5) == b"after"
+            # The port may come back meanwhile.
+            await proxy.apply(snapshot(web.port, echo_port=echo, ports=[port]))
+            assert proxy.problems == ()
+            assert await echoes(port)
+            client.writer.write(b"still")
+            assert await client.reader.readexactly(5) == b"still"
 
 
 # --- ports
