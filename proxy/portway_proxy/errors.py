@@ -28,6 +28,7 @@ __all__ = [
     "FieldsTooLarge",
     "MethodNotAllowed",
     "NameUnresolved",
+    "NoDescriptors",
     "NoEndpoints",
     "NoHost",
     "NoPath",
@@ -80,6 +81,13 @@ class BadSnapshot(ProxyError):
 
     reason = "bad_snapshot"
     blame = Blame.CONFIGURATION
+
+
+class NoDescriptors(ProxyError):
+    """The proxy may open no further descriptor, or the system has no memory for one."""
+
+    status = 503
+    reason = "no_descriptors"
 
 
 # --- the client's ------------------------------------------------------------------------------------------
