@@ -214,7 +214,7 @@ class _Kubeconfig:
 def _load_kubeconfig(path: str | None, context: str | None) -> _Kubeconfig:
     # Imported late: it costs a third of a second and 35 MB, and a pod never needs it.
     from kubernetes.client import Configuration  # noqa: PLC0415
-    from kubernetes.config import ConfigException, list_kube_config_contexts, load_kube_config  # noqa: PLC0415
+    from kubernetes.config import list_kube_config_contexts, load_kube_config  # noqa: PLC0415
 
     configuration = Configuration()
     try:
@@ -222,8 +222,8 @@ def _load_kubeconfig(path: str | None, context: str | None) -> _Kubeconfig:
             path, context, configuration, persist_config=False
         )
         contexts, current = list_kube_config_contexts(path)  # type: ignore[no-untyped-call]  # the same
-    except (ConfigException, OSError) as error:
-        raise NoCluster(f"no API server: {error}") from error
+    except Exception as error:  # its walk through a malformed file ends in any of them
+        raise NoCluster(f"no API server in the kubeconfig: {type(error).__name__}: {error}") from error
     chosen = next((entry for entry in contexts if entry["name"] == context), current)
     return _Kubeconfig(
         server=configuration.host.rstrip("/"),

@@ -2,70 +2,54 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 
 import aiohttp
 import msgspec
 
 from portway_operator.sources.listing import read_item
 from portway_operator.sources.stream import Stream
+from portway_operator.sources.watch import Broken, read_watch
 
 __all__ = ["follow"]
 
-# Bookmarks come every minute: a watch that is silent for longer is dead. kopf waits as long.
-_SILENT_SECONDS = 70.0
+
+class _Meta(msgspec.Struct, rename="camel"):
+    resource_version: str
+
+
+class _Versioned(msgspec.Struct):
+    metadata: _Meta
 
 
 class _Event(msgspec.Struct):
     type: str
-    object: dict[str, object]
-
-
-class _Gone(Exception):
-    """The watch said that it cannot go on."""
+    raw: dict[str, object] = msgspec.field(name="object")
 
 
 _events = msgspec.json.Decoder(_Event)
 
 
-async def follow(session: aiohttp.ClientSession, stream: Stream) -> None:
-    """Follow `stream` until cancelled."""
+async def follow(session: aiohttp.ClientSession, stream: Stream, silent_seconds: float) -> None:
+    """Follow `stream` until cancelled; a watch that is silent for so long is opened anew."""
     since: str | None = None
     while True:
         response = await stream.open(session, since)
         try:
-            since = await _read(stream, response, since)
-        except (_Gone, msgspec.MsgspecError) as error:
-            stream.refused(type(error).__name__.strip("_").lower(), str(error))
-            since = None
+            async with contextlib.aclosing(read_watch(response.content, silent_seconds)) as batches:
+                async for lines in batches:
+                    since = [_take(stream, line) for line in lines][-1] if lines else since
+        except Broken as error:
+            stream.start_over(error)
         finally:
             response.close()
 
 
-async def _read(stream: Stream, response: aiohttp.ClientResponse, since: str | None) -> str | None:
-    """Report the events of a watch until it ends; return the version to go on from."""
-    rest = b""
-    while True:
-        try:
-            async with asyncio.timeout(_SILENT_SECONDS):
-                data = await response.content.readany()
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return since
-        if not data:
-            return since
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            since = _take(stream, line) or since
-
-
 def _take(stream: Stream, line: bytes) -> str:
+    """Report an event; return its version."""
     event = _events.decode(line)
-    if event.type == "ERROR":
-        raise _Gone(str(event.object.get("message", "the watch ended with an error")))
-    meta = event.object.get("metadata")
-    version = str(meta.get("resourceVersion", "")) if isinstance(meta, dict) else ""
     if event.type == "DELETED":
-        stream.deleted(read_item(stream.target.kind, event.object))
+        stream.deleted(read_item(stream.target.kind, event.raw))
     elif event.type != "BOOKMARK":
-        stream.seen(read_item(stream.target.kind, event.object))
-    return version
+        stream.seen(read_item(stream.target.kind, event.raw))
+    return msgspec.convert(event.raw, _Versioned).metadata.resource_version

@@ -54,8 +54,8 @@ def read_only_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     # kopf lists nothing itself: it asks for a watch with the initial objects, which `KopfThread` answers.
     settings.watching.initial_streaming = True
-    # Bookmarks come every minute: a watch that is silent for longer is dead.
-    settings.watching.inactivity_timeout = 70
+    # Counts from the request, lists and an outage included; `read_watch` finds a silent connection long before.
+    settings.watching.inactivity_timeout = 900
     settings.watching.reconnect_backoff = 0.1
     # A worker task per object lives this long after an event: 5 s would mean 16,000 tasks at a start.
     settings.queueing.idle_timeout = 0.05

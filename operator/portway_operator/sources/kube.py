@@ -18,7 +18,7 @@ from portway_operator.sources.stream import Message, Stream
 from portway_operator.store import ObjectStore
 from portway_proxy.tasks import Tasks
 
-__all__ = ["Change", "KubeSource", "Scope"]
+__all__ = ["Change", "KubeSource", "Pace", "Scope"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +38,18 @@ class Scope:
     named: frozenset[Target] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How patient the source is, in seconds.
+
+    `silent`: bookmarks come every minute, so a watch that is silent for longer is dead. `resync`: between two full
+    lists of everything, the safety net below the watches.
+    """
+
+    silent: float = 70.0
+    resync: float = 300.0
+
+
 class KubeSource:
     """Keeps a store equal to the cluster; made inside of the running loop that alone touches the store.
 
@@ -51,18 +63,18 @@ class KubeSource:
         store: ObjectStore,
         on_change: Callable[[Change], None],
         scope: Scope = Scope(),
-        resync_seconds: float = 300.0,
+        pace: Pace = Pace(),
     ) -> None:
         self._connection = connection
         self._scope = scope
         self._intake = Intake(store, on_change)
-        self._resync_seconds = resync_seconds
+        self._pace = pace
         self._tasks = Tasks()
         self._loop = asyncio.get_running_loop()
         self._session = connection.session()
         self._streams: dict[Target, Stream] = {}
         watched = [self._stream(target) for target in self._watched()]
-        self._kopf = KopfThread(connection, scope.namespaces, watched, self._restarted)
+        self._kopf = KopfThread(connection, scope.namespaces, watched, pace.silent, self._restarted)
         self._followed: dict[Target, asyncio.Task[None]] = {}
 
     @property
@@ -93,7 +105,7 @@ class KubeSource:
         single = {Target(Kind.SECRET, namespace) for namespace in self._scope.secret_namespaces or ()}
         for target in sorted(single | self._scope.named, key=str):
             self._follow(target)
-        self._tasks.spawn(Resync(self._session, self._streams, self._resync_seconds).run(), "resync")
+        self._tasks.spawn(Resync(self._session, self._streams, self._pace.resync).run(), "resync")
         self._kopf.start()
 
     async def stop(self) -> None:
@@ -127,7 +139,7 @@ class KubeSource:
         return stream
 
     def _follow(self, target: Target) -> None:
-        task = self._tasks.spawn(follow(self._session, self._stream(target)), f"follow {target}")
+        task = self._tasks.spawn(follow(self._session, self._stream(target), self._pace.silent), f"follow {target}")
         self._followed[target] = task
 
     def _report(self, message: Message) -> None:

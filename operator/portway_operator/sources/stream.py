@@ -16,6 +16,7 @@ from portway_operator.sources.connection import Connection
 from portway_operator.sources.ledger import Ledger
 from portway_operator.sources.listing import ApiRefused, Item, Listing, fetch, refusal
 from portway_operator.sources.resources import Target
+from portway_operator.sources.watch import Broken
 
 __all__ = ["Deleted", "Listed", "Message", "Opened", "Refused", "Report", "Seen", "Stream"]
 
@@ -78,7 +79,7 @@ class Stream:
     Of the ledger it reads only `highest`, from its own thread: a value that lags behind is as good.
     """
 
-    __slots__ = ("_backoff", "_connection", "_ledger", "_relists", "_report", "asked", "target")
+    __slots__ = ("_backoff", "_broken", "_connection", "_ledger", "_relists", "_report", "asked", "target")
 
     def __init__(self, target: Target, connection: Connection, ledger: Ledger, report: Report) -> None:
         self.target = target
@@ -88,13 +89,16 @@ class Stream:
         self._report = report
         self._backoff = Backoff()
         self._relists: Backoff | None = None
+        self._broken = False
 
     async def open(self, session: aiohttp.ClientSession, since: str | None) -> aiohttp.ClientResponse:
         """Return an open watch from the version `since`, or after a full list without one; it never gives up.
 
         A watch that the server refuses starts over with a list, whatever the reason: 410 (the version is too old) and
-        504 (it is too new, after a restore from a backup) would be refused for ever.
+        504 (it is too new, after a restore from a backup) would be refused for ever. So does one after `start_over`.
         """
+        if self._broken:
+            self._broken, since = False, None
         while True:
             self.asked = time.monotonic()
             try:
@@ -122,9 +126,10 @@ class Stream:
         """Report an object that the watch says is gone."""
         self._report(Deleted(self.target, item))
 
-    def refused(self, code: str, reason: str) -> None:
-        """Report that the watch broke in a way that a list must mend."""
-        self._report(Refused(self.target, code, reason))
+    def start_over(self, error: Broken) -> None:
+        """Let the next watch begin with a list, whatever version is asked for, and report why."""
+        self._broken = True
+        self._report(Refused(self.target, error.code, str(error)))
 
     async def _list(self, session: aiohttp.ClientSession) -> str:
         # A server that ends every watch at once must not be listed without pause.
@@ -150,5 +155,5 @@ class Stream:
         return response
 
     async def _pause(self, code: str, reason: str, least: float = 0.0) -> None:
-        self.refused(code, reason)
+        self._report(Refused(self.target, code, reason))
         await asyncio.sleep(self._backoff.next(least))
