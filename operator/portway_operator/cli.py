@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import msgspec
 import typer
+import uvloop
 from rich.console import Console as Terminal
 
 from portway_operator.apps import run_app
@@ -24,6 +25,7 @@ from portway_operator.store import ObjectStore
 from portway_operator.table import table_of
 from portway_proxy.describe import describe, describe_json
 from portway_proxy.logs import log_to_stderr
+from portway_proxy.process import WorkerEnded
 from portway_proxy.settings import Limits, ProxySettings, Timeouts
 
 __all__ = ["app", "main"]
@@ -183,10 +185,12 @@ def _serve(work: Coroutine[None, None, None]) -> None:
     """Run `work` to its end; what the user can mend is said in one line."""
     log_to_stderr()
     try:
-        asyncio.run(work)
+        # Ctrl-C before anything is served; from then on it is a signal that the supervisor takes.
+        with suppress(KeyboardInterrupt):
+            uvloop.run(work)
     except Unreadable as error:
         _fail(str(error), 2)
-    except OSError as error:
+    except (OSError, WorkerEnded) as error:
         _fail(str(error), 1)
 
 

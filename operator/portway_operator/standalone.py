@@ -45,11 +45,32 @@ class Standalone:
     async def start(self) -> Self:
         """Read the files, open the ports and serve; returns when the first snapshot is served.
 
-        Raises `Unreadable` for a path that cannot be read at all and `OSError` for a port that cannot be opened.
+        Raises `Unreadable` for a path that cannot be read at all, `OSError` for a port that cannot be opened and
+        `WorkerEnded` when the proxy cannot run here.
         """
         self._source.load()
+        await self._supervisor.start()
+        try:
+            await self._begin()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def run_until_stopped(self) -> None:
+        """Serve until SIGINT or SIGTERM, then finish what still runs."""
+        try:
+            await self._supervisor.run_until_stopped()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """End everything at once."""
+        await self._tasks.close()
+        await self._supervisor.close()
+
+    async def _begin(self) -> None:
         supervisor = self._supervisor
-        await supervisor.start()
         self._console.listening(**{name: self.url(name) for name in ("http", "https", "admin") if self.url(name)})
         own = {supervisor.http_port, supervisor.https_port, supervisor.admin_port}
         settings = CompileSettings(standalone=True, reserved_ports=frozenset(port for port in own if port))
@@ -59,14 +80,6 @@ class Standalone:
         self._tasks.spawn(self._source.follow(rebuild.poke), "files")
         with suppress(TimeoutError):
             await asyncio.wait_for(self._first.wait(), _FIRST)
-        return self
-
-    async def run_until_stopped(self) -> None:
-        """Serve until SIGINT or SIGTERM, then finish what still runs."""
-        try:
-            await self._supervisor.run_until_stopped()
-        finally:
-            await self._tasks.close()
 
     def url(self, name: str) -> str:
         """Return `http://127.0.0.1:8080` for `http`, `https` or `admin`; empty when it has no port."""

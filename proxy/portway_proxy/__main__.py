@@ -46,6 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
 async def _serve(settings: ProxySettings, snapshot: Snapshot) -> None:
     supervisor = Supervisor(settings)
     await supervisor.start()
+    for name, port in (("http", supervisor.http_port), ("https", supervisor.https_port)):
+        if port is not None:
+            _log.info("%s on %s port %d", name, settings.address, port)
+    _log.info("admin on %s port %d", settings.admin_address, supervisor.admin_port)
     try:
         await supervisor.apply(snapshot)
         await supervisor.run_until_stopped()

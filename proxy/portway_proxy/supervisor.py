@@ -117,10 +117,6 @@ class Supervisor:
             for slot in slots:
                 self._tasks.spawn(self._keep(slot, started[slot]), f"worker {slot}")
             await asyncio.gather(*started)
-            for name, port in (("http", self.http_port), ("https", self.https_port)):
-                if port is not None:
-                    _log.info("%s on %s port %d", name, self.settings.address, port)
-            _log.info("admin on %s port %d", self.settings.admin_address, self.admin_port)
         except BaseException:
             await self.close()
             raise
