@@ -188,6 +188,6 @@ def _unknown(owner: Ingress | Service, table: Mapping[str, Row]) -> list[Problem
 def _hint(kind: Kind, name: str, known: set[str]) -> str:
     for other, scope in SCOPES.items():
         if other is not kind and any(entry.name == name for entry in rows(scope).values()):
-            return f"It belongs on a {other}."
+            return f"It is for a {other}." if other is not Kind.INGRESS else "It is for an Ingress."
     close = difflib.get_close_matches(name, sorted(known), n=1)
     return f"Did you mean {PREFIX}{close[0]}?" if close else "Remove it."

@@ -90,10 +90,11 @@ class _Unusable(Exception):
 
 def _key_pair(secret: Secret) -> KeyPair:
     if secret.type != _TLS_SECRET:
-        raise _Unusable(f"The Secret is of type {secret.type!r}, not {_TLS_SECRET}.")
+        raise _Unusable(f"It is of type {secret.type!r}, not {_TLS_SECRET}.")
     for part in ("tls.crt", "tls.key"):
         if not secret.data.get(part):
-            raise _Unusable(f"The Secret has no {part}.")
+            why = next((f"{fault.field}: {fault.found}" for fault in secret.faults if part in fault.field), "")
+            raise _Unusable(why or f"It has no {part}.")
     chain = _chain(secret.data["tls.crt"])
     key = _key(secret.data["tls.key"])
     owner = key.public_key()

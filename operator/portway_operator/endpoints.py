@@ -61,7 +61,7 @@ def find_endpoints(slices: Collection[EndpointSlice], pick: SlicePick, *, anywhe
     chosen = ready or leaving
     return Found(
         tuple(Endpoint(*key, zone) for key, zone in sorted(chosen.items())),
-        "" if chosen else _detail(slices, pick),
+        "" if chosen else _detail(slices, pick, anywhere=anywhere),
         tuple(refused),
     )
 
@@ -86,11 +86,14 @@ def _numbers(found: EndpointSlice, pick: SlicePick) -> list[int]:
     return [number for number in numbers if number is not None]
 
 
-def _detail(slices: Collection[EndpointSlice], pick: SlicePick) -> str:
+def _detail(slices: Collection[EndpointSlice], pick: SlicePick, *, anywhere: bool) -> str:
     if not slices:
         return "the Service has no EndpointSlice"
     if not any(_numbers(found, pick) for found in slices):
         wanted = f"TCP port {pick.number}" if pick.name is None else f"TCP port named {pick.name!r}"
         return f"its EndpointSlices have no {wanted}"
-    count = sum(len(found.endpoints) for found in slices)
-    return f"none of its {count} endpoints is ready" if count else "its EndpointSlices are empty"
+    endpoints = [one for found in slices for one in found.endpoints]
+    if not endpoints:
+        return "its EndpointSlices are empty"
+    allowed = [one for one in endpoints if anywhere or not one.special]
+    return f"none of its {len(allowed)} endpoints is ready" if allowed else "no Service may lead to its addresses"

@@ -173,7 +173,10 @@ class ServicePort:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """`v1` Service; `type` is Kubernetes' word (`ClusterIP`, `LoadBalancer`, `ExternalName`, ...)."""
+    """`v1` Service; `type` is Kubernetes' word (`ClusterIP`, `LoadBalancer`, `ExternalName`, ...).
+
+    `external_name` is empty when it is malformed, and for every other type.
+    """
 
     kind: ClassVar[Kind] = Kind.SERVICE
 

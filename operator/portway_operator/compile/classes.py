@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from portway_operator.decode.meta import CLASS_ANNOTATION
 from portway_operator.objects import Ingress, IngressClass
-from portway_operator.problems import Problem, at, class_missing
+from portway_operator.problems import Problem, at, class_foreign, class_missing
 from portway_operator.settings import CompileSettings
 
 __all__ = ["Classes"]
@@ -56,11 +56,20 @@ class Classes:
         return named.legacy and named.name in self._settings.ingress_class
 
     def problem(self, ingress: Ingress) -> Problem | None:
-        """Return what is wrong with the class of an Ingress that is not ours, if it was meant to be."""
+        """Return what is wrong with the class of an Ingress that is not ours, if it may have been meant to be.
+
+        Out of files it always may: there is no other controller.
+        """
         named = _named(ingress)
-        if named is None or named.name in self._classes or named.name not in self._settings.ingress_class:
+        if named is None:
             return None
-        return class_missing(at(ingress, named.field), named.name)
+        origin = at(ingress, named.field)
+        found = self._classes.get(named.name)
+        if found is None and (self._settings.standalone or named.name in self._settings.ingress_class):
+            return class_missing(origin, named.name)
+        if found is not None and self._settings.standalone:
+            return class_foreign(origin, named.name, found.controller)
+        return None
 
     def _is_ours(self, found: IngressClass) -> bool:
         settings = self._settings

@@ -113,7 +113,9 @@ class HostTable:
             if winner is not route:
                 # To the same upstream, nobody can tell the difference.
                 severity = Severity.NOTICE if winner.upstream == route.upstream else Severity.ERROR
-                self.problems.append(problems.path_taken(route.origin, host, route.path, winner.origin, severity))
+                self.problems.append(
+                    problems.path_taken(route.origin, host, f"{route.path} ({route.match})", winner.origin, severity)
+                )
         # As in ingress-nginx: a default backend serves the hosts that its Ingress was the first to declare.
         self._defaults += [(host, route) for host, route in found.defaults if self._declared[host] == key]
 
@@ -128,7 +130,7 @@ class HostTable:
         for (path, match), route in routes.items():
             if match is PathMatch.PREFIX and len(path) > 1 and path.endswith("/"):
                 loser = routes.get((path[:-1], match))
-                if loser is not None:
+                if loser is not None and loser.upstream != route.upstream:
                     self.problems.append(problems.path_shadowed(loser.origin, loser.path, route.origin))
         return tuple(sorted(routes.values(), key=_precedence))
 

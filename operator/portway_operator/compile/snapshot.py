@@ -147,7 +147,9 @@ class _Compile:
     def _routes(self, ingress: Ingress, tls: TlsTable) -> IngressRoutes:
         reading = read(IngressAnnotations, ingress)
         self.problems += reading.problems
-        return RouteReader(ingress, self._upstreams, Policies(reading, self._settings), tls.hosts).read()
+        found = RouteReader(ingress, self._upstreams, Policies(reading, self._settings), tls.hosts).read()
+        self.problems += found.problems
+        return found
 
     def _listeners(self) -> tuple[Listener, ...]:
         table = ListenerTable(self._upstreams, self._settings)
@@ -185,7 +187,7 @@ class _Compile:
         key = (found[1], found[2])
         problem = secret_problem(self._store, key, Origin("Setting", "", _SETTING))
         if problem is not None:
-            self.problems.append(problem)
+            self.problems.append(msgspec.structs.replace(problem, done="A self-signed certificate is served instead."))
             return None
         return key
 

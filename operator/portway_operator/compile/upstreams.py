@@ -94,14 +94,15 @@ class Upstreams:
     def reference_problems(self, wanted: Wanted, origin: Origin) -> list[Problem]:
         """Return what is wrong with a reference made at `origin`; what the Service itself lacks is found there."""
         service = f"{wanted.namespace}/{wanted.service}"
-        match self.resolve(wanted).upstream.reason:
+        upstream = self.resolve(wanted).upstream
+        match upstream.reason:
             case "service_missing":
                 return [problems.service_missing(origin, service)]
             case "port_missing":
                 known = tcp_port_names(self._store.services[wanted.namespace, wanted.service])
                 return [problems.port_missing(origin, service, wanted.port, known)]
             case "opaque_port":
-                return [problems.opaque_port(origin, service, wanted.port)]
+                return [problems.opaque_port(origin, service, _port_of(upstream))]
         return []
 
     def annotations(self, service: Service) -> Reading[ServiceAnnotations]:
@@ -137,6 +138,8 @@ class Upstreams:
         if not self._settings.allow_external_name:
             problem = problems.external_name_disabled(at(service, "spec.type"))
             return Resolved(_without(upstream, problem.code), (problem, *found))
+        if not service.external_name:
+            return Resolved(_without(upstream, "external_name_malformed"), found)
         if refusal := _refusal(service.external_name):
             problem = problems.external_name_refused(at(service, "spec.externalName"), service.external_name, refusal)
             return Resolved(_without(upstream, problem.code), (problem, *found))
@@ -156,9 +159,12 @@ class Upstreams:
         if found.endpoints:
             upstream = msgspec.structs.replace(upstream, endpoints=found.endpoints)
             return Resolved(upstream, problems_before + refused)
-        shown = upstream.name.rpartition(":")[2].removesuffix("/tcp")
-        empty = problems.no_endpoints(at(service), shown, found.detail)
+        empty = problems.no_endpoints(at(service), _port_of(upstream), found.detail)
         return Resolved(_without(upstream, "no_endpoints"), (*problems_before, *refused, empty))
+
+
+def _port_of(upstream: Upstream) -> str:
+    return upstream.name.rpartition(":")[2].removesuffix("/tcp")
 
 
 def _without(upstream: Upstream, reason: str) -> Upstream:

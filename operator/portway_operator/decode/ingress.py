@@ -69,7 +69,7 @@ def _rule(value: object, field: str, faults: list[Fault]) -> IngressRule:
 
 def _path(value: object, field: str) -> IngressPath:
     entry = mapping(value, field)
-    path_type = text(entry.get("pathType"), f"{field}.pathType")
+    path_type = text(entry.get("pathType"), f"{field}.pathType", "")
     if path_type not in PATH_TYPES:
         raise BadObject(
             f"{field}.pathType", f"There is no path type {show(path_type)}.", f"Use one of {', '.join(PATH_TYPES)}."

@@ -24,6 +24,7 @@ from portway_operator.objects import EndpointSlice, Fault, PortRef, Service, Ser
 __all__ = ["read_endpoint_slice", "read_service"]
 
 _NO_PORT = "The port is left out; the rest of the object is used."
+_NO_NAME = "Requests to the Service get 503."
 _NO_ENDPOINT = "The endpoint is left out; the rest of the slice is used."
 
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
@@ -46,11 +47,17 @@ def read_service(raw: Raw) -> Service:
         meta=meta,
         type=kind,
         headless=spec.get("clusterIP") == "None" and kind != "ExternalName",
-        external_name=dns_name(spec.get("externalName"), "spec.externalName") if kind == "ExternalName" else "",
+        external_name=_external_name(spec, faults) if kind == "ExternalName" else "",
         load_balancer_class=text(spec.get("loadBalancerClass"), "spec.loadBalancerClass", ""),
         ports=tuple(_distinct(ports, faults)),
         faults=tuple(faults),
     )
+
+
+def _external_name(spec: Raw, faults: list[Fault]) -> str:
+    field = "spec.externalName"
+    found = each((spec.get("externalName"),), field, lambda one, _: dns_name(one, field), _NO_NAME, faults)
+    return found[0] if found else ""
 
 
 def _service_port(value: object, field: str) -> ServicePort:

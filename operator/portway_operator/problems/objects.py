@@ -11,6 +11,7 @@ __all__ = [
     "annotation_unknown",
     "at",
     "bad_object",
+    "class_foreign",
     "class_missing",
     "fault",
     "internal",
@@ -73,13 +74,25 @@ def annotation_unknown(origin: Origin, remedy: str) -> Problem:
     )
 
 
+def class_foreign(origin: Origin, name: str, controller: str) -> Problem:
+    """Say that an Ingress is of a class that is not ours; worth saying where there is no other controller."""
+    return Problem(
+        origin,
+        "class_foreign",
+        f"The IngressClass {show(name)} belongs to {show(controller)}.",
+        "The Ingress is not served.",
+        "Name a class of Portway's, or remove the IngressClass.",
+        Severity.NOTICE,
+    )
+
+
 def class_missing(origin: Origin, name: str) -> Problem:
     """Say that an Ingress asks for our class, and there is no such IngressClass."""
     return Problem(
         origin,
         "class_missing",
-        f"There is no IngressClass {name}.",
+        f"There is no IngressClass {show(name)}.",
         "The Ingress is not served.",
-        f"Create the IngressClass {name} with the controller portway.dev/ingress-controller.",
+        "Create it with the controller portway.dev/ingress-controller.",
         Severity.NOTICE,
     )

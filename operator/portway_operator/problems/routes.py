@@ -21,7 +21,7 @@ def path_taken(origin: Origin, host: str, path: str, winner: Origin, severity: S
         origin,
         "path_taken",
         f"{host or 'Any host'} {path} is already served by {winner}.",
-        "This one is left out; the older Ingress serves the path.",
+        "This one is left out; the other serves the path.",
         "Remove one of the two, or give it another host or path.",
         severity,
     )

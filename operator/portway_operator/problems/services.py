@@ -41,7 +41,7 @@ def port_missing(origin: Origin, service: str, port: PortRef, known: Sequence[st
     return Problem(origin, "port_missing", found, _STAYS, "Use a number or name of its ports.")
 
 
-def opaque_port(origin: Origin, service: str, port: PortRef) -> Problem:
+def opaque_port(origin: Origin, service: str, port: str) -> Problem:
     """Say that an Ingress refers to a port that is passed through as bytes."""
     return Problem(
         origin,
@@ -59,7 +59,7 @@ def no_endpoints(origin: Origin, port: str, detail: str) -> Problem:
         origin,
         "no_endpoints",
         f"No endpoint can serve port {port}: {detail}.",
-        "Requests get 503.",
+        "Requests get 503, connections to a port of its own are closed.",
         "See that its pods run and are ready, and that its selector and targetPort fit them.",
         Severity.NOTICE,
     )

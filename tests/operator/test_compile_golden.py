@@ -1,0 +1,53 @@
+"""Golden cases: what each `golden/NAME.yaml` compiles to, one line per route, listener, certificate and problem.
+
+A document with `settings` holds the compile's settings. After a change that is meant:
+`UPDATE_GOLDEN=1 pytest tests/operator/test_compile_golden.py`, and read the difference.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from portway_operator.compile import compile_snapshot
+from portway_operator.decode import BadObject, decode
+from portway_operator.problems import bad_object
+from portway_operator.settings import CompileSettings
+from portway_operator.store import ObjectStore
+from portway_proxy.describe import describe
+from scenes import documents
+
+CASES = sorted((Path(__file__).parent / "golden").glob("*.yaml"))
+
+
+def outcome(case: Path) -> str:
+    store, settings, problems = ObjectStore(), CompileSettings(), []
+    for raw in documents(case.read_text()):
+        if "settings" in raw:
+            settings = msgspec.convert(raw["settings"], CompileSettings)
+            continue
+        try:
+            found = decode(raw)
+        except BadObject as error:
+            problems.append(bad_object(error))
+        else:
+            assert found is not None
+            store.put(found)
+    store.report(case.name, problems)
+    return describe(compile_snapshot(store, settings).snapshot)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+def test_the_case_compiles_to_its_golden_text(case: Path) -> None:
+    golden = case.with_suffix(".txt")
+    actual = outcome(case)
+    if "UPDATE_GOLDEN" in os.environ:
+        golden.write_text(actual)
+    assert actual == golden.read_text()
+
+
+def test_every_golden_text_has_its_case() -> None:
+    assert {text.stem for text in (Path(__file__).parent / "golden").glob("*.txt")} == {case.stem for case in CASES}
