@@ -7,6 +7,7 @@ import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from portway_proxy.snapshot import Certificate
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+
 from portway_proxy import channel
 from portway_proxy.channel import (
     ANSWERS,

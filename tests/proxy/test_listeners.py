@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from portway_proxy.listeners import HTTP, Listeners, PortUnavailable, key_of
 from portway_proxy.snapshot import Listener, Origin
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ssl
 
 import pytest
+
 from certs import certificate, common_name, issue
 from portway_proxy.snapshot import Certificate
 from portway_proxy.tls import CertificateStore, self_signed
