@@ -41,7 +41,7 @@ app = typer.Typer(
 _SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
-def size(text: str) -> int:
+def _size(text: str) -> int:
     """Return the bytes that `text` says: a number, or one with `k`, `m` or `g` behind it (times 1024)."""
     number = text.rstrip("kmgKMG")
     factor = _SUFFIXES.get(text[len(number) :].lower())
@@ -64,7 +64,7 @@ AdminAddress = Annotated[str, typer.Option(help="The address of the admin port."
 Workers = Annotated[int | None, typer.Option(min=1, max=256, show_default="one for each core")]
 LogFormat = Annotated[Literal["text", "json"], typer.Option(help="The form of access lines and of changes.")]
 AccessLog = Annotated[bool, typer.Option("--access-log/--no-access-log", help="One line for each request.")]
-BodySize = Annotated[int, typer.Option(parser=size, metavar="SIZE", help="The most of a request body; 0: no limit.")]
+BodySize = Annotated[str, typer.Option(metavar="SIZE", help="The most of a request body (1024k, 1m); 0: no limit.")]
 DrainTimeout = Annotated[float, typer.Option(min=0, help="Seconds that requests in flight get after Ctrl-C.")]
 PublicHttpsPort = Annotated[
     int | None, typer.Option(min=1, max=65535, show_default="the HTTPS port", help="What redirects to HTTPS name.")
@@ -99,7 +99,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     workers: Workers = None,
     log_format: LogFormat = "text",
     access_log: AccessLog = True,
-    body_size: BodySize = 0,
+    body_size: BodySize = "0",
     drain_timeout: DrainTimeout = 30.0,
     public_https_port: PublicHttpsPort = None,
 ) -> None:
@@ -113,7 +113,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
         public_https_port=public_https_port,
         access_log=access_log,
         log_format=log_format,
-        limits=Limits(body=body_size),
+        limits=Limits(body=_size(body_size)),
         timeouts=Timeouts(drain=drain_timeout),
     )
     if workers is not None:

@@ -86,7 +86,7 @@ class Demo:
         for kind, wanted in APPS.values():
             app = await start_app(kind, sockets[wanted])
             stack.push_async_callback(app.close)
-        self._say_moved(ports, "the demo's applications")
+        self._say_moved(ports, "the demo's applications use")
         return ports
 
     def _find_ports(self) -> tuple[ProxySettings, int]:
@@ -97,7 +97,7 @@ class Demo:
         ports = {wanted: int(sock.getsockname()[1]) for wanted, sock in sockets.items()}
         for sock in sockets.values():
             sock.close()
-        self._say_moved(ports, "Portway")
+        self._say_moved(ports, "Portway uses")
         found = msgspec.structs.replace(
             settings,
             http_port=ports.get(settings.http_port or 0, settings.http_port),
@@ -109,7 +109,7 @@ class Demo:
     def _say_moved(self, ports: Mapping[int, int], who: str) -> None:
         for wanted, found in ports.items():
             if wanted != found:
-                self._say(f"Port {wanted} is taken; {who} uses {found} instead.")
+                self._say(f"Port {wanted} is taken; {who} {found} instead.")
 
     def _lines(self, ports: Mapping[int, int], http: str, https: str, admin: str) -> Iterator[str]:
         host = "127.0.0.1" if self._settings.address in {"0.0.0.0", "::"} else self._settings.address  # noqa: S104
