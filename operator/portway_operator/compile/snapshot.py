@@ -56,7 +56,7 @@ class Compiled:
 
 
 def compile_snapshot(store: ObjectStore, settings: CompileSettings) -> Compiled:
-    """Return what the objects in `store` amount to; 5,000 Ingresses and 10,000 Services take about 0.2 s."""
+    """Return what the objects in `store` amount to; 5,000 Ingresses and 10,000 Services take about 0.35 s."""
     return _Compile(store, settings).run()
 
 

@@ -24,7 +24,8 @@ _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?|[?# \x80-\xff]")
 _CANONICAL = re.compile(r"/|(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
-_DOTS = re.compile(rb"/\.{1,2}(?:;[^/]*)?(?=/|\Z)")
+# The proxy refuses requests with dots beside an encoded slash or a semicolon, too.
+_DOTS = re.compile(rb"(?:/|%2F|%5C)\.{1,2}(?:;[^/]*)?(?=/|%2F|%5C|\Z)")
 
 
 def canonical_path(path: str, path_type: str, field: str) -> str:
