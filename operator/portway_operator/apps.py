@@ -65,10 +65,11 @@ def _bind(address: str, port: int) -> socket.socket | None:
 
 
 def _bind_next(address: str, port: int, avoid: set[int]) -> socket.socket:
-    for other in range(port + 1, min(port + _TRIED, 65536)):
+    last = min(port + _TRIED, 65535)
+    for other in range(port + 1, last + 1):
         if other not in avoid and (bound := _bind(address, other)) is not None:
             return bound
-    raise OSError(f"None of the ports from {port} to {port + _TRIED} is free on {address}.")
+    raise OSError(f"None of the ports from {port} to {last} is free on {address}.")
 
 
 async def start_app(kind: str, sock: socket.socket) -> App:

@@ -90,10 +90,6 @@ class Console:
         self._problems(problem for problem in snapshot.problems if problem in new)
         self._shown = snapshot
 
-    def refused(self, reason: str) -> None:
-        """Say that the proxy keeps what it has."""
-        self._say("refused", f"the new version is refused and the one before stays: {reason}", reason=reason)
-
     def _problems(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
             place = self._place(problem.origin)

@@ -14,7 +14,6 @@ from portway_operator.settings import CompileSettings
 from portway_operator.sources.files import FileSource
 from portway_operator.sources.manifest import Adapt, as_it_is
 from portway_operator.store import ObjectStore
-from portway_proxy.errors import BadSnapshot
 from portway_proxy.settings import ProxySettings
 from portway_proxy.supervisor import Supervisor
 from portway_proxy.tasks import Tasks
@@ -98,9 +97,6 @@ class Standalone:
     async def _publish(self, update: Update) -> None:
         try:
             generation = await self._supervisor.apply(update.snapshot)
-        except BadSnapshot as error:
-            self._console.refused(str(error))
-            raise
         finally:
             self._first.set()
         self._console.applied(generation, update.snapshot)

@@ -1,0 +1,276 @@
+"""`rebuild.py`: when a compile happens, and what is published."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from portway_operator.decode import decode
+from portway_operator.objects import Object
+from portway_operator.rebuild import LIMIT, QUIET, Rebuild, Update
+from portway_operator.settings import CompileSettings
+from portway_operator.store import ObjectStore
+from portway_proxy import codec
+from portway_proxy.errors import BadSnapshot
+from portway_proxy.snapshot import Endpoint
+
+pytestmark = pytest.mark.looptime
+
+SETTINGS = CompileSettings(standalone=True)
+
+
+def made(raw: dict[str, object]) -> Object:
+    found = decode(raw)
+    assert found is not None
+    return found
+
+
+def ingress(name: str, service: str = "web") -> Object:
+    port = {"service": {"name": service, "port": {"number": 80}}}
+    return made(
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {"name": name},
+            "spec": {"rules": [{"http": {"paths": [{"path": f"/{name}", "pathType": "Prefix", "backend": port}]}}]},
+        }
+    )
+
+
+def service(name: str = "web") -> Object:
+    ports = [{"port": 80, "targetPort": 8080}]
+    return made({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": ports}})
+
+
+def endpoints(*addresses: str, name: str = "web") -> Object:
+    return made(
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [address]} for address in addresses],
+            "ports": [{"name": "", "port": 8080}],
+        }
+    )
+
+
+class Published:
+    """What was published, and when (seconds of the loop's time since the first poke)."""
+
+    def __init__(self) -> None:
+        self.updates: list[Update] = []
+        self.times: list[float] = []
+        self.refusals: list[str] = []
+        self.refuse = ""
+        self.crash = False
+        self.seconds = 0.0
+        self.store = ObjectStore()
+        self.rebuild = Rebuild(self.store, SETTINGS, self.publish)
+
+    async def publish(self, update: Update) -> None:
+        self.times.append(round(asyncio.get_running_loop().time(), 3))
+        await asyncio.sleep(self.seconds)
+        if self.crash:
+            raise RuntimeError("a fault of ours")
+        if self.refuse:
+            self.refusals.append(update.digest)
+            raise BadSnapshot(self.refuse)
+        self.updates.append(update)
+
+    def put(self, *objects: Object) -> None:
+        for found in objects:
+            self.store.put(found)
+
+    @property
+    def paths(self) -> list[str]:
+        return [route.path for host in self.updates[-1].snapshot.hosts for route in host.routes]
+
+    @asynccontextmanager
+    async def running(self, *, ready: bool = True) -> AsyncIterator[Published]:
+        task = asyncio.get_running_loop().create_task(self.rebuild.run())
+        try:
+            if ready:
+                self.rebuild.ready()
+                await asyncio.sleep(0)
+                await asyncio.sleep(1 - asyncio.get_running_loop().time())
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert task.cancelled()
+
+
+async def test_nothing_is_published_before_every_source_was_listed() -> None:
+    async with Published().running(ready=False) as published:
+        published.put(ingress("a"))
+        published.rebuild.poke()
+        published.rebuild.endpoint_changed("default", "web")
+        await asyncio.sleep(10)
+        assert published.updates == []
+        assert published.rebuild.compiled is None
+        published.rebuild.ready()
+        await asyncio.sleep(0.001)
+        assert published.times == [10.0]
+        assert published.paths == ["/a"]
+
+
+async def test_an_empty_store_is_published_too() -> None:
+    async with Published().running() as published:
+        assert len(published.updates) == 1
+        assert published.updates[0].snapshot.hosts == ()
+
+
+async def test_a_change_is_published_once_it_was_quiet() -> None:
+    async with Published().running() as published:
+        published.put(ingress("a"))
+        published.rebuild.poke()
+        await asyncio.sleep(QUIET - 0.01)
+        assert len(published.updates) == 1
+        published.put(ingress("b"))
+        published.rebuild.poke()
+        await asyncio.sleep(1)
+        assert published.times[1:] == [round(1 + QUIET - 0.01 + QUIET, 3)]
+        assert published.paths == ["/a", "/b"]
+
+
+async def test_changes_without_pause_are_published_within_the_limit() -> None:
+    async with Published().running() as published:
+        for number in range(100):
+            published.put(ingress(f"n{number}"))
+            published.rebuild.poke()
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(1)
+        gaps = [after - before for before, after in zip([1.0, *published.times[1:]], published.times[1:], strict=False)]
+        assert max(gaps) <= LIMIT + 0.02 + 1e-6
+        assert len(published.times[1:]) == 4
+        assert len(published.paths) == 100
+
+
+async def test_what_compiles_to_the_same_is_not_published_again() -> None:
+    async with Published().running() as published:
+        published.put(service())
+        published.rebuild.poke()
+        await asyncio.sleep(1)
+        assert len(published.updates) == 1
+
+
+async def test_a_change_during_a_publish_is_published_after_it() -> None:
+    async with Published().running() as published:
+        published.seconds = 5.0
+        published.put(ingress("a"))
+        published.rebuild.poke()
+        await asyncio.sleep(1)
+        published.put(ingress("b"))
+        published.rebuild.poke()
+        await asyncio.sleep(20)
+        assert published.times[1:] == [1.05, 6.05]
+        assert published.paths == ["/a", "/b"]
+
+
+async def test_endpoints_are_published_at_once_as_a_delta() -> None:
+    published = Published()
+    published.put(ingress("a"), service(), endpoints("10.0.0.1"))
+    async with published.running():
+        base = published.updates[0]
+        published.put(endpoints("10.0.0.1", "10.0.0.2"))
+        published.rebuild.endpoint_changed("default", "web")
+        await asyncio.sleep(0.001)
+        assert published.times[1:] == [1.0]
+        update = published.updates[1]
+        assert update.delta is not None
+        assert update.delta.base == base.digest
+        (upstream,) = update.delta.upstreams
+        assert upstream.endpoints == (Endpoint("10.0.0.1", 8080), Endpoint("10.0.0.2", 8080))
+        assert codec.patch(base.snapshot, update.delta.upstreams) == update.snapshot
+        assert codec.digest(update.snapshot) == update.digest == update.delta.digest
+
+
+async def test_a_delta_and_a_whole_compile_come_to_the_same() -> None:
+    published = Published()
+    published.put(ingress("a"), service(), endpoints("10.0.0.1"))
+    async with published.running():
+        published.put(endpoints("10.0.0.2"))
+        published.rebuild.endpoint_changed("default", "web")
+        published.rebuild.poke()
+        await asyncio.sleep(1)
+        assert len(published.updates) == 2
+
+
+async def test_deltas_follow_one_another() -> None:
+    published = Published()
+    published.put(ingress("a"), service(), endpoints("10.0.0.1"))
+    async with published.running():
+        for number in range(2, 5):
+            published.put(endpoints(f"10.0.0.{number}"))
+            published.rebuild.endpoint_changed("default", "web")
+            await asyncio.sleep(0.001)
+        deltas = [update.delta for update in published.updates[1:]]
+        assert [delta.base for delta in deltas if delta] == [update.digest for update in published.updates[:3]]
+
+
+async def test_endpoints_of_a_service_that_nothing_refers_to_are_not_published() -> None:
+    published = Published()
+    published.put(ingress("a"), service(), endpoints("10.0.0.1"))
+    async with published.running():
+        published.put(endpoints("10.0.0.9", name="other"))
+        published.rebuild.endpoint_changed("default", "other")
+        await asyncio.sleep(1)
+        assert len(published.updates) == 1
+
+
+async def test_the_last_endpoint_gone_is_published_at_once_and_its_problem_after_it() -> None:
+    published = Published()
+    published.put(ingress("a"), service(), endpoints("10.0.0.1"))
+    async with published.running():
+        assert published.updates[0].snapshot.problems == ()
+        published.put(endpoints())
+        published.rebuild.endpoint_changed("default", "web")
+        await asyncio.sleep(1)
+        assert published.times[1:] == [1.0, 1.0 + QUIET]
+        assert published.updates[1].delta is not None
+        assert published.updates[2].delta is None
+        assert [problem.code for problem in published.updates[2].snapshot.problems] == ["no_endpoints"]
+
+
+async def test_endpoints_before_the_routes_that_need_them_wait_for_the_compile() -> None:
+    async with Published().running() as published:
+        published.put(ingress("a"), service(), endpoints("10.0.0.1"))
+        published.rebuild.poke()
+        published.rebuild.endpoint_changed("default", "web")
+        await asyncio.sleep(1)
+        assert published.times[1:] == [1.0 + QUIET]
+
+
+async def test_a_snapshot_that_is_refused_is_not_sent_again_until_it_changes(caplog: pytest.LogCaptureFixture) -> None:
+    async with Published().running() as published:
+        base = published.updates[0]
+        published.refuse = "too good"
+        published.put(ingress("a"))
+        for _ in range(3):
+            published.rebuild.poke()
+            await asyncio.sleep(1)
+        assert len(published.refusals) == 1
+        assert "the proxies refused the snapshot, the one before stays: too good" in caplog.text
+        published.refuse = ""
+        published.put(ingress("b"))
+        published.rebuild.poke()
+        await asyncio.sleep(1)
+        assert published.updates[0] is base
+        assert published.paths == ["/a", "/b"]
+
+
+async def test_a_fault_of_ours_is_logged_and_the_next_change_tries_again(caplog: pytest.LogCaptureFixture) -> None:
+    async with Published().running() as published:
+        published.crash = True
+        published.put(ingress("a"))
+        published.rebuild.poke()
+        await asyncio.sleep(1)
+        assert "a fault of ours" in caplog.text
+        published.crash = False
+        published.rebuild.poke()
+        await asyncio.sleep(1)
+        assert published.paths == ["/a"]
