@@ -28,11 +28,12 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: closing sends RST.
 class ClientConnection(asyncio.Protocol):
     """The protocol of one client connection.
 
-    Bytes that cannot be used yet (a part of a head, a pipelined request) are held, a bounded number of them.
+    Bytes that cannot be used yet (a part of a head, a pipelined request) are held, a bounded number of them. `ended`
+    says that the client will send nothing more.
     """
 
     __slots__ = (
-        "_eof",
+        "_forgiven",
         "_framing",
         "_held",
         "_lingering",
@@ -41,6 +42,7 @@ class ClientConnection(asyncio.Protocol):
         "_transport",
         "body_limit",
         "deadline",
+        "ended",
         "exchange",
         "forwarded",
         "http",
@@ -55,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         self.tls = tls
         self.exchange: Exchange | None = None
         self.deadline = NEVER
+        self.ended = False
         self.peer = b"-"
         self.forwarded = b""
         self.body_limit = 0
@@ -63,8 +66,8 @@ class ClientConnection(asyncio.Protocol):
         self._framing: Framing = EMPTY
         self._held = bytearray()
         self._searched = 0
+        self._forgiven = False
         self._paused = False
-        self._eof = False
         self._lingering = False
 
     @property
@@ -78,26 +81,33 @@ class ClientConnection(asyncio.Protocol):
         """Begin to wait for a request."""
         self._transport = cast("asyncio.Transport", transport)
         http = self.http
-        settings = http.settings
-        address = transport.get_extra_info("peername")[0]
-        self.peer = address.encode()
-        public = settings.public_https_port if self.tls else settings.public_http_port
-        port = public or transport.get_extra_info("sockname")[1]
-        self.forwarded = forwarded_fields(address, port, b"https" if self.tls else b"http")
-        self._transport.set_write_buffer_limits(high=http.limits.buffer)
         http.counters.active += 1
         if self.tls:
             http.counters.handshakes += 1
         http.worker.clients.add(self)
-        self.deadline = http.clock.now + http.timeouts.head
         http.clock.watch(self)
+        peer = transport.get_extra_info("peername")
+        if peer is None:  # It reset the connection before we looked.
+            self._transport.abort()
+            return
+        settings = http.settings
+        self.peer = peer[0].encode()
+        public = settings.public_https_port if self.tls else settings.public_http_port
+        port = public or transport.get_extra_info("sockname")[1]
+        self.forwarded = forwarded_fields(peer[0], port, b"https" if self.tls else b"http")
+        self._transport.set_write_buffer_limits(high=http.limits.buffer)
+        self.deadline = http.clock.now + http.timeouts.head
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
         self.http.counters.received += len(data)
         exchange = self.exchange
         if exchange is None:
-            if not self._lingering:
+            if self._lingering:
+                return
+            if self.write_paused:
+                self._hold(data)  # Who does not read answers gets no more of them.
+            else:
                 self._serve(data)
         elif exchange.state is State.TUNNEL and exchange.connection is not None:
             self.deadline = self.http.clock.now + self.http.timeouts.tunnel
@@ -109,16 +119,17 @@ class ClientConnection(asyncio.Protocol):
             self._take_body(exchange, data)
 
     def eof_received(self) -> bool:
-        """Keep the other half open while a response is under way; a request that is cut off ends here."""
+        """Keep the other half open while responses are due; a request that is cut off ends here."""
         exchange = self.exchange
+        self.ended = True
         if exchange is None:
-            return False
-        if exchange.state is State.TUNNEL and exchange.connection is not None:
-            return exchange.connection.end_tunnel() and not self.tls
+            # Held and not yet searched are whole requests, whose turn comes.
+            return bool(self._held) and not self._searched and not self.tls
+        if exchange.state is State.TUNNEL:
+            return flow.end_half(exchange, exchange.connection) and not self.tls
         if not self._framing.done and exchange.connection is not None:
             flow.fail(exchange, ClientGone("the client hung up within its request"))
             return False
-        self._eof = True
         return not self.tls
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -139,14 +150,16 @@ class ClientConnection(asyncio.Protocol):
             self.exchange.connection.pause()
 
     def resume_writing(self) -> None:
-        """Read from the endpoint again."""
+        """Read from the endpoint again, or go on to the next request."""
         self.write_paused = False
         exchange = self.exchange
-        if exchange is not None:
-            tunnelled = exchange.state is State.TUNNEL
-            self.deadline = self.http.clock.now + self.http.timeouts.tunnel if tunnelled else NEVER
-            if exchange.connection is not None:
-                exchange.connection.resume()
+        if exchange is None:
+            if not self._lingering:
+                self.finished(keeps=True)
+            return
+        self.deadline = self._patience(exchange)
+        if exchange.connection is not None:
+            exchange.connection.resume()
 
     def expire(self) -> None:
         """Act on a client that is too slow, or idle for too long."""
@@ -155,39 +168,68 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not None:
             timeout = RequestTimeout("the client was silent within its request")
             flow.fail(exchange, ClientGone("the client reads nothing") if self.write_paused else timeout)
-        elif self._held and not self._lingering:
+        elif self._held and not self._lingering and not self.write_paused:
             self._refuse(RequestTimeout("the head did not come in time"))
         else:
             self._transport.abort()
 
+    def _patience(self, exchange: Exchange) -> float:
+        """Return the deadline of a client that keeps up with its responses."""
+        if exchange.state is State.TUNNEL:
+            return self.http.clock.now + self.http.timeouts.tunnel
+        if self._framing.done or self._paused or exchange.connection is None:
+            return NEVER
+        return self.http.clock.now + self.http.timeouts.body
+
     # --- requests
 
-    def _serve(self, data: bytes) -> None:
+    def _serve(self, data: bytes | bytearray) -> None:
         """Take the head of the next request; pipelined ones follow as each is answered."""
-        if self._held:
-            self._held += data
-            data = bytes(self._held)
+        held = self._held
+        if held or data.startswith(b"\r\n"):
+            data = self._gather(data)
         try:
-            if data.startswith(b"\r\n"):
-                data = data[2:]  # One empty line before a request is forgiven (RFC 9112, 2.2).
             end = find_end(data, self._searched, self.http.limits)
             if not end:
                 self._keep_head(data)
                 return
-            head = self.http.requests.parse(data[:end] if end < len(data) else data)
+            head = self.http.requests.parse(bytes(data[:end]))
         except ClientError as error:
             self._refuse(error)
             return
         self._searched = 0
-        self._held = bytearray(data[end:])
+        self._forgiven = False
+        if held:
+            del held[:end]  # Cheap from the front: a thousand pipelined requests are not copied a thousand times.
+        elif end < len(data):
+            held += data[end:]
         self.deadline = NEVER
         self._framing = self._frame(head)
         flow.begin(self, head)
 
-    def _keep_head(self, data: bytes) -> None:
+    def _gather(self, data: bytes | bytearray) -> bytes | bytearray:
+        """Return what was held and `data`, without the one empty line that is forgiven (RFC 9112, 2.2)."""
+        held = self._held
+        if held:
+            held += data
+            data = held
+        if data.startswith(b"\r\n") and not self._forgiven:
+            self._forgiven = True
+            self._searched = 0
+            if data is held:
+                del held[:2]
+            else:
+                data = data[2:]
+        return data
+
+    def _keep_head(self, data: bytes | bytearray) -> None:
+        if self.ended:
+            self._end()  # The rest will not come.
+            return
         if not self._held or not self._searched:
             self.deadline = self.http.clock.now + self.http.timeouts.head
-        self._held = bytearray(data)
+        if data is not self._held:
+            self._held += data
         self._searched = len(data)
 
     def _frame(self, head: RequestHead) -> Framing:
@@ -222,7 +264,7 @@ class ClientConnection(asyncio.Protocol):
             data = bytes(self._held)
             self._held.clear()
             self._take_body(exchange, data)
-        if self._eof and not self._framing.done:
+        if self.ended and not self._framing.done:
             flow.fail(exchange, ClientGone("the client hung up within its request"))
 
     def _take_body(self, exchange: Exchange, data: bytes) -> None:
@@ -251,7 +293,9 @@ class ClientConnection(asyncio.Protocol):
 
     def keeps(self, head: RequestHead) -> bool:
         """Return whether the connection may stay after the response to `head`."""
-        return head.keep_alive and self._framing.done and not self._eof and not self.http.worker.draining
+        if not head.keep_alive or not self._framing.done or self.http.worker.draining:
+            return False
+        return not self.ended or bool(self._held)
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
@@ -260,9 +304,11 @@ class ClientConnection(asyncio.Protocol):
 
     def finished(self, *, keeps: bool) -> None:
         """Go on to the next request, or end the connection."""
-        if not keeps:
+        if not keeps or (self.ended and not self._held):
             self._end()
             return
+        if self.write_paused:
+            return  # The client has yet to read what it got; `resume_writing` goes on.
         self.deadline = self.http.clock.now + self.http.timeouts.keep_alive
         self.resume()
         if self._held:
@@ -277,14 +323,19 @@ class ClientConnection(asyncio.Protocol):
         """Close once the response has left; what still comes is read and dropped, or its RST would destroy it."""
         if self._lingering:
             return
-        self._lingering = True
+        expects_nothing = self._framing.done and not self._held
         self._held.clear()
-        self.deadline = self.http.clock.now + (self.http.timeouts.send if self.write_paused else _LINGER)
-        if self._framing.done or self.tls or self._eof or not self._transport.can_write_eof():
-            self._transport.close()
+        if expects_nothing or self.tls or self.ended:
+            self.close()
         else:
+            self._linger()
             self.resume()
             self._transport.write_eof()
+
+    def _linger(self) -> None:
+        self._lingering = True
+        unsent = self._transport.get_write_buffer_size()
+        self.deadline = self.http.clock.now + (self.http.timeouts.send if unsent else _LINGER)
 
     def abort(self) -> None:
         """End the connection so that the client sees that its response is cut off."""
@@ -296,8 +347,7 @@ class ClientConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """End the connection once what was written has left."""
-        self._lingering = True
-        self.deadline = self.http.clock.now + _LINGER
+        self._linger()
         self._transport.close()
 
     def drain(self) -> None:
@@ -306,15 +356,19 @@ class ClientConnection(asyncio.Protocol):
             self.close()
 
     def pause(self) -> None:
-        """Stop reading from the client."""
+        """Stop reading from the client; whoever made us wait has a deadline of its own."""
         if not self._paused:
             self._paused = True
+            if not self.write_paused:
+                self.deadline = NEVER
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read from the client again."""
         if self._paused and not self._transport.is_closing():
             self._paused = False
+            if self.exchange is not None and not self.write_paused:
+                self.deadline = self._patience(self.exchange)
             self._transport.resume_reading()
 
     # --- tunnels
@@ -328,6 +382,8 @@ class ClientConnection(asyncio.Protocol):
         if self._held:
             exchange.connection.tunnel(bytes(self._held))
             self._held.clear()
+        if self.ended:
+            exchange.connection.end_tunnel()
         self.resume()
 
     def tunnel(self, data: bytes) -> None:

@@ -15,9 +15,10 @@ from portway_proxy.l7.replies import redirect, reply
 if TYPE_CHECKING:
     from portway_proxy.l7.client import ClientConnection
     from portway_proxy.l7.request import RequestHead
+    from portway_proxy.l7.upstream import UpstreamConnection
     from portway_proxy.snapshot import Policy
 
-__all__ = ["abandon", "attempt", "attempt_or_fail", "begin", "complete", "fail"]
+__all__ = ["abandon", "attempt", "attempt_or_fail", "begin", "complete", "end_half", "fail"]
 
 _TRIES = 3  # ingress-nginx's proxy-next-upstream-tries.
 _REPEATABLE = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
@@ -167,6 +168,23 @@ def abandon(exchange: Exchange) -> None:
         exchange.reason = ClientGone.reason
         exchange.status = exchange.status or ClientGone.status
     _finish(exchange)
+
+
+def end_half(exchange: Exchange, other: ClientConnection | UpstreamConnection | None) -> bool:
+    """Pass the end of one half of a tunnel on to the `other` side; with the second half all ends.
+
+    Returns whether the side whose half ended stays open.
+    """
+    if other is None:
+        return False
+    if not other.ended:
+        return other.end_tunnel()
+    connection, exchange.connection = exchange.connection, None
+    if connection is not None:
+        connection.finish()
+    _finish(exchange)
+    exchange.client.close()
+    return False
 
 
 def _finish(exchange: Exchange) -> None:

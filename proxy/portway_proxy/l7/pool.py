@@ -46,6 +46,7 @@ class Pool:
         while self._idle:
             connection = self._idle.pop()
             if connection.quiet():
+                connection.reused = True
                 return connection
             connection.close()
         return None

@@ -51,11 +51,12 @@ class UpstreamConnection(asyncio.Protocol):
         "_interim",
         "_poll",
         "_pool",
-        "_reused",
         "_transport",
         "deadline",
+        "ended",
         "exchange",
         "http",
+        "reused",
         "write_paused",
     )
 
@@ -63,6 +64,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.http = http
         self.exchange: Exchange | None = None
         self.deadline = NEVER
+        self.ended = False
         self.write_paused = False
         self._pool = pool
         self._held = b""
@@ -70,7 +72,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._chunks_out = False
         self._clean = True
         self._interim = 0
-        self._reused = False
+        self.reused = False
         self._poll = select.poll()
 
     # --- the transport's side
@@ -104,9 +106,10 @@ class UpstreamConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Half-close a tunnel; every other connection ends with its first half."""
         exchange = self.exchange
-        if exchange is not None and exchange.state is State.TUNNEL:
-            return exchange.client.end_tunnel() and not self._pool.secure
-        return False
+        if exchange is None or exchange.state is not State.TUNNEL:
+            return False
+        self.ended = True
+        return flow.end_half(exchange, exchange.client) and not self._pool.secure
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the exchange: well, when the end of the connection ends its body, else as a failure."""
@@ -122,7 +125,7 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.client.close()
         elif isinstance(self._framing, UntilClose) and exc is None:
             self._end(exchange)
-        elif self._framing is None and self._reused and not self._held and not self._interim:
+        elif self._framing is None and self.reused and not self._held and not self._interim:
             flow.fail(exchange, UpstreamStale("the pooled connection had ended"))
         else:
             flow.fail(exchange, UpstreamReset("the endpoint hung up"))
@@ -203,6 +206,12 @@ class UpstreamConnection(asyncio.Protocol):
         """Let go of the exchange: the connection is of no further use."""
         self.exchange = None
         self.close()
+
+    def finish(self) -> None:
+        """Let go of the exchange; what was written still leaves."""
+        self.exchange = None
+        self.deadline = self.http.clock.now + self.http.timeouts.send
+        self._transport.close()
 
     def tunnel(self, data: bytes) -> None:
         """Send bytes of a tunnel."""
@@ -347,9 +356,14 @@ class UpstreamConnection(asyncio.Protocol):
         exchange.connection = None
         self.exchange = None
         self._framing = None
-        self._reused = True
-        if self._clean and not early and not self._transport.is_closing():
+        if client.write_paused:
+            self._transport.resume_reading()  # That client may have paused us; whoever comes next has not.
+        if self._clean and not early and not self._transport.is_closing() and self._all_sent(exchange):
             self._pool.release(self)
         else:
             self.close()
         flow.complete(exchange, keeps=client.response_keeps and not early)
+
+    def _all_sent(self, exchange: Exchange) -> bool:
+        # An endpoint that answers before it read the body may never read the rest.
+        return not exchange.request_size or not self._transport.get_write_buffer_size()
