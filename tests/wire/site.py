@@ -1,0 +1,216 @@
+"""Layer 7 of a worker in this process, on real sockets, with time that tests can shorten."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+
+import msgspec
+
+from eventually import eventually
+from portway_proxy.access_log import AccessLog
+from portway_proxy.clock import Clock
+from portway_proxy.l7.client import ClientConnection
+from portway_proxy.l7.http import Http
+from portway_proxy.l7.upstream import UpstreamConnection
+from portway_proxy.live import Live
+from portway_proxy.metrics import Counters
+from portway_proxy.settings import Limits, ProxySettings, Timeouts
+from portway_proxy.snapshot import Endpoint as SnapshotEndpoint
+from portway_proxy.snapshot import Host, Origin, PathMatch, Policy, Protocol, Route, Snapshot, Upstream
+from portway_proxy.tasks import Tasks
+from wire.peers import PATIENCE, Client, Endpoint, Script, echoing
+
+__all__ = ["ORIGIN", "WEB", "Net", "Site", "everything_to", "exact", "limits", "prefix", "table", "upstream", "waits"]
+
+ORIGIN = Origin("Ingress", "shop", "web", "spec.rules[0]")
+WEB = "shop/web:80"
+_LIMITS = Limits()
+_TIMEOUTS = Timeouts()
+_TICK = 0.02  # Seconds between two looks at deadlines: fifty times as often as in a worker.
+
+
+def prefix(path: str, name: str = WEB, policy: Policy | None = None) -> Route:
+    return Route(path, PathMatch.PREFIX, name, ORIGIN, policy)
+
+
+def exact(path: str, name: str = WEB, policy: Policy | None = None) -> Route:
+    return Route(path, PathMatch.EXACT, name, ORIGIN, policy)
+
+
+def upstream(name: str, *ports: int, protocol: Protocol = Protocol.HTTP, reason: str = "") -> Upstream:
+    endpoints = tuple(SnapshotEndpoint("127.0.0.1", port) for port in sorted(ports))
+    return Upstream(name, protocol, endpoints=endpoints, reason=reason)
+
+
+def table(hosts: Mapping[str, Sequence[Route]], *upstreams: Upstream, default: Route | None = None) -> Snapshot:
+    return Snapshot(
+        hosts=tuple(Host(name, tuple(routes)) for name, routes in sorted(hosts.items())),
+        default=default,
+        upstreams=tuple(sorted(upstreams, key=lambda some: some.name)),
+    )
+
+
+def everything_to(*ports: int, policy: Policy | None = None, protocol: Protocol = Protocol.HTTP) -> Snapshot:
+    """Return a snapshot that sends every request to one upstream with endpoints at `ports`."""
+    return table({"": [prefix("/", policy=policy)]}, upstream(WEB, *ports, protocol=protocol))
+
+
+class Site:
+    """What `l7.http.Worker` asks for, and a listening socket."""
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.settings = settings
+        self.clock = Clock(self.loop)
+        self.tasks = Tasks()
+        self.counters = Counters()
+        self._log = os.memfd_create("access-log")
+        self.access = AccessLog(self.clock, enabled=True, log_format="json", descriptor=self._log)
+        self.clients: set[ClientConnection] = set()
+        self.live = Live.empty()
+        self.draining = False
+        self.port = 0
+        self.http = Http(self)
+        self._ticking: asyncio.TimerHandle | None = None
+        self._server: asyncio.Server | None = None
+
+    async def start(self, window: int = 0) -> None:
+        self.access.start()
+        self._tick()
+        sock = socket.create_server(("127.0.0.1", 0))
+        if window:
+            # What is accepted inherits this.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, window)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        self._server = await self.loop.create_server(lambda: ClientConnection(self.http, tls=False), sock=sock)
+        self.port = sock.getsockname()[1]
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for client in tuple(self.clients):
+            client.abort()
+        for some in self.live.upstreams.values():
+            some.close()
+        await self.tasks.close()
+        await eventually(lambda: not self.clients, what="every client connection leaves")
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self.access.close()
+        os.close(self._log)
+
+    def serve(self, snapshot: Snapshot) -> None:
+        """Swap the snapshot, as a worker does."""
+        self.live = Live.build(snapshot, self.live.generation + 1, "", self.live)
+
+    def pooled(self, name: str = WEB) -> int:
+        """Return how many idle connections wait for requests to this upstream."""
+        return sum(map(len, self.live.upstreams[name].pools))
+
+    @property
+    def connections(self) -> int:
+        """How many connections to endpoints there are, idle or not."""
+        return sum(isinstance(timed, UpstreamConnection) for timed in self.clock._watched)
+
+    async def lines(self, count: int = 1) -> list[dict[str, object]]:
+        """Return the access lines once there are `count` of them."""
+        await eventually(lambda: self._written().count(b"\n") >= count, what=f"{count} access lines")
+        lines = [json.loads(line) for line in self._written().splitlines()]
+        assert len(lines) == count, lines
+        return lines
+
+    async def line(self) -> dict[str, object]:
+        """Return the access line of the only exchange so far."""
+        return (await self.lines())[0]
+
+    def _written(self) -> bytes:
+        return os.pread(self._log, 1 << 24, 0)
+
+    def _tick(self) -> None:
+        self.clock._tick()
+        self.clock.stop()  # Its own next tick would be a second away.
+        self._ticking = self.loop.call_later(_TICK, self._tick)
+
+
+class _Faults(logging.Handler):
+    """Keeps what is logged as a warning or worse: no peer may cause any of it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(self.format(record))
+
+
+class Net:
+    """Sites, endpoints and clients of one test; all end with it, and nothing that went wrong stays unseen."""
+
+    def __init__(self) -> None:
+        self.stack = AsyncExitStack()
+        self._faults = _Faults()
+        self._endpoints: list[Endpoint] = []
+
+    async def __aenter__(self) -> Net:
+        logging.getLogger().addHandler(self._faults)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stack.aclose()
+        logging.getLogger().removeHandler(self._faults)
+        assert self._faults.messages == []
+        assert [endpoint.faults for endpoint in self._endpoints if endpoint.faults] == []
+
+    async def site(
+        self, snapshot: Snapshot, limits: Limits = _LIMITS, timeouts: Timeouts = _TIMEOUTS, window: int = 0
+    ) -> Site:
+        """Run a site; `window` bounds what the kernel takes for each of its clients."""
+        site = Site(ProxySettings(http_port=0, https_port=8443, limits=limits, timeouts=timeouts))
+        await site.start(window)
+        self.stack.push_async_callback(site.close)
+        site.serve(snapshot)
+        return site
+
+    async def endpoint(self, script: Script = echoing) -> Endpoint:
+        endpoint = Endpoint(script)
+        await endpoint.start()
+        self._endpoints.append(endpoint)
+        self.stack.push_async_callback(endpoint.close)
+        return endpoint
+
+    async def client(self, site: Site, window: int = 0) -> Client:
+        """Connect a client; `window` bounds what the kernel takes for it while it reads nothing."""
+        loop = asyncio.get_running_loop()
+        sock = socket.socket()
+        sock.setblocking(False)
+        if window:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        async with asyncio.timeout(PATIENCE):
+            await loop.sock_connect(sock, ("127.0.0.1", site.port))
+            _, client = await loop.create_connection(Client, sock=sock)
+        self.stack.callback(client.transport.abort)
+        return client
+
+    async def pair(
+        self, script: Script = echoing, limits: Limits = _LIMITS, timeouts: Timeouts = _TIMEOUTS
+    ) -> tuple[Site, Endpoint, Client]:
+        """Return a site that sends everything to an endpoint that runs `script`, and a client of that site."""
+        endpoint = await self.endpoint(script)
+        site = await self.site(everything_to(endpoint.port), limits, timeouts)
+        return site, endpoint, await self.client(site)
+
+
+def limits(**changes: int) -> Limits:
+    """Return the usual limits with some changed."""
+    return msgspec.structs.replace(_LIMITS, **changes)
+
+
+def waits(**changes: float) -> Timeouts:
+    """Return the usual timeouts with some changed."""
+    return msgspec.structs.replace(_TIMEOUTS, **changes)
