@@ -55,14 +55,15 @@ def find_endpoints(slices: Collection[EndpointSlice], pick: SlicePick, *, anywhe
                 continue
             for number in numbers:
                 key = (endpoint.address, number)
-                into[key] = min(into.get(key) or endpoint.zone, endpoint.zone)
+                known = into.get(key, "")
+                into[key] = min(known, endpoint.zone) or known or endpoint.zone
         if not anywhere and (bad := sorted({one.address for one in found.endpoints if one.special})):
             refused.append((found, tuple(bad)))
     chosen = ready or leaving
     return Found(
         tuple(Endpoint(*key, zone) for key, zone in sorted(chosen.items())),
         "" if chosen else _detail(slices, pick, anywhere=anywhere),
-        tuple(refused),
+        tuple(sorted(refused, key=lambda one: one[0].meta.key)),
     )
 
 
