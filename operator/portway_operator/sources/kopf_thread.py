@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 _BEAT_SECONDS = 1.0
 _JOIN_SECONDS = 15.0
 _END_SECONDS = 3.0
+# For connections that say farewell in TLS, as aiohttp's guide asks for before a loop is closed.
+_FAREWELL_SECONDS = 0.25
 # Three lives of a watch: a stream that was not asked for in so long is one that kopf lost.
 _LOST_SECONDS = 900.0
 
@@ -118,6 +120,7 @@ class KopfThread:
         finally:
             for session in sessions:
                 await session.close()
+            await asyncio.sleep(_FAREWELL_SECONDS)
 
     async def _watch_over(self, root: Collection[asyncio.Task[object]], wake: asyncio.Event) -> str:
         """Return the reason when one of kopf's root tasks ended, a stream was lost, or `stop` was called."""
@@ -172,15 +175,16 @@ class KopfThread:
         if stream is None or "watch" not in request.url.query:
             return await session.get(request.url)
         response = await stream.open(session, request.url.query.get("resourceVersion"))
-        response.content = cast("aiohttp.StreamReader", _Checked(response.content, stream, self._silent_seconds))
+        response.content = cast("aiohttp.StreamReader", _Checked(response, stream, self._silent_seconds))
         return response
 
 
 class _Checked:
     """The body of a watch as kopf reads it: without what would end kopf."""
 
-    def __init__(self, content: aiohttp.StreamReader, stream: Stream, silent_seconds: float) -> None:
-        self._content = content
+    def __init__(self, response: aiohttp.ClientResponse, stream: Stream, silent_seconds: float) -> None:
+        self._response = response
+        self._content = response.content
         self._stream = stream
         self._silent_seconds = silent_seconds
 
@@ -195,6 +199,10 @@ class _Checked:
                     yield b"".join(line + b"\n" for line in lines)
         except Broken as error:
             self._stream.start_over(error)
+        finally:
+            # No TLS farewell to a server that may be gone: it would outlive the loop.
+            if (connection := self._response.connection) is not None and connection.transport is not None:
+                connection.transport.abort()
 
 
 async def _end_all(root: Collection[asyncio.Task[object]]) -> None:
