@@ -139,11 +139,15 @@ class ObjectStore:
 
     def put(self, new: Object) -> bool:
         """Take in `new`; return whether anything that we read changed."""
-        return self._shelves[new.kind].put(new)
+        changed = self._shelves[new.kind].put(new)
+        if changed and new.kind == Kind.SECRET:
+            # What was read of the version before holds its key.
+            self.certificates.forget(*new.meta.key)
+        return changed
 
     def remove(self, kind: Kind, namespace: str, name: str) -> bool:
         """Forget an object; return whether it was known."""
-        if kind is Kind.SECRET:
+        if kind == Kind.SECRET:
             self.certificates.forget(namespace, name)
         return self._shelves[kind].remove((namespace, name))
 
@@ -156,10 +160,10 @@ class ObjectStore:
         gone = {key for key in shelf if namespace is None or key[0] == namespace}
         changed = False
         for new in objects:
-            if new.kind is not kind or (namespace is not None and new.meta.namespace != namespace):
+            if new.kind != kind or (namespace is not None and new.meta.namespace != namespace):
                 raise ValueError(f"{new.kind} {new.meta.namespace}/{new.meta.name} does not belong into this list")
             gone.discard(new.meta.key)
-            changed |= shelf.put(new)
+            changed |= self.put(new)
         for key in gone:
             changed |= self.remove(kind, *key)
         return changed

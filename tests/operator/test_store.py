@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway_operator.decode import decode
-from portway_operator.objects import EndpointSlice, Kind, Meta, Object, Service
+from portway_operator.objects import EndpointSlice, Kind, Meta, Object, Secret, Service
 from portway_operator.problems import Origin, setting_invalid
 from portway_operator.store import ObjectStore
 from scenes import SHOP, documents, objects, store_of
@@ -139,3 +139,25 @@ def test_every_kind_has_its_shelf() -> None:
     store = store_of(SHOP)
     for found in objects(SHOP):
         assert store.get(found.kind, *found.meta.key) == found
+
+
+def test_no_key_of_a_secret_that_changed_or_went_is_remembered() -> None:
+    text = """
+apiVersion: v1
+kind: Secret
+type: kubernetes.io/tls
+metadata: {name: cert, namespace: shop}
+stringData: !certificate [shop.example]
+"""
+    [old], [new] = objects(text), objects(text)
+    assert isinstance(old, Secret)
+    assert isinstance(new, Secret)
+    store = store_of(old)
+    store.certificates.read(old)
+    store.put(old)
+    assert store.certificates._read != {}
+    store.put(new)
+    assert store.certificates._read == {}
+    store.certificates.read(new)
+    store.remove(Kind.SECRET, "shop", "cert")
+    assert store.certificates._read == {}
