@@ -99,8 +99,10 @@ class Rebuild:
         while not (self._ready and (self._due() <= 0 or (self._services and self._published))):
             self._wake.clear()
             delay = self._due() if self._ready else inf
+            # Not `wait_for`: until Python 3.12 it loses a cancellation that comes together with what it waits for.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), None if delay == inf else delay)
+                async with asyncio.timeout(None if delay == inf else delay):
+                    await self._wake.wait()
 
     def _due(self) -> float:
         """Return the seconds until the next compile; infinite when none is wanted."""

@@ -77,8 +77,10 @@ class Standalone:
         rebuild.ready()
         self._tasks.spawn(rebuild.run(), "rebuild")
         self._tasks.spawn(self._source.follow(rebuild.poke), "files")
+        # Not `wait_for`: until Python 3.12 it loses a cancellation that comes together with what it waits for.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._first.wait(), _FIRST)
+            async with asyncio.timeout(_FIRST):
+                await self._first.wait()
 
     def url(self, name: str) -> str:
         """Return `http://127.0.0.1:8080` for `http`, `https` or `admin`; empty when it has no port."""

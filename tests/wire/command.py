@@ -85,9 +85,9 @@ class Command:
 
     async def ended(self) -> int:
         """Return the exit status."""
-        async with asyncio.timeout(30):
-            await asyncio.gather(*self._readers)
-            return await self.process.wait()
+        done, _ = await asyncio.wait(self._readers, timeout=30)
+        assert len(done) == len(self._readers), f"it does not end:\n{self.said}"
+        return await self.process.wait()
 
 
 @asynccontextmanager

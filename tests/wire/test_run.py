@@ -113,9 +113,7 @@ async def test_a_file_that_no_longer_parses_keeps_what_it_said_and_names_file_an
 
 async def test_a_malformed_object_names_file_line_document_and_field_and_the_rest_serves(tmp_path: Path) -> None:
     async with serve_web("a") as web:
-        (tmp_path / "a.yaml").write_text(
-            f"{service('web', web.port)}---\n{ingress('web')}---\n{ingress('Not_A_Name')}"
-        )
+        (tmp_path / "a.yaml").write_text(f"{service('web', web.port)}---\n{ingress('web')}---\n{ingress('Not_A_Name')}")
         (tmp_path / "b.yaml").write_text("a: [\n")
         async with portway("run", *ANY_PORTS, "--workers", "1", "-f", tmp_path) as command:
             await command.until("^problem ", 2)
