@@ -80,14 +80,16 @@ _RESPONSE = {
     b"trailer": ResponseRole.DROP,
 }
 
-_ALIASES = bytes.maketrans(b"_.", b"--")
+# What a name may hold beside letters, digits and hyphens; servers of CGI's family turn all of it into `_`.
+_MARKS = b"!#$%&'*+.^_`|~"
+_ALIASES = bytes.maketrans(_MARKS, b"-" * len(_MARKS))
 
 
 def request_role(name: bytes) -> RequestRole:
     """Return what the request field `name` (any case) is for us.
 
-    Fields with `_` are dropped, and so are spellings with `.` of fields that we manage: servers of CGI's family read
-    them all as one name.
+    Fields with `_` are dropped, and so is every spelling with other marks of a field that we manage
+    (`X.Forwarded.For`): servers of CGI's family read them all as one name.
     """
     lower = name.lower()
     alias = lower.translate(_ALIASES)
