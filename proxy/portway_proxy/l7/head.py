@@ -6,7 +6,7 @@ llhttp parses; what it tolerates and RFC 9112 does not is refused by the parsers
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from portway_proxy.errors import BadHead, FieldsTooLarge, TargetTooLong
@@ -25,6 +25,7 @@ TakeTable = Mapping[int, Callable[[Any, bytes, bytes], None]]
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _REMEMBERED = 1024  # Spellings of names that a parser remembers before it starts over.
+_LONGEST = 64  # Bytes of a name that is remembered, or names alone could take 16 MiB.
 
 
 def find_end(buffer: bytes | bytearray, seen: int, limits: Limits) -> int:
@@ -38,7 +39,7 @@ def find_end(buffer: bytes | bytearray, seen: int, limits: Limits) -> int:
         return end + 4
     if end < 0 and _BARE_LF.search(buffer, max(0, seen - 1)):
         raise BadHead("a line of the head ends without CR")
-    if len(buffer) > limits.request_line and buffer.find(b"\r\n", 0, limits.request_line + 2) < 0:
+    if len(buffer) > limits.request_line + 1 and buffer.find(b"\r\n", 0, limits.request_line + 2) < 0:
         raise TargetTooLong(f"the request line is longer than {limits.request_line} bytes")
     if end >= 0 or len(buffer) > limits.head:
         raise FieldsTooLarge(f"the head is longer than {limits.head} bytes")
@@ -63,7 +64,7 @@ class FieldParser:
         self._lines = lines
         self._nominated: list[bytes] = []
         # httptools strips white space before a value, not after it.
-        self._strip = b" \r\n" in data or b"\t\r\n" in data
+        self._strip = data.find(b" \r\n") >= 0 or data.find(b"\t\r\n") >= 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field from llhttp."""
@@ -78,12 +79,16 @@ class FieldParser:
             self._take[role](self, name, value)
 
     def _learn(self, name: bytes) -> int:
-        if len(self._roles) >= _REMEMBERED:
-            self._roles.clear()
-        role = self._roles[name] = self._role(name)
+        role = self._role(name)
+        if len(name) <= _LONGEST:
+            if len(self._roles) >= _REMEMBERED:
+                self._roles.clear()
+            self._roles[name] = role
         return role
 
 
-def drop_nominated(lines: list[bytes], nominated: list[bytes]) -> None:
+def drop_nominated(lines: list[bytes], nominated: Collection[bytes]) -> None:
     """Take the fields that a Connection field nominated out of `lines` (RFC 9110, 7.6.1)."""
-    lines[:] = [line for line in lines if line[: line.find(b":")].lower() not in nominated]
+    # A set: a head has room for 30,000 nominations, and 100 fields to look for among them.
+    names = frozenset(nominated)
+    lines[:] = [line for line in lines if line[: line.find(b":")].lower() not in names]

@@ -83,9 +83,7 @@ class ResponseParser(FieldParser):
         self._head.chunked = True
 
     def _connection(self, _: bytes, value: bytes) -> None:
-        nominated = self._nominated
-        nominated.extend(tokens(value))
-        self._head.keep_alive = b"close" not in nominated and (self._head.minor == 1 or b"keep-alive" in nominated)
+        self._nominated.extend(tokens(value))
 
     def _upgrade(self, _: bytes, value: bytes) -> None:
         self._head.upgrade = value.lower()
@@ -101,8 +99,11 @@ class ResponseParser(FieldParser):
     def _finish(self, head: ResponseHead) -> None:
         if head.chunked and (head.length is not None or head.minor == 0):
             raise UpstreamBadResponse("a Transfer-Encoding is beside a Content-Length or in HTTP/1.0")
-        if self._nominated and self._nominated not in ORDINARY:
-            drop_nominated(head.lines, self._nominated)
+        nominated = self._nominated
+        if nominated:
+            head.keep_alive = b"close" not in nominated and (head.minor == 1 or b"keep-alive" in nominated)
+            if nominated not in ORDINARY:
+                drop_nominated(head.lines, nominated)
 
     _TAKE: ClassVar[TakeTable] = {
         ResponseRole.LENGTH: _length,
