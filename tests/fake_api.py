@@ -156,8 +156,7 @@ class FakeApi:
 
     def say_error(self, kind: Kind, code: int, message: str = "made up") -> None:
         """Send an ERROR event into every watch of a kind."""
-        status = {"kind": "Status", "status": "Failure", "code": code, "message": message}
-        self.say(kind, json.dumps({"type": "ERROR", "object": status}).encode())
+        self.say(kind, _line("ERROR", _failure(code, message)).strip())
 
     def say_event(self, kind: Kind, event: str, raw: Raw) -> None:
         """Send an event that never happened, or happened before, into every watch of a kind."""
@@ -220,8 +219,7 @@ class FakeApi:
         response.enable_chunked_encoding()
         await response.prepare(request)
         if since < watch.collection.compacted:
-            gone = {"kind": "Status", "status": "Failure", "code": 410, "message": "too old resource version"}
-            await response.write(_line("ERROR", gone))
+            await response.write(_line("ERROR", _failure(410, "too old resource version")))
             return response
         for version, event, raw in watch.collection.log:
             if version > since and watch.keeps(raw) and not self.silent:
@@ -272,6 +270,10 @@ def _describe(plural: str, kind: str, namespaced: bool) -> Raw:
 
 def _status(code: int, message: str) -> web.Response:
     return web.json_response({"kind": "Status", "code": code, "message": message}, status=code)
+
+
+def _failure(code: int, message: str) -> Raw:
+    return {"kind": "Status", "metadata": {}, "status": "Failure", "code": code, "message": message}
 
 
 def _line(event: str, raw: Raw) -> bytes:

@@ -11,7 +11,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +83,9 @@ class ControlPlane:
         )
         self._await("etcd", f"{etcd}/health")
         self.start_apiserver()
+
+    def _start_controllers(self) -> None:
+        self._end("kube-controller-manager")
         self._spawn(
             "kube-controller-manager",
             self._binaries.controllers,
@@ -97,7 +99,10 @@ class ControlPlane:
         )
 
     def start_apiserver(self) -> None:
-        """Start the API server (again, on the same port), and return when it is ready."""
+        """Start the API server (again, on the same port), and return when it is ready.
+
+        The controllers begin anew too: left to themselves, they try again only half a minute after an outage.
+        """
         certificate, key = self._serving
         # Without an address of its own and no reconciler, it needs no default route and makes no Endpoints of itself.
         self._spawn(
@@ -123,6 +128,7 @@ class ControlPlane:
             "--v=0",
         )
         self._await("kube-apiserver", f"{self.url}/readyz")
+        self._start_controllers()
 
     def kill_apiserver(self) -> None:
         """Kill the API server, with every connection to it."""
@@ -140,29 +146,34 @@ class ControlPlane:
     def stop(self) -> None:
         """End everything."""
         for name in ("kube-controller-manager", "kube-apiserver", "etcd"):
-            process = self._processes.pop(name, None)
-            if process is not None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            self._end(name)
 
-    def audit(self, user: str) -> Iterator[AuditEntry]:
-        """Yield what `user` asked for so far."""
+    def audit(self, user: str) -> list[AuditEntry]:
+        """Return what `user` asked for so far."""
+        entries = []
         for line in (self._directory / "audit.log").read_text().splitlines():
             raw = json.loads(line)
             if raw["user"].get("username") == user:
                 reference = raw.get("objectRef", {})
                 code = raw.get("responseStatus", {}).get("code", 0)
-                yield AuditEntry(
-                    user, raw["verb"], reference.get("resource", ""), reference.get("subresource", ""), code
-                )
+                resource = reference.get("resource", ""), reference.get("subresource", "")
+                entries.append(AuditEntry(user, raw["verb"], *resource, code))
+        return entries
 
     def _spawn(self, name: str, program: Path, *arguments: str) -> None:
         with (self._directory / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen([program, *arguments], stdout=log, stderr=subprocess.STDOUT)
+
+    def _end(self, name: str) -> None:
+        process = self._processes.pop(name, None)
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def _await(self, name: str, url: str) -> None:
         context = ssl.create_default_context(cafile=self.ca_file)

@@ -23,7 +23,7 @@ GOOD = [
     b'{"type":"BOOKMARK","object":{"kind":"Service","metadata":{"resourceVersion":"9"}}}',
     event("DELETED", "b", 10),
 ]
-ERROR = b'{"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}}'
+ERROR = b'{"type":"ERROR","object":{"kind":"Status","metadata":{},"code":410,"message":"too old"}}'
 
 
 def reader(loop: asyncio.AbstractEventLoop) -> aiohttp.StreamReader:
@@ -71,6 +71,7 @@ async def test_half_an_event_at_the_end_is_dropped() -> None:
         (b"", "garbage"),
         (b"<html>", "garbage"),
         (b'{"type":"ADDED","object":{}}', "garbage"),
+        (b'{"type":"BOOKMARK","object":{"metadata":{}}}', "garbage"),
         (b'{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"1"}}}', "garbage"),
         (b'{"type":"ADDED","object":"\xff"}', "garbage"),
         (b'{"type":"DELETED","object":{"metadata":{"name":"a","uid":5,"resourceVersion":"1"}}}', "garbage"),

@@ -20,7 +20,7 @@ class Broken(Exception):
 
 
 class _Meta(msgspec.Struct, rename="camel"):
-    resource_version: str
+    resource_version: str = ""
     name: str = ""
     uid: str = ""
 
@@ -76,5 +76,5 @@ def _check(line: bytes) -> None:
     if event.type == "ERROR":
         raise Broken(str(event.raw.code), event.raw.message or "the watch ended with an error")
     meta = event.raw.metadata
-    if meta is None or (event.type != "BOOKMARK" and not (meta.name and meta.uid)):
+    if meta is None or not meta.resource_version or (event.type != "BOOKMARK" and not (meta.name and meta.uid)):
         raise Broken("garbage", f"a {event.type} event has no object")
