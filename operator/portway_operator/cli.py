@@ -18,6 +18,7 @@ from portway_operator.apps import run_app
 from portway_operator.compile import compile_snapshot
 from portway_operator.console import line_of_problem, printable
 from portway_operator.demo import Demo
+from portway_operator.parse import size
 from portway_operator.settings import CompileSettings
 from portway_operator.sources.files import FileSource, Unreadable
 from portway_operator.standalone import Standalone
@@ -38,18 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-
-
-def _size(text: str) -> int:
-    """Return the bytes that `text` says: a number, or one with `k`, `m` or `g` behind it (times 1024)."""
-    number = text.rstrip("kmgKMG")
-    factor = _SUFFIXES.get(text[len(number) :].lower())
-    if not (number.isascii() and number.isdigit() and len(number) < 16) or factor is None:
-        raise typer.BadParameter(f"{text!r} is no size; write 1048576, 1024k or 1m.")
-    return int(number) * factor
-
-
 Files = Annotated[
     list[Path],
     typer.Option("-f", "--file", metavar="PATH", help="A YAML or JSON file, or a folder of them; may be repeated."),
@@ -69,6 +58,13 @@ DrainTimeout = Annotated[float, typer.Option(min=0, help="Seconds that requests 
 PublicHttpsPort = Annotated[
     int | None, typer.Option(min=1, max=65535, show_default="the HTTPS port", help="What redirects to HTTPS name.")
 ]
+
+
+def _bytes(text: str) -> int:
+    try:
+        return size(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}.", param_hint="--body-size") from None
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it
@@ -113,7 +109,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
         public_https_port=public_https_port,
         access_log=access_log,
         log_format=log_format,
-        limits=Limits(body=_size(body_size)),
+        limits=Limits(body=_bytes(body_size)),
         timeouts=Timeouts(drain=drain_timeout),
     )
     if workers is not None:
