@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -100,4 +101,6 @@ class Console:
         if self._json:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             text = json.dumps({"time": now, "event": event, "message": line, **more})
-        print(text, file=self._out, flush=True)
+        # Nobody may be reading any more: that is no reason to serve nothing new.
+        with suppress(OSError):
+            print(text, file=self._out, flush=True)

@@ -200,11 +200,10 @@ def _read(path: Path, before: _Version | None, adapt: Adapt) -> _Version | None:
     """Return a file's version now, the same object when nothing changed; None when it is gone."""
     manifest = before.manifest if before is not None else Manifest()
     try:
+        if before is not None and _stamp(path.stat()) == before.stamp:
+            return before
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            if before is not None and stamp == before.stamp:
-                return before
             # One byte more than is allowed tells that there is more.
             data = file.read(FILE_SIZE + 1)
     except FileNotFoundError:
@@ -215,4 +214,8 @@ def _read(path: Path, before: _Version | None, adapt: Adapt) -> _Version | None:
     digest = hashlib.blake2b(data).digest()
     if before is None or digest != before.digest:
         manifest = read_manifest(str(path), data, manifest, adapt)
-    return _Version(manifest, digest, stamp if settled else None, empty=not data.strip())
+    return _Version(manifest, digest, _stamp(status) if settled else None, empty=not data.strip())
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
