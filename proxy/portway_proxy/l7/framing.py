@@ -18,7 +18,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 # The size, then extensions; 16 digits are 2^64, as in llhttp. Space before the end of the line is refused.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
-_LINE = 4096  # One size line with its extensions; hostile-world 1.4.
+_LINE = 4096  # One size line with its extensions, or one trailer; hostile-world 1.4.
 _EXTENSIONS = 16384  # All size lines beyond their digits, over the whole body: an endless comment is no body.
 
 
@@ -119,19 +119,21 @@ class Chunked:
         self._line = b""
         if not line.endswith(b"\r"):
             raise BadChunk("a line of the chunked body ends without CR")
+        if len(line) > _LINE + 1:
+            raise BadChunk("a line of the chunked body is too long")
         self._step(line[:-1])
         return end + 1
 
     def _check_unfinished(self) -> None:
         line = self._line
-        if len(line) > _LINE:
+        if len(line) > _LINE + 1:  # Its CR may be among them.
             raise BadChunk("a line of the chunked body is too long")
         if b"\r" in line[:-1] or (self._step == self._end_of_chunk and line != b"\r"):
             raise BadChunk("a chunk is not followed by CRLF")
 
     def _size(self, line: bytes) -> None:
         found = _SIZE_LINE.fullmatch(line)
-        if found is None or len(line) > _LINE:
+        if found is None:
             raise BadChunk("the size line of a chunk is malformed")
         self._extensions += len(line) - len(found[1])
         if self._extensions > _EXTENSIONS:
