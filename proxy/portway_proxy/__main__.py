@@ -1,61 +1,78 @@
-"""`python -m portway_proxy SNAPSHOT`: a proxy by itself, which serves one snapshot from a JSON file."""
+"""`python -m portway_proxy`: a proxy process, which follows an operator or serves one snapshot from a JSON file."""
 
 from __future__ import annotations
 
-import argparse
 import logging
-from pathlib import Path
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 import uvloop
 
+from portway_proxy.dial import Operators
 from portway_proxy.errors import BadSnapshot
+from portway_proxy.feed import Feed
+from portway_proxy.last_good import LastGood
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.logs import log_to_stderr
+from portway_proxy.options import Options, read_options
 from portway_proxy.process import WorkerEnded
-from portway_proxy.settings import ProxySettings
 from portway_proxy.snapshot import Snapshot
 from portway_proxy.supervisor import Supervisor
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 _log = logging.getLogger("portway_proxy")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = "python -m portway_proxy") -> int:
     """Serve until a signal, and return the exit status: 0, or 1 when serving could not begin."""
-    parser = argparse.ArgumentParser(prog="python -m portway_proxy", description=__doc__)
-    parser.add_argument("snapshot", type=Path, help="a snapshot as JSON")
-    parser.add_argument(
-        "--settings",
-        default="{}",
-        help='what departs from the usual settings, as JSON: {"http_port": 80, "timeouts": {"drain": 10}}',
-    )
-    chosen = parser.parse_args(arguments)
+    options = read_options(arguments, program=program)
     log_to_stderr()
     try:
-        settings = msgspec.json.decode(chosen.settings, type=ProxySettings)
-        snapshot = msgspec.json.decode(chosen.snapshot.read_bytes(), type=Snapshot)
-        uvloop.run(_serve(settings, snapshot))
+        uvloop.run(run(options))
     except (BadSnapshot, PortUnavailable, WorkerEnded, msgspec.DecodeError, OSError) as error:
         _log.error("%s", error)
         return 1
     return 0
 
 
-async def _serve(settings: ProxySettings, snapshot: Snapshot) -> None:
+async def run(options: Options) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises `BadSnapshot`, `PortUnavailable`, `WorkerEnded`, `DecodeError` and `OSError` when serving cannot begin.
+    """
+    settings = options.settings
     supervisor = Supervisor(settings)
     await supervisor.start()
-    for name, port in (("http", supervisor.http_port), ("https", supervisor.https_port)):
-        if port is not None:
-            _log.info("%s on %s port %d", name, settings.address, port)
-    _log.info("admin on %s port %d", settings.admin_address, supervisor.admin_port)
     try:
-        await supervisor.apply(snapshot)
-        await supervisor.run_until_stopped()
+        for name, port in (("http", supervisor.http_port), ("https", supervisor.https_port)):
+            if port is not None:
+                _log.info("%s on %s port %d", name, settings.address, port)
+        _log.info("admin on %s port %d", settings.admin_address, supervisor.admin_port)
+        async with _fed(supervisor, options):
+            await supervisor.run_until_stopped()
     finally:
         await supervisor.close()
 
 
+@asynccontextmanager
+async def _fed(supervisor: Supervisor, options: Options) -> AsyncIterator[None]:
+    """Give the proxy what to serve, and in between follow its operators."""
+    if options.snapshot is not None:
+        await supervisor.apply(msgspec.json.decode(options.snapshot.read_bytes(), type=Snapshot))
+        yield
+        return
+    operators = Operators(options.operators, options.credentials)
+    last_good = LastGood(options.state_dir) if options.state_dir is not None else None
+    feed = Feed(supervisor, operators, options.settings.node, last_good)
+    await feed.start()
+    try:
+        yield
+    finally:
+        await feed.close()
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

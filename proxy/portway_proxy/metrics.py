@@ -85,6 +85,12 @@ GENERATION: Final = Family("portway_generation", Kind.GAUGE, (), "Number of the 
 SNAPSHOT_REJECTED: Final = Family(
     "portway_snapshot_rejected_total", Kind.COUNTER, (), "Snapshots that could not be applied."
 )
+CONFIG_STALE: Final = Family(
+    "portway_config_stale",
+    Kind.GAUGE,
+    (),
+    "1 while no operator confirms that what is served is what should be: it is away, or its snapshot was rejected.",
+)
 CERTIFICATE_NOT_AFTER: Final = Family(
     "portway_certificate_not_after_seconds", Kind.GAUGE, ("certificate",), "Expiry of a certificate, since the epoch."
 )
@@ -105,6 +111,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     WORKER_RESIDENT,
     GENERATION,
     SNAPSHOT_REJECTED,
+    CONFIG_STALE,
     CERTIFICATE_NOT_AFTER,
     PROBLEMS,
 )

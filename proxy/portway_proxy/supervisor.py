@@ -22,6 +22,7 @@ from portway_proxy.exposition import Totals
 from portway_proxy.listeners import HTTP, HTTPS, Listeners
 from portway_proxy.metrics import (
     CERTIFICATE_NOT_AFTER,
+    CONFIG_STALE,
     GENERATION,
     PROBLEMS,
     SNAPSHOT_REJECTED,
@@ -53,7 +54,8 @@ class Supervisor:
     """A proxy: its ports, its workers and the snapshot they serve.
 
     `http_port`, `https_port` and `admin_port` are the real ones after `start`. `generation` is the number of
-    `snapshot`, and 0 before the first; numbers of snapshots that were rejected are not used again.
+    `snapshot`, and 0 before the first; numbers of snapshots that were rejected are not used again. `stale` is for
+    whoever feeds it to set: nobody vouches that what is served is what should be.
     """
 
     def __init__(self, settings: ProxySettings) -> None:
@@ -65,6 +67,7 @@ class Supervisor:
         self.generation = 0
         self.digest = ""
         self.draining = False
+        self.stale = False
         self._content = codec.Digest.of(Snapshot())
         self._listeners = Listeners(settings.address, settings.workers)
         self._admin = Admin(self)
@@ -121,14 +124,17 @@ class Supervisor:
             await self.close()
             raise
 
-    async def apply(self, snapshot: Snapshot) -> int:
+    async def apply(self, snapshot: Snapshot, digest: str = "") -> int:
         """Serve `snapshot` and return its generation, once every worker does.
 
-        Raises `BadSnapshot` with the reason when a worker cannot; then all serve what they served before.
+        Raises `BadSnapshot` with the reason when a worker cannot; then all serve what they served before. The same
+        for content that does not have the `digest` that it was sent with, where it is known.
         """
         async with self._lock:
             generation = self._next()
             content = codec.Digest.of(snapshot)
+            if digest and str(content) != digest:
+                raise BadSnapshot(f"the content has digest {content}, it was sent as {digest}")
             self._listeners.want(snapshot.listeners)
             try:
                 await self._spread(generation, snapshot, str(content))
@@ -350,6 +356,7 @@ class Supervisor:
             yield WORKER_RESIDENT.sample(process.resident(), str(process.slot))
         yield GENERATION.sample(self.generation)
         yield SNAPSHOT_REJECTED.sample(self._rejected)
+        yield CONFIG_STALE.sample(self.stale)
         snapshot = self.snapshot or Snapshot()
         for certificate in snapshot.certificates:
             yield CERTIFICATE_NOT_AFTER.sample(certificate.not_after, certificate.name)
