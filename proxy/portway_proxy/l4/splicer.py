@@ -84,9 +84,9 @@ class Splicer:
     def _poll(self) -> None:
         events = self._events
         ready = self._epoll.poll(0, _BATCH)
-        # All are looked up before any is called: a callback may close a descriptor and open another of its number.
         for descriptor, mask, call in [(descriptor, mask, events.get(descriptor)) for descriptor, mask in ready]:
-            if call is None:
+            # An earlier callback may have closed the descriptor, and opened another one of its number.
+            if call is None or events.get(descriptor) is not call:
                 continue
             try:
                 call(mask)
