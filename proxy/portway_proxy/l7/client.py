@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from typing import TYPE_CHECKING, cast
 
 from portway_proxy.clock import NEVER
 from portway_proxy.errors import BodyTooLarge, ClientError, ClientGone, RequestTimeout
 from portway_proxy.l7 import flow
+from portway_proxy.l7.ahead import Ahead
 from portway_proxy.l7.exchange import Exchange, State
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
-from portway_proxy.l7.head import find_end
 from portway_proxy.l7.request import RequestHead
 from portway_proxy.l7.rewrite import forwarded_fields
+from portway_proxy.l7.sockets import acknowledged, reset_when_closed
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
+    from portway_proxy.settings import Limits
 
 __all__ = ["ClientConnection"]
 
 _LINGER = 5.0  # Seconds that a client may go on sending what nobody reads; nginx's lingering_timeout.
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: closing sends RST.
 
 
 class ClientConnection(asyncio.Protocol):
@@ -33,12 +32,11 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_forgiven",
+        "_acknowledged",
+        "_ahead",
         "_framing",
-        "_held",
         "_lingering",
         "_paused",
-        "_searched",
         "_transport",
         "body_limit",
         "deadline",
@@ -64,9 +62,8 @@ class ClientConnection(asyncio.Protocol):
         self.response_keeps = True
         self.write_paused = False
         self._framing: Framing = EMPTY
-        self._held = bytearray()
-        self._searched = 0
-        self._forgiven = False
+        self._ahead = Ahead(http.limits)
+        self._acknowledged = -1
         self._paused = False
         self._lingering = False
 
@@ -124,7 +121,7 @@ class ClientConnection(asyncio.Protocol):
         self.ended = True
         if exchange is None:
             # Held and not yet searched are whole requests, whose turn comes.
-            return bool(self._held) and not self._searched and not self.tls
+            return bool(self._ahead.held) and not self._ahead.begun and not self.tls
         if exchange.state is State.TUNNEL:
             return flow.end_half(exchange, exchange.connection) and not self.tls
         if not self._framing.done and exchange.connection is not None:
@@ -145,7 +142,8 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop reading from the endpoint: the client does not keep up."""
         self.write_paused = True
-        self.deadline = self.http.clock.now + self.http.timeouts.send
+        self._acknowledged = -1
+        self.deadline = self.http.clock.now + self.http.timeouts.send / 2
         if self.exchange is not None and self.exchange.connection is not None:
             self.exchange.connection.pause()
 
@@ -165,13 +163,22 @@ class ClientConnection(asyncio.Protocol):
         """Act on a client that is too slow, or idle for too long."""
         self.deadline = NEVER
         exchange = self.exchange
-        if exchange is not None:
+        if (self.write_paused or self._lingering) and self._takes_more():
+            self.deadline = self.http.clock.now + self.http.timeouts.send / 2
+        elif exchange is not None:
             timeout = RequestTimeout("the client was silent within its request")
             flow.fail(exchange, ClientGone("the client reads nothing") if self.write_paused else timeout)
-        elif self._held and not self._lingering and not self.write_paused:
+        elif self._ahead.held and not self.write_paused:
             self._refuse(RequestTimeout("the head did not come in time"))
         else:
             self._transport.abort()
+
+    def _takes_more(self) -> bool:
+        """Return whether the client took anything of what waits for it since this was asked last, or since it waits."""
+        if not self._transport.get_write_buffer_size():
+            return False
+        before, self._acknowledged = self._acknowledged, acknowledged(self._transport)
+        return self._acknowledged != before
 
     def _patience(self, exchange: Exchange) -> float:
         """Return the deadline of a client that keeps up with its responses."""
@@ -183,72 +190,41 @@ class ClientConnection(asyncio.Protocol):
 
     # --- requests
 
-    def _serve(self, data: bytes | bytearray) -> None:
+    def _serve(self, data: bytes) -> None:
         """Take the head of the next request; pipelined ones follow as each is answered."""
-        held = self._held
-        if held or data.startswith(b"\r\n"):
-            data = self._gather(data)
+        ahead = self._ahead
+        begun = ahead.begun
         try:
-            end = find_end(data, self._searched, self.http.limits)
-            if not end:
-                self._keep_head(data)
+            taken = ahead.take_head(data)
+            if not taken:
+                self._await_head(begun)
                 return
-            head = self.http.requests.parse(bytes(data[:end]))
+            head = self.http.requests.parse(taken)
         except ClientError as error:
             self._refuse(error)
             return
-        self._searched = 0
-        self._forgiven = False
-        if held:
-            del held[:end]  # Cheap from the front: a thousand pipelined requests are not copied a thousand times.
-        elif end < len(data):
-            held += data[end:]
         self.deadline = NEVER
-        self._framing = self._frame(head)
+        self._framing = _frame(head, self.http.limits)
         flow.begin(self, head)
 
-    def _gather(self, data: bytes | bytearray) -> bytes | bytearray:
-        """Return what was held and `data`, without the one empty line that is forgiven (RFC 9112, 2.2)."""
-        held = self._held
-        if held:
-            held += data
-            data = held
-        if data.startswith(b"\r\n") and not self._forgiven:
-            self._forgiven = True
-            self._searched = 0
-            if data is held:
-                del held[:2]
-            else:
-                data = data[2:]
-        return data
-
-    def _keep_head(self, data: bytes | bytearray) -> None:
+    def _await_head(self, begun: bool) -> None:  # noqa: FBT001 - a claim, not an option
         if self.ended:
             self._end()  # The rest will not come.
-            return
-        if not self._held or not self._searched:
+        elif not begun:
             self.deadline = self.http.clock.now + self.http.timeouts.head
-        if data is not self._held:
-            self._held += data
-        self._searched = len(data)
-
-    def _frame(self, head: RequestHead) -> Framing:
-        if head.chunked:
-            return Chunked(self.http.limits)
-        return Length(head.length) if head.length else EMPTY
 
     def _refuse(self, error: ClientError) -> None:
         """Answer what is no request, and end the connection."""
         head = RequestHead(b"-", b"-", 1)
         self.exchange = Exchange(self, head, self.http.loop.time())
         head.request_id = self.http.request_id()
-        self._held.clear()
+        self._ahead.held.clear()
         self._framing = UntilClose()  # Where this request would have ended nobody knows.
         flow.fail(self.exchange, error)
 
     def _hold(self, data: bytes) -> None:
-        self._held += data
-        if len(self._held) > self.http.limits.buffer:
+        self._ahead.held += data
+        if len(self._ahead.held) > self.http.limits.buffer:
             self.pause()
 
     # --- the request's body
@@ -260,10 +236,8 @@ class ClientConnection(asyncio.Protocol):
             return
         self.deadline = self.http.clock.now + self.http.timeouts.body
         self.resume()
-        if self._held:
-            data = bytes(self._held)
-            self._held.clear()
-            self._take_body(exchange, data)
+        if self._ahead.held:
+            self._take_body(exchange, self._ahead.take_all())
         if self.ended and not self._framing.done:
             flow.fail(exchange, ClientGone("the client hung up within its request"))
 
@@ -295,7 +269,7 @@ class ClientConnection(asyncio.Protocol):
         """Return whether the connection may stay after the response to `head`."""
         if not head.keep_alive or not self._framing.done or self.http.worker.draining:
             return False
-        return not self.ended or bool(self._held)
+        return not self.ended or bool(self._ahead.held)
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
@@ -304,27 +278,27 @@ class ClientConnection(asyncio.Protocol):
 
     def finished(self, *, keeps: bool) -> None:
         """Go on to the next request, or end the connection."""
-        if not keeps or (self.ended and not self._held):
+        if not keeps or (self.ended and not self._ahead.held):
             self._end()
             return
         if self.write_paused:
             return  # The client has yet to read what it got; `resume_writing` goes on.
         self.deadline = self.http.clock.now + self.http.timeouts.keep_alive
         self.resume()
-        if self._held:
+        if self._ahead.held:
             # Later, or a client that pipelines a thousand requests would nest a thousand calls.
             self.http.loop.call_soon(self._serve_held)
 
     def _serve_held(self) -> None:
-        if self.exchange is None and self._held and not self._lingering:
+        if self.exchange is None and self._ahead.held and not self._lingering:
             self._serve(b"")
 
     def _end(self) -> None:
         """Close once the response has left; what still comes is read and dropped, or its RST would destroy it."""
         if self._lingering:
             return
-        expects_nothing = self._framing.done and not self._held
-        self._held.clear()
+        expects_nothing = self._framing.done and not self._ahead.held
+        self._ahead.held.clear()
         if expects_nothing or self.tls or self.ended:
             self.close()
         else:
@@ -335,14 +309,12 @@ class ClientConnection(asyncio.Protocol):
     def _linger(self) -> None:
         self._lingering = True
         unsent = self._transport.get_write_buffer_size()
-        self.deadline = self.http.clock.now + (self.http.timeouts.send if unsent else _LINGER)
+        self.deadline = self.http.clock.now + (self.http.timeouts.send / 2 if unsent else _LINGER)
 
     def abort(self) -> None:
         """End the connection so that the client sees that its response is cut off."""
         self._lingering = True
-        connected = self._transport.get_extra_info("socket")
-        if connected is not None and connected.fileno() >= 0:
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        reset_when_closed(self._transport)
         self._transport.abort()
 
     def close(self) -> None:
@@ -352,7 +324,7 @@ class ClientConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """End an idle connection; a busy one ends with its response."""
-        if self.exchange is None and not self._held:
+        if self.exchange is None and not self._ahead.held:
             self.close()
 
     def pause(self) -> None:
@@ -379,9 +351,8 @@ class ClientConnection(asyncio.Protocol):
         if exchange is None or exchange.connection is None:
             return
         self.deadline = self.http.clock.now + self.http.timeouts.tunnel
-        if self._held:
-            exchange.connection.tunnel(bytes(self._held))
-            self._held.clear()
+        if self._ahead.held:
+            exchange.connection.tunnel(self._ahead.take_all())
         if self.ended:
             exchange.connection.end_tunnel()
         self.resume()
@@ -397,3 +368,9 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write_eof()
             return True
         return False
+
+
+def _frame(head: RequestHead, limits: Limits) -> Framing:
+    if head.chunked:
+        return Chunked(limits)
+    return Length(head.length) if head.length else EMPTY

@@ -60,7 +60,8 @@ def _answered_by(policy: Policy, exchange: Exchange) -> bool:
     if head.raw_host is None:
         return False  # HTTP/1.0 without Host: there is no name to redirect to.
     exchange.reason = "https_redirect"
-    location = redirect(head.host, head.target, client.http.https_port)
+    target = head.target if head.path != b"*" else b"/"
+    location = redirect(head.host, target, client.http.https_port)
     _answer(exchange, 308, location, keeps=True)
     return True
 

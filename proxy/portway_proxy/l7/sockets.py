@@ -1,0 +1,28 @@
+"""What a transport does not tell or do, asked of its socket."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+__all__ = ["acknowledged", "reset_when_closed"]
+
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: closing sends RST.
+_ACKNOWLEDGED = struct.Struct("=120xQ")  # tcpi_bytes_acked of struct tcp_info, in Linux since 4.1.
+
+
+def acknowledged(transport: asyncio.Transport) -> int:
+    """Return how many bytes the other side has acknowledged since it connected, or 0 when the socket is closed."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return 0
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED.size)
+    return int(_ACKNOWLEDGED.unpack(info)[0]) if len(info) == _ACKNOWLEDGED.size else 0
+
+
+def reset_when_closed(transport: asyncio.Transport) -> None:
+    """Have the other side see a RST, not an end, when the socket is closed."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
