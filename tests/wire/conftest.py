@@ -6,15 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
-import uvloop
 
-from wire.site import Net
+from wire.site import Loop, Net
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run layer 7 on the loop that workers use; the supervisor's is asyncio's own."""
     names = getattr(item, "fixturenames", ())
-    return {"uvloop": uvloop.new_event_loop} if "net" in names else {"asyncio": asyncio.new_event_loop}
+    return {"uvloop": Loop} if "net" in names else {"asyncio": asyncio.new_event_loop}
 
 
 @pytest.fixture

@@ -55,7 +55,8 @@ class Message:
 class Peer(asyncio.Protocol):
     """One end of a TCP connection: `received` is all that came, `how` is how the other side ended, if it did.
 
-    `how` becomes `eof`, and `reset` when a RST came. While `counting`, bytes are counted in `size` and dropped.
+    `how` becomes `eof`, and `reset` when a RST came. While `counting`, bytes are counted in `size` and dropped; while
+    `sipping`, it holds after each read.
     """
 
     def __init__(self) -> None:
@@ -64,6 +65,7 @@ class Peer(asyncio.Protocol):
         self.how = ""
         self.lost = False
         self.counting = False
+        self.sipping = False
         self._position = 0
         self._changed = asyncio.Event()
         self._writable = asyncio.Event()
@@ -78,6 +80,8 @@ class Peer(asyncio.Protocol):
         self.size += len(data)
         if not self.counting:
             self.received += data
+        if self.sipping:
+            self.hold()
         self._changed.set()
 
     def eof_received(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 import msgspec
+import uvloop
 
 from eventually import eventually
 from portway_proxy.access_log import AccessLog
@@ -26,7 +27,20 @@ from portway_proxy.snapshot import Host, Origin, PathMatch, Policy, Protocol, Ro
 from portway_proxy.tasks import Tasks
 from wire.peers import PATIENCE, Client, Endpoint, Script, echoing
 
-__all__ = ["ORIGIN", "WEB", "Net", "Site", "everything_to", "exact", "limits", "prefix", "table", "upstream", "waits"]
+__all__ = [
+    "ORIGIN",
+    "WEB",
+    "Loop",
+    "Net",
+    "Site",
+    "everything_to",
+    "exact",
+    "limits",
+    "prefix",
+    "table",
+    "upstream",
+    "waits",
+]
 
 ORIGIN = Origin("Ingress", "shop", "web", "spec.rules[0]")
 WEB = "shop/web:80"
@@ -61,11 +75,23 @@ def everything_to(*ports: int, policy: Policy | None = None, protocol: Protocol 
     return table({"": [prefix("/", policy=policy)]}, upstream(WEB, *ports, protocol=protocol))
 
 
+class Loop(uvloop.Loop):
+    """The loop of workers, with a clock that a test can put forward."""
+
+    forward = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.forward
+
+
 class Site:
     """What `l7.http.Worker` asks for, and a listening socket."""
 
     def __init__(self, settings: ProxySettings) -> None:
-        self.loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        self.loop: asyncio.AbstractEventLoop = loop
+        self._time = loop
         self.settings = settings
         self.clock = Clock(self.loop)
         self.tasks = Tasks()
@@ -109,14 +135,20 @@ class Site:
         """Swap the snapshot, as a worker does."""
         self.live = Live.build(snapshot, self.live.generation + 1, "", self.live)
 
+    def later(self, seconds: float) -> None:
+        """Be `seconds` later, with all that happens until then because nothing else did."""
+        self._time.forward += seconds
+        self.clock._tick()
+        self.clock.stop()
+
     def pooled(self, name: str = WEB) -> int:
         """Return how many idle connections wait for requests to this upstream."""
         return sum(map(len, self.live.upstreams[name].pools))
 
     @property
-    def connections(self) -> int:
-        """How many connections to endpoints there are, idle or not."""
-        return sum(isinstance(timed, UpstreamConnection) for timed in self.clock._watched)
+    def upstreams(self) -> list[UpstreamConnection]:
+        """The connections to endpoints, idle or not."""
+        return [timed for timed in self.clock._watched if isinstance(timed, UpstreamConnection)]
 
     async def lines(self, count: int = 1) -> list[dict[str, object]]:
         """Return the access lines once there are `count` of them."""

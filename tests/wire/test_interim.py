@@ -243,5 +243,5 @@ async def test_a_response_before_the_endpoint_took_the_whole_body_ends_its_conne
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 10_000_000)
     response = await client.response()
     assert (response.status, response.closes) == (200, False)
-    await eventually(lambda: site.connections == 0, what="the connection to the endpoint ends")
+    await eventually(lambda: not site.upstreams, what="the connection to the endpoint ends")
     assert site.pooled() == 0

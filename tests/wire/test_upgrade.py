@@ -74,7 +74,7 @@ async def test_a_websocket_that_closes_leaves_nothing_behind(net: Net, count: in
         async with websockets.asyncio.client.connect(f"ws://127.0.0.1:{site.port}/") as socket:
             await socket.send("hello")
             assert await socket.recv() == "hello"
-    await eventually(lambda: not site.clients and site.connections == 0, what="both connections end")
+    await eventually(lambda: not site.clients and not site.upstreams, what="both connections end")
     lines = await site.lines(count)
     assert {(line["status"], line["reason"]) for line in lines} == {(101, "")}
 
@@ -87,7 +87,7 @@ async def test_a_server_that_closes_is_heard_and_leaves_nothing_behind(net: Net)
         server.close()
         with pytest.raises(ConnectionClosed):
             await socket.recv()
-    await eventually(lambda: not site.clients and site.connections == 0, what="both connections end")
+    await eventually(lambda: not site.clients and not site.upstreams, what="both connections end")
 
 
 # --- byte by byte
@@ -142,11 +142,11 @@ async def test_the_end_of_one_direction_leaves_the_other_open(net: Net, by_clien
     assert (await second.rest())[-10:] == b"last words"
     second.send(b"x" * 1_000_000)
     assert await first.exactly(1_000_000) == b"x" * 1_000_000
-    assert site.connections == len(site.clients) == 1
+    assert len(site.upstreams) == len(site.clients) == 1
     second.send(b"y" * 1_000_000)
     second.half_close()
     assert await first.rest() == b"y" * 1_000_000
-    await eventually(lambda: not site.clients and site.connections == 0, what="both connections end")
+    await eventually(lambda: not site.clients and not site.upstreams, what="both connections end")
     line = await site.line()
     assert (line["status"], line["reason"]) == (101, "")
     assert line["request_size" if by_client else "response_size"] == 10
@@ -160,7 +160,7 @@ async def test_a_reset_of_one_side_ends_the_other(net: Net, by_client: bool) -> 
     first.reset()
     await second.end()
     second.close()
-    await eventually(lambda: not site.clients and site.connections == 0, what="both connections end")
+    await eventually(lambda: not site.clients and not site.upstreams, what="both connections end")
 
 
 async def test_a_client_that_half_closes_before_the_101_is_heard_after_it(net: Net) -> None:
@@ -177,7 +177,7 @@ async def test_a_client_that_half_closes_before_the_101_is_heard_after_it(net: N
     client.half_close()
     await client.head()
     assert await client.rest() == b"heard"
-    await eventually(lambda: not site.clients and site.connections == 0, what="both connections end")
+    await eventually(lambda: not site.clients and not site.upstreams, what="both connections end")
 
 
 @pytest.mark.parametrize("by_client", [True, False])
@@ -208,7 +208,7 @@ async def test_a_tunnel_without_a_byte_is_ended_by_its_timeout(net: Net) -> None
     assert await peer.end()
     client.close()
     peer.close()
-    await eventually(lambda: not site.clients and site.connections == 0, what="both connections end")
+    await eventually(lambda: not site.clients and not site.upstreams, what="both connections end")
 
 
 async def test_a_tunnel_with_traffic_outlives_its_timeout(net: Net) -> None:
