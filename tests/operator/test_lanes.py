@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from eventually import eventually
+from fake_api import Raw, endpoint_slice, ingress, ingress_class, service
+from portway_operator.decode import decode
+from portway_operator.lanes import steer
+from portway_operator.objects import Kind, Object
+from portway_operator.rebuild import Rebuild, Update
+from portway_operator.settings import CompileSettings
+from portway_operator.sources.intake import Change
+from portway_operator.store import ObjectStore
+from portway_proxy.tasks import Tasks
+
+
+class Lanes:
+    """A store whose changes are steered, and what is published."""
+
+    def __init__(self) -> None:
+        self.store = ObjectStore()
+        self.updates: list[Update] = []
+        self.rebuild = Rebuild(self.store, CompileSettings(), self._publish)
+        self.take = steer(self.rebuild)
+
+    async def _publish(self, update: Update) -> None:
+        self.updates.append(update)
+
+    def put(self, raw: Raw) -> None:
+        new = read(raw)
+        before = self.store.get(new.kind, *new.meta.key)
+        if self.store.put(new):
+            self.take(Change(new.kind, *new.meta.key, before, new))
+
+    def endpoints(self, upstream: str) -> list[str]:
+        found = {one.name: one for one in self.updates[-1].snapshot.upstreams}
+        return [endpoint.address for endpoint in found[upstream].endpoints]
+
+
+def read(raw: Raw) -> Object:
+    found = decode(raw)
+    assert found is not None
+    return found
+
+
+@pytest_asyncio.fixture
+async def lanes() -> AsyncIterator[Lanes]:
+    lanes, tasks = Lanes(), Tasks()
+    classes = ingress_class()
+    classes["spec"]["controller"] = "portway.dev/ingress-controller"
+    for raw in (classes, service(), service("api"), ingress("web"), ingress("api", host="api.example", service="api")):
+        lanes.put(raw)
+    for name in ("web", "api"):
+        lanes.put(endpoint_slice(f"{name}-1", "10.1.0.1", service=name))
+    lanes.rebuild.ready()
+    tasks.spawn(lanes.rebuild.run(), "rebuild")
+    await eventually(lambda: lanes.updates)
+    yield lanes
+    await tasks.close()
+
+
+async def test_a_change_of_endpoints_is_a_delta_at_once(lanes: Lanes) -> None:
+    lanes.put(endpoint_slice("web-1", "10.1.0.2"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    delta = lanes.updates[1].delta
+    assert delta is not None
+    assert [upstream.name for upstream in delta.upstreams] == ["shop/web:80"]
+    assert lanes.endpoints("shop/web:80") == ["10.1.0.2"]
+
+
+async def test_a_slice_that_moves_changes_both_services(lanes: Lanes) -> None:
+    lanes.put(endpoint_slice("web-2", "10.1.0.2"))
+    await eventually(lambda: lanes.endpoints("shop/web:80") == ["10.1.0.1", "10.1.0.2"])
+    lanes.put(endpoint_slice("web-2", "10.1.0.2", service="api"))
+    await eventually(lambda: lanes.endpoints("shop/web:80") == ["10.1.0.1"])
+    assert lanes.endpoints("shop/api:80") == ["10.1.0.1", "10.1.0.2"]
+    assert all(update.delta is not None for update in lanes.updates[1:])
+
+
+async def test_a_change_of_routes_is_a_whole_compile(lanes: Lanes) -> None:
+    lanes.put(ingress("web", host="new.example"))
+    await eventually(lambda: len(lanes.updates) == 2)
+    assert lanes.updates[1].delta is None
+    assert {host.name for host in lanes.updates[1].snapshot.hosts} == {"new.example", "api.example"}
+
+
+async def test_a_slice_that_became_malformed_is_a_matter_for_the_whole_compile(lanes: Lanes) -> None:
+    found = lanes.store.get(Kind.ENDPOINT_SLICE, "shop", "web-1")
+    lanes.store.remove(Kind.ENDPOINT_SLICE, "shop", "web-1")
+    lanes.take(Change(Kind.ENDPOINT_SLICE, "shop", "web-1", found, found))
+    await eventually(lambda: len(lanes.updates) == 2)
+    assert lanes.updates[1].delta is None
