@@ -57,3 +57,9 @@ def test_every_target_that_the_readme_names_is_in_the_makefile() -> None:
     readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     assert set(re.findall(r"`?make ([a-z]+)`", readme)) <= targets
+
+
+def test_every_module_that_the_readme_maps_is_in_the_tree() -> None:
+    there = {path.name for half in ("operator", "proxy") for path in (ROOT / half).rglob("*.py")}
+    _, _, tree = (ROOT / "README.md").read_text().partition("## The tree")
+    assert {name.rpartition("/")[2] for name in re.findall(r"`([\w/]+\.py)`", tree)} <= there

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import tomllib
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
 
 import aiohttp
 import pytest
 
+import portway_operator
 from portway_operator.apps import claim, start_app
 from portway_operator.compile import compile_snapshot
 from portway_operator.demo import APPS, LISTENER, manifests, rewrite
@@ -59,6 +62,19 @@ def test_the_manifests_come_to_the_routes_that_the_readme_shows_and_to_no_proble
         "demo.localhost prefix / => default/hello:80 -> 127.0.0.1:5000 127.0.0.1:5001",
         "tcp/9000 => default/echo:9000/tcp -> 127.0.0.1:5002 (opaque)",
     ]
+
+
+def test_the_manifests_of_an_installed_package_come_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = tmp_path / "manifests" / "demo"
+    inside.mkdir(parents=True)
+    monkeypatch.setattr(portway_operator, "__file__", str(tmp_path / "__init__.py"))
+    assert manifests() == inside
+
+
+def test_the_wheel_takes_the_manifests_along() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert included["manifests/demo"] == "portway_operator/manifests/demo"
 
 
 def test_other_ports_are_put_into_every_endpoint_and_listener() -> None:
