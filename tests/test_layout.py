@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,12 @@ def test_every_module_that_the_readme_maps_is_in_the_tree() -> None:
     there = {path.name for half in ("operator", "proxy") for path in (ROOT / half).rglob("*.py")}
     _, _, tree = (ROOT / "README.md").read_text().partition("## The tree")
     assert {name.rpartition("/")[2] for name in re.findall(r"`([\w/]+\.py)`", tree)} <= there
+
+
+def test_every_dependency_has_a_pinned_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    wanted += [name for group in project["dependency-groups"].values() for name in group]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
+    assert {re.split(r"[<>=~!\[; ]", name)[0].lower().replace("_", "-") for name in wanted} <= pinned
