@@ -27,6 +27,7 @@ __all__ = [
     "Meta",
     "Object",
     "PortRef",
+    "PublicAddress",
     "Secret",
     "Service",
     "ServicePort",
@@ -90,6 +91,14 @@ class Meta:
         return self.created, self.namespace, self.name
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class PublicAddress:
+    """Where clients reach an Ingress or a Service, as a status says it: an IP, or else a host name."""
+
+    ip: str = ""
+    hostname: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """A port of a Service in the Ingress's own namespace."""
@@ -134,7 +143,8 @@ class Ingress:
     """`networking.k8s.io/v1` Ingress.
 
     `class_name` is None when `spec.ingressClassName` is absent. `has_rules` says whether it declared any rule, even
-    if all of them were left out: such an Ingress must not become a catch-all.
+    if all of them were left out: such an Ingress must not become a catch-all. `published` is what its status says; it
+    does not count when two versions are compared.
     """
 
     kind: ClassVar[Kind] = Kind.INGRESS
@@ -146,6 +156,7 @@ class Ingress:
     rules: tuple[IngressRule, ...] = ()
     tls: tuple[IngressTls, ...] = ()
     faults: tuple[Fault, ...] = ()
+    published: tuple[PublicAddress, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +186,9 @@ class ServicePort:
 class Service:
     """`v1` Service; `type` is Kubernetes' word (`ClusterIP`, `LoadBalancer`, `ExternalName`, ...).
 
-    `external_name` is empty when it is malformed, and for every other type.
+    `external_name` is empty when it is malformed, and for every other type. `cluster_ips`, `external_ips` and
+    `published` (what its status says) are where the Service itself is reached; they do not count when two versions are
+    compared.
     """
 
     kind: ClassVar[Kind] = Kind.SERVICE
@@ -187,6 +200,9 @@ class Service:
     load_balancer_class: str = ""
     ports: tuple[ServicePort, ...] = ()
     faults: tuple[Fault, ...] = ()
+    cluster_ips: tuple[str, ...] = field(default=(), compare=False)
+    external_ips: tuple[str, ...] = field(default=(), compare=False)
+    published: tuple[PublicAddress, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from portway_operator.decode.fields import BadObject, Raw, each, items, mapping,
 from portway_operator.decode.meta import read_meta
 from portway_operator.decode.names import host, label, object_name, port_name, port_number
 from portway_operator.decode.paths import PATH_TYPES, canonical_path
+from portway_operator.decode.status import published
 from portway_operator.objects import Backend, Fault, Ingress, IngressClass, IngressPath, IngressRule, IngressTls
 
 __all__ = ["read_ingress", "read_ingress_class"]
@@ -46,6 +47,7 @@ def read_ingress(raw: Raw) -> Ingress:
         rules=tuple(each(rules, "spec.rules", partial(_rule, faults=faults), _NO_RULE, faults)),
         tls=tuple(each(tls, "spec.tls", partial(_tls, faults=faults), _NO_TLS, faults)),
         faults=tuple(faults),
+        published=published(raw),
     )
 
 

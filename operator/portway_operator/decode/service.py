@@ -19,6 +19,7 @@ from portway_operator.decode.fields import (
 )
 from portway_operator.decode.meta import read_meta
 from portway_operator.decode.names import dns_name, label, port_name, port_number, port_or_name
+from portway_operator.decode.status import published, texts
 from portway_operator.objects import EndpointSlice, Fault, PortRef, Service, ServicePort, SliceEndpoint, SlicePort
 
 __all__ = ["read_endpoint_slice", "read_service"]
@@ -51,7 +52,15 @@ def read_service(raw: Raw) -> Service:
         load_balancer_class=text(spec.get("loadBalancerClass"), "spec.loadBalancerClass", ""),
         ports=tuple(_distinct(ports, faults)),
         faults=tuple(faults),
+        cluster_ips=_cluster_ips(spec),
+        external_ips=texts(spec.get("externalIPs")),
+        published=published(raw),
     )
+
+
+def _cluster_ips(spec: Raw) -> tuple[str, ...]:
+    found = texts(spec.get("clusterIPs")) or texts((spec.get("clusterIP"),))
+    return () if "None" in found else found
 
 
 def _external_name(spec: Raw, faults: list[Fault]) -> str:
