@@ -99,7 +99,7 @@ def decode(data: bytes) -> tuple[Snapshot, str]:
         if envelope.schema != SCHEMA:
             raise BadSnapshot(f"the snapshot has schema version {envelope.schema}, this proxy knows {SCHEMA}")
         snapshot = _snapshots.decode(envelope.snapshot)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadSnapshot(f"the bytes are no snapshot: {error}") from None
     if (actual := digest(snapshot)) != envelope.digest:
         raise BadSnapshot(f"the content has digest {actual}, it was sent as {envelope.digest}")

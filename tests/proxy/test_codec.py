@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portway_proxy import codec
+from portway_proxy.codec import SCHEMA, Delta, Digest, decode, digest, encode, patch
+from portway_proxy.errors import BadSnapshot
+from portway_proxy.snapshot import Endpoint, Snapshot, Upstream
+from snapshots import FULL, snapshots, upstreams
+
+WEB = FULL.upstreams[3]
+
+
+def envelope(**changes: object) -> bytes:
+    """Return the encoded `FULL` with some parts of its envelope replaced."""
+    return msgspec.msgpack.encode(msgspec.msgpack.decode(encode(FULL), type=dict[str, object]) | changes)
+
+
+@given(snapshots)
+def test_a_snapshot_comes_back_as_it_was_with_its_digest(snapshot: Snapshot) -> None:
+    assert decode(encode(snapshot)) == (snapshot, digest(snapshot))
+
+
+@given(snapshots, snapshots)
+def test_digests_are_equal_when_the_content_is_and_only_then(one: Snapshot, other: Snapshot) -> None:
+    assert (digest(one) == digest(other)) is (one == other)
+
+
+def test_a_digest_is_32_hexadecimal_digits_and_the_same_in_every_process() -> None:
+    code = "from snapshots import FULL; from portway_proxy.codec import digest; print(digest(FULL))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
+    assert run.stdout.strip() == digest(FULL)
+    assert len(digest(FULL)) == 32
+    assert int(digest(FULL), 16)
+
+
+def _environment() -> dict[str, str]:
+    return {"PYTHONPATH": ":".join(filter(None, sys.path)), "PYTHONHASHSEED": "7"}
+
+
+@given(snapshots, st.data())
+def test_a_digest_is_kept_up_to_date_without_reading_the_rest(snapshot: Snapshot, data: st.DataObject) -> None:
+    if not snapshot.upstreams:
+        return
+    old = data.draw(st.sampled_from(snapshot.upstreams))
+    new = msgspec.structs.replace(data.draw(upstreams), name=old.name)
+    kept = Digest.of(snapshot)
+    kept.replace(old, new)
+    assert str(kept) == digest(patch(snapshot, (new,)))
+
+
+def test_a_digest_that_is_known_is_not_made_again() -> None:
+    assert encode(FULL, digest(FULL)) == encode(FULL)
+
+
+# --- what is no snapshot
+
+
+def test_another_schema_is_refused_by_its_number() -> None:
+    with pytest.raises(BadSnapshot, match=rf"schema version {SCHEMA + 1}, this proxy knows {SCHEMA}"):
+        decode(envelope(schema=SCHEMA + 1))
+
+
+def test_content_that_was_changed_on_its_way_is_refused() -> None:
+    data = encode(FULL)
+    assert data.count(b"10.0.0.1") == 1
+    with pytest.raises(BadSnapshot, match="has digest"):
+        decode(data.replace(b"10.0.0.1", b"10.0.0.9"))
+    with pytest.raises(BadSnapshot, match="has digest"):
+        decode(envelope(digest="0" * 32))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xc1",
+        b"{}",
+        msgspec.msgpack.encode({}),
+        msgspec.msgpack.encode(None),
+        msgspec.msgpack.encode({"schema": "1", "digest": "", "snapshot": {}}),
+        envelope(snapshot=5),
+        envelope(snapshot={"hosts": 5}),
+        envelope(snapshot={"hosts": [{"name": "a"}]}),
+        envelope(snapshot={"upstreams": [{"name": "a", "protocol": "gopher"}]}),
+        encode(FULL)[:-1],
+        encode(FULL) + b"\x00",
+        b"\x91" * 100_000,
+        b"\x83\xa6schema\x01\xa6digest\xa0\xa8snapshot" + b"\x81\xa5hosts" + b"\x91" * 100_000,
+        b"\x81\xa6digest\xa2\xff\xfe",
+    ],
+)
+def test_bytes_that_are_no_snapshot_are_refused(data: bytes) -> None:
+    with pytest.raises(BadSnapshot):
+        decode(data)
+
+
+@given(st.binary(max_size=60) | st.integers(0, len(encode(FULL)) - 1).map(lambda cut: encode(FULL)[:cut]))
+def test_any_bytes_are_a_snapshot_or_a_bad_one(data: bytes) -> None:
+    with pytest.raises(BadSnapshot):
+        decode(data)
+
+
+@given(st.integers(0, len(encode(FULL)) - 1), st.integers(1, 255))
+def test_a_byte_that_flipped_is_noticed_or_was_of_no_consequence(place: int, flip: int) -> None:
+    data = bytearray(encode(FULL))
+    data[place] ^= flip
+    try:
+        snapshot, _ = decode(bytes(data))
+    except BadSnapshot:
+        return
+    assert snapshot == FULL
+
+
+# --- deltas
+
+
+def test_a_patch_replaces_upstreams_in_their_places_and_nothing_else() -> None:
+    new = Upstream("shop/web:80", endpoints=(Endpoint("10.0.0.3", 8080),))
+    patched = patch(FULL, (new,))
+    assert patched.upstreams == (*FULL.upstreams[:3], new)
+    assert msgspec.structs.replace(patched, upstreams=FULL.upstreams) == FULL
+    assert FULL.upstreams[3] == WEB
+    assert patch(FULL, ()) == FULL
+
+
+def test_a_patch_of_an_upstream_that_is_not_there_is_refused_by_name() -> None:
+    new = Upstream("shop/new:80")
+    with pytest.raises(BadSnapshot, match="shop/new:80"):
+        patch(FULL, (WEB, new))
+
+
+def test_a_delta_comes_back_as_it_was() -> None:
+    delta = Delta(digest(FULL), "after", (WEB,))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(delta), type=codec.Delta) == delta

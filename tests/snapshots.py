@@ -1,0 +1,96 @@
+"""Snapshots for tests: one that has something of everything, and arbitrary ones."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from portway_proxy.snapshot import (
+    Balance,
+    Certificate,
+    Endpoint,
+    Host,
+    Listener,
+    Origin,
+    PathMatch,
+    Policy,
+    Problem,
+    Protocol,
+    Route,
+    Severity,
+    Snapshot,
+    Upstream,
+)
+
+__all__ = ["FULL", "KEY", "snapshots", "upstreams"]
+
+WEB = Origin("Ingress", "shop", "web", "spec.rules[0].http.paths[0]")
+KEY = b"-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n"
+
+FULL = Snapshot(
+    hosts=(
+        Host("", (Route("/", PathMatch.PREFIX, "shop/none:80", WEB),)),
+        Host("*.shop.example", (Route("/", PathMatch.PREFIX, "shop/external:443", WEB),)),
+        Host(
+            "shop.example",
+            (
+                Route("/exact", PathMatch.EXACT, "shop/web:80", WEB, Policy(https_redirect=True, body_size=1024)),
+                Route("/closed", PathMatch.PREFIX, "shop/web:80", WEB, Policy(closed="bad_allow_list")),
+                Route("/", PathMatch.PREFIX, "shop/web:80", WEB),
+            ),
+        ),
+    ),
+    default=Route("/", PathMatch.PREFIX, "shop/web:80", Origin("Ingress", "shop", "rest", "spec.defaultBackend")),
+    upstreams=(
+        Upstream("shop/db:5432", Protocol.OPAQUE, Balance.RANDOM, (Endpoint("fd00::1", 5432),)),
+        Upstream("shop/external:443", Protocol.HTTPS, external_name="api.example", external_port=443),
+        Upstream("shop/none:80", reason="service_missing"),
+        Upstream("shop/web:80", endpoints=(Endpoint("10.0.0.1", 8080, "a"), Endpoint("10.0.0.2", 8080))),
+    ),
+    listeners=(Listener(5432, "shop/db:5432", Origin("Service", "shop", "db", "spec.ports[0]")),),
+    certificates=(Certificate("shop/tls", ("*.shop.example", "shop.example"), b"chain", KEY, 1_900_000_000),),
+    default_certificate="shop/tls",
+    problems=(
+        Problem(
+            Origin("Ingress", "shop", "old", "spec.rules[0]"),
+            "service_missing",
+            "There is no Service none.",
+            "Its requests get 503.",
+            "Create the Service.",
+        ),
+        Problem(
+            Origin("IngressClass", "", "other"), "unused", "Nothing uses it.", "Nothing.", "Delete it.", Severity.NOTICE
+        ),
+    ),
+)
+"""A snapshot with something of everything."""
+
+words = st.text(max_size=6)
+numbers = st.integers(0, 65535)
+origins = st.builds(Origin, words, words, words, words)
+endpoints = st.builds(Endpoint, words, numbers, words)
+upstreams = st.builds(
+    Upstream,
+    words,
+    st.sampled_from(Protocol),
+    st.sampled_from(Balance),
+    st.lists(endpoints, max_size=3).map(tuple),
+    words,
+    numbers,
+    words,
+)
+policies = st.builds(Policy, st.booleans(), st.none() | st.integers(0, 2**62), words)
+routes = st.builds(Route, words, st.sampled_from(PathMatch), words, origins, st.none() | policies)
+snapshots = st.builds(
+    Snapshot,
+    st.lists(st.builds(Host, words, st.lists(routes, max_size=2).map(tuple)), max_size=2).map(tuple),
+    st.none() | routes,
+    st.lists(upstreams, max_size=3, unique_by=lambda upstream: upstream.name).map(tuple),
+    st.lists(st.builds(Listener, numbers, words, origins), max_size=2).map(tuple),
+    st.lists(
+        st.builds(Certificate, words, st.lists(words, max_size=2).map(tuple), st.binary(), st.binary(), numbers),
+        max_size=2,
+    ).map(tuple),
+    words,
+    st.lists(st.builds(Problem, origins, words, words, words, words, st.sampled_from(Severity)), max_size=2).map(tuple),
+)
+"""Any snapshot, sensible or not; no two upstreams have one name."""
