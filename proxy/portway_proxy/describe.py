@@ -12,8 +12,11 @@ __all__ = ["describe", "describe_json", "describe_policy", "describe_upstream"]
 
 
 def describe(snapshot: Snapshot) -> str:
-    """Return one line per route, listener, certificate and problem, each ended by a newline."""
-    return "".join(f"{line}\n" for line in _lines(snapshot))
+    """Return one line per route, listener, certificate and problem, each ended by a newline.
+
+    What would break a line or drive a terminal is shown escaped.
+    """
+    return "".join(f"{_printable(line)}\n" for line in _lines(snapshot))
 
 
 def describe_json(snapshot: Snapshot) -> bytes:
@@ -51,6 +54,12 @@ def describe_policy(policy: Policy | None) -> str:
     if policy.closed:
         parts.append(f"closed={policy.closed}")
     return f" [{', '.join(parts)}]" if parts else ""
+
+
+def _printable(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
 
 
 def _lines(snapshot: Snapshot) -> Iterator[str]:
