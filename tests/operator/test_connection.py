@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -73,6 +74,17 @@ def test_an_unknown_context_says_so(tmp_path: Path) -> None:
     path = kubeconfig(tmp_path / "config", "https://127.0.0.1:1")
     with pytest.raises(NoCluster, match="nowhere"):
         Connection.from_kubeconfig(path, "nowhere")
+
+
+async def test_a_dead_connection_is_found_within_half_a_minute(api: FakeApi) -> None:
+    async with Connection(api.url).session() as session, session.get(f"{api.url}/api/v1/services?watch=true") as answer:
+        assert answer.connection is not None
+        assert answer.connection.transport is not None
+        sock = answer.connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        idle, interval, count = (sock.getsockopt(socket.IPPROTO_TCP, option) for option in options)
+        assert idle + interval * count <= 30
 
 
 async def test_a_kubeconfig_gives_server_namespace_and_token(api: FakeApi, tmp_path: Path) -> None:

@@ -55,6 +55,13 @@ async def test_a_watch_with_a_version_begins_there(opening: Opening) -> None:
     assert query["allowWatchBookmarks"] == "true"
 
 
+async def test_a_watch_that_told_no_version_resumes_at_the_list(opening: Opening) -> None:
+    await opening.open(None)
+    opening.api.apply(service("late"))
+    assert await opening.open(None) == "110"
+    assert opening.told() == ["Listed", "Opened", "Opened"]
+
+
 async def test_a_version_that_is_refused_is_replaced_by_a_lists(opening: Opening) -> None:
     assert await opening.open("999") == "110"
     assert opening.told() == ["504", "Listed", "Opened"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 import time
 from dataclasses import dataclass, field
@@ -20,6 +21,13 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # The kubelet renews a bound token at four fifths of its life; client-go reads it again every minute too.
 _TOKEN_SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
+# client-go asks by a ping of HTTP/2 after 30 s of silence, and gives up after 15 s more.
+_KEEP_ALIVE = {
+    socket.TCP_KEEPIDLE: 15,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 30_000,
+}
 _REQUEST_SECONDS = 60.0
 
 
@@ -172,7 +180,7 @@ class Connection:
         """
         secure = self.server.startswith("https:")
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self.ssl_context() if secure else True),
+            connector=aiohttp.TCPConnector(limit=0, ssl=self.ssl_context() if secure else True, socket_factory=_socket),
             headers={hdrs.USER_AGENT: f"portway/{version('portway')}"},
             middlewares=(self._authenticate,),
             timeout=aiohttp.ClientTimeout(total=_REQUEST_SECONDS, sock_connect=_CONNECT_SECONDS),
@@ -197,6 +205,16 @@ class Connection:
         response.release()
         request.headers[hdrs.AUTHORIZATION] = fresh
         return await handler(request)
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Return a socket that finds out within half a minute that the other end is gone, however quiet it is."""
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    for option, value in _KEEP_ALIVE.items():
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return made
 
 
 @dataclass(frozen=True, slots=True)

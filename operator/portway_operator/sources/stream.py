@@ -23,6 +23,7 @@ __all__ = ["Deleted", "Listed", "Message", "Opened", "Refused", "Report", "Seen"
 # The server ends a watch after this long, so that connections move to new API servers; it resumes without a list.
 _WATCH_SECONDS = 300
 _CONNECT_SECONDS = 5.0
+_BRIEF_SECONDS = 1.0
 # The statuses that say nothing about the version that was asked for.
 _VERSION_STANDS = frozenset({401, 403, 429})
 
@@ -79,7 +80,9 @@ class Stream:
     Of the ledger it reads only `highest`, from its own thread: a value that lags behind is as good.
     """
 
-    __slots__ = ("_backoff", "_broken", "_connection", "_ledger", "_relists", "_report", "asked", "target")
+    __slots__ = (
+        "_backoff", "_broken", "_connection", "_ledger", "_listed", "_opened", "_relists", "_report", "asked", "target",
+    )  # fmt: skip
 
     def __init__(self, target: Target, connection: Connection, ledger: Ledger, report: Report) -> None:
         self.target = target
@@ -90,15 +93,22 @@ class Stream:
         self._backoff = Backoff()
         self._relists: Backoff | None = None
         self._broken = False
+        self._listed: str | None = None
+        self._opened = -_BRIEF_SECONDS
 
     async def open(self, session: aiohttp.ClientSession, since: str | None) -> aiohttp.ClientResponse:
-        """Return an open watch from the version `since`, or after a full list without one; it never gives up.
+        """Return an open watch from the version `since`, or of the last list without one; it never gives up.
 
-        A watch that the server refuses starts over with a list, whatever the reason: 410 (the version is too old) and
-        504 (it is too new, after a restore from a backup) would be refused for ever. So does one after `start_over`.
+        Before the first watch there is a list. A watch that the server refuses starts over with one, whatever the
+        reason: 410 (the version is too old) and 504 (it is too new, after a restore from a backup) would be refused
+        for ever. So does one after `start_over`.
         """
+        since = since or self._listed
         if self._broken:
             self._broken, since = False, None
+        if time.monotonic() - self._opened < _BRIEF_SECONDS:
+            # A server, or what lies before it, that ends every watch at once must not be asked without pause.
+            await asyncio.sleep(self._backoff.next())
         while True:
             self.asked = time.monotonic()
             try:
@@ -115,6 +125,7 @@ class Stream:
         """List the target now, report it and return it; raises what `listing.fetch` raises."""
         mark = self._ledger.highest
         listing = await fetch(session, self._connection, self.target)
+        self._listed = listing.since
         self._report(Listed(self.target, listing, mark))
         return listing
 
@@ -132,7 +143,7 @@ class Stream:
         self._report(Refused(self.target, error.code, str(error)))
 
     async def _list(self, session: aiohttp.ClientSession) -> str:
-        # A server that ends every watch at once must not be listed without pause.
+        # Nor one that refuses every version that it told itself.
         if self._relists is None:
             self._relists = Backoff()
         else:
@@ -151,6 +162,7 @@ class Stream:
         )
         if response.status != 200:
             raise await refusal(response)
+        self._opened = time.monotonic()
         self._report(Opened(self.target))
         return response
 
