@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Protocol
 
 __all__ = ["NEVER", "Clock", "Timed"]
+
+_log = logging.getLogger(__name__)
 
 NEVER = float("inf")
 """A deadline that never comes."""
@@ -60,4 +63,9 @@ class Clock:
         self.now = now = self._loop.time()
         self.wall = time.time()
         for item in [item for item in self._watched if item.deadline <= now]:
-            item.expire()
+            # What came before it may have ended it, or given it more time.
+            if item.deadline <= now and item in self._watched:
+                try:
+                    item.expire()
+                except Exception:  # noqa: BLE001 - the fault of one must not cost all others their timeouts
+                    _log.exception("a deadline could not be acted on")
