@@ -72,6 +72,7 @@ async def test_half_an_event_at_the_end_is_dropped() -> None:
         (b"<html>", "garbage"),
         (b'{"type":"ADDED","object":{}}', "garbage"),
         (b'{"type":"BOOKMARK","object":{"metadata":{}}}', "garbage"),
+        (event("RENAMED", "a", 3), "garbage"),
         (b'{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"1"}}}', "garbage"),
         (b'{"type":"ADDED","object":"\xff"}', "garbage"),
         (b'{"type":"DELETED","object":{"metadata":{"name":"a","uid":5,"resourceVersion":"1"}}}', "garbage"),

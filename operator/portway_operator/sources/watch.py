@@ -37,6 +37,7 @@ class _Event(msgspec.Struct):
 
 
 _events = msgspec.json.Decoder(_Event)
+_TYPES = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK"})
 
 
 async def read_watch(content: aiohttp.StreamReader, silent_seconds: float) -> AsyncGenerator[list[bytes], None]:
@@ -75,6 +76,9 @@ def _check(line: bytes) -> None:
         raise Broken("garbage", f"what came is no event: {error}") from error
     if event.type == "ERROR":
         raise Broken(str(event.raw.code), event.raw.message or "the watch ended with an error")
+    if event.type not in _TYPES:
+        # Not named: kopf would log it with the object, which may be a Secret.
+        raise Broken("garbage", "what came is an event of an unknown type")
     meta = event.raw.metadata
     if meta is None or not meta.resource_version or (event.type != "BOOKMARK" and not (meta.name and meta.uid)):
         raise Broken("garbage", f"a {event.type} event has no object")
