@@ -14,6 +14,7 @@ from portway_proxy.snapshot import Protocol
 __all__ = [
     "PortWish",
     "find_port",
+    "is_l4",
     "speaks",
     "speaks_http2",
     "speaks_unknown",
@@ -80,9 +81,14 @@ def speaks_unknown(port: ServicePort) -> bool:
     return "/" in name and name not in _HTTP | _HTTPS | _HTTP2
 
 
+def is_l4(service: Service) -> bool:
+    """Return whether a Service is of our load balancer class: every port of it becomes a listener."""
+    return service.type == "LoadBalancer" and service.load_balancer_class == L4_CLASS
+
+
 def wished_ports(service: Service, annotations: ServiceAnnotations) -> Iterator[PortWish]:
     """Yield the ports that a Service wants to be opened: by its load balancer class, then by its annotations."""
-    if service.type == "LoadBalancer" and service.load_balancer_class == L4_CLASS:
+    if is_l4(service):
         for port in service.ports:
             yield PortWish(port.number, port.number, port.protocol, port.field)
     for name, transport, mappings in (

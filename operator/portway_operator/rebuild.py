@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from copy import copy
@@ -17,7 +18,7 @@ from portway_proxy.codec import Delta, Digest, patch
 from portway_proxy.errors import ProxyError
 from portway_proxy.snapshot import Snapshot
 
-__all__ = ["LIMIT", "QUIET", "Publish", "Rebuild", "Update"]
+__all__ = ["LIMIT", "QUIET", "Publish", "Rebuild", "Settled", "Update"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,19 +44,26 @@ class Update:
 Publish = Callable[[Update], Awaitable[None]]
 """Hands an update on; raises `ProxyError` when it was refused. It is called for one update after the other."""
 
+Settled = Callable[[Compiled], None]
+"""Takes note that what is published is equal to what a whole compile came to, newly or still."""
+
 
 class Rebuild:
     """Keeps what is published equal to what the store compiles to.
 
     All methods belong to the event loop's thread. `compiled` is the last result, published or not; None before the
-    first.
+    first. `compile_seconds` is how long it took.
     """
 
-    def __init__(self, store: ObjectStore, settings: CompileSettings, publish: Publish) -> None:
+    def __init__(
+        self, store: ObjectStore, settings: CompileSettings, publish: Publish, settled: Settled = lambda _: None
+    ) -> None:
         self.compiled: Compiled | None = None
         self._store = store
         self._settings = settings
         self._publish = publish
+        self._settled = settled
+        self.compile_seconds = 0.0
         self._published: Update | None = None
         self._digest = Digest.of(Snapshot())
         self._refused = ""
@@ -120,9 +128,13 @@ class Rebuild:
             await self._republish(services)
 
     async def _rebuild(self) -> None:
+        began = time.perf_counter()
         self.compiled = compiled = compile_snapshot(self._store, self._settings)
         digest = Digest.of(compiled.snapshot)
+        self.compile_seconds = time.perf_counter() - began
         await self._hand_on(Update(compiled.snapshot, str(digest)), digest)
+        if self._published is not None and self._published.digest == str(digest):
+            self._settled(compiled)
 
     async def _republish(self, services: set[tuple[str, str]]) -> None:
         """Publish new upstreams for the endpoints of some Services, beside an otherwise unchanged snapshot."""

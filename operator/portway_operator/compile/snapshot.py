@@ -21,8 +21,9 @@ from portway_operator.compile.tls import TlsClaims, TlsTable, read_tls, secret_p
 from portway_operator.compile.upstreams import Upstreams, parse_name
 from portway_operator.decode.meta import PREFIX
 from portway_operator.objects import Ingress, Object, Service
+from portway_operator.ports import is_l4
 from portway_operator.problems import Origin, Problem, at
-from portway_operator.settings import L4_CLASS, CompileSettings
+from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
 from portway_proxy.snapshot import Listener, Snapshot, Upstream
 
@@ -42,12 +43,14 @@ class Compiled:
     """The result of a compile.
 
     `by_service` says which upstreams to make anew (`compile_upstream`) when the endpoints of a Service (namespace and
-    name) change. `ingresses` are the namespaces and names of those that are ours.
+    name) change. `ingresses` are the namespaces and names of those that are ours. `owned` are the objects whose status
+    is ours to write, as they were: our Ingresses and the Services of our load balancer class.
     """
 
     snapshot: Snapshot
     by_service: Mapping[Key, tuple[str, ...]]
     ingresses: frozenset[Key]
+    owned: tuple[Ingress | Service, ...] = ()
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -122,6 +125,7 @@ class _Compile:
             msgspec.structs.replace(snapshot, upstreams=tuple(upstreams), problems=tuple(sorted(set(self.problems)))),
             {key: tuple(names) for key, names in by_service.items()},
             frozenset(ingress.meta.key for ingress in ingresses),
+            (*ingresses, *(one for one in self._store.services.values() if is_l4(one))),
         )
 
     def _guard(self, owner: T, work: Callable[[T], R], otherwise: R) -> R:
@@ -144,7 +148,16 @@ class _Compile:
                 self.problems.append(problem)
         return sorted(ours, key=lambda ingress: ingress.meta.precedence)
 
+    def _refused(self, owner: Object) -> bool:
+        """Return whether proxies could not apply what the object asks for, and say so."""
+        reason = self._store.refusal(owner)
+        if reason:
+            self.problems.append(problems.rejected_by_proxy(at(owner), reason))
+        return bool(reason)
+
     def _routes(self, ingress: Ingress, tls: TlsTable) -> IngressRoutes:
+        if self._refused(ingress):
+            return IngressRoutes(ingress)
         reading = read(IngressAnnotations, ingress)
         self.problems += reading.problems
         found = RouteReader(ingress, self._upstreams, Policies(reading, self._settings), tls.hosts).read()
@@ -153,13 +166,10 @@ class _Compile:
 
     def _listeners(self) -> tuple[Listener, ...]:
         table = ListenerTable(self._upstreams, self._settings)
-        services = [
-            service
-            for service in self._store.services.values()
-            if service.meta.annotations or service.load_balancer_class == L4_CLASS
-        ]
+        services = [service for service in self._store.services.values() if service.meta.annotations or is_l4(service)]
         for service in sorted(services, key=lambda service: service.meta.precedence):
-            self._guard(service, table.add, None)
+            if not self._refused(service):
+                self._guard(service, table.add, None)
             self._guard(service, self._check_annotations, None)
         self.problems += table.problems
         return table.listeners()
