@@ -29,13 +29,25 @@ class LiveUpstream:
     first addresses of an external name are looked up, `parked` holds the exchanges that wait for them; later None.
     """
 
-    __slots__ = ("_balancer", "_failure", "label", "parked", "pools", "statuses", "upstream")
+    __slots__ = (
+        "_balancer",
+        "_connected",
+        "_failed",
+        "_failure",
+        "label",
+        "parked",
+        "pools",
+        "statuses",
+        "upstream",
+    )
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
         self.label = upstream.name.encode()
         self.statuses: dict[int, int] = {}
         self.pools: tuple[Pool, ...] = ()
+        self._connected = 0
+        self._failed = 0
         self._failure: Callable[[], ProxyError] = partial(NoEndpoints, upstream.reason)
         self.parked: list[Exchange] | None = [] if upstream.external_name else None
         self._balancer: Balancer[Pool]
@@ -71,12 +83,16 @@ class LiveUpstream:
     def serve(self, endpoints: Collection[Endpoint]) -> None:
         """Send new requests to these endpoints; idle connections to others end, busy ones finish."""
         secure = self.upstream.protocol is Protocol.HTTPS
+        wanted = frozenset(endpoints)
         kept = {pool.endpoint: pool for pool in self.pools if pool.secure is secure}
-        gone = [pool for pool in self.pools if pool.endpoint not in endpoints or pool.secure is not secure]
+        gone = [pool for pool in self.pools if pool.endpoint not in wanted or pool.secure is not secure]
         self.pools = tuple(kept.get(endpoint) or Pool(endpoint, secure=secure) for endpoint in endpoints)
         self._balancer = balancer(self.upstream.balance, self.pools, _RANDOM)
         for pool in gone:
             pool.retire()
+            # A counter never falls, whatever pods come and go.
+            self._connected += pool.connected
+            self._failed += pool.failed
 
     def next_pool(self, exclude: Collection[Pool] = ()) -> Pool:
         """Return the pool of the next endpoint; raises the reason why there is none (as a rule `NoEndpoints`)."""
@@ -98,13 +114,16 @@ class LiveUpstream:
         name = self.upstream.name
         for status, count in self.statuses.items():
             yield REQUESTS.sample(count, name, str(status))
-        if any(pool.connected or pool.failed for pool in self.pools):
-            yield UPSTREAM_CONNECTS.sample(sum(pool.connected for pool in self.pools), name, "connected")
-            yield UPSTREAM_CONNECTS.sample(sum(pool.failed for pool in self.pools), name, "failed")
+        connected = self._connected + sum(pool.connected for pool in self.pools)
+        failed = self._failed + sum(pool.failed for pool in self.pools)
+        if connected or failed:
+            yield UPSTREAM_CONNECTS.sample(connected, name, "connected")
+            yield UPSTREAM_CONNECTS.sample(failed, name, "failed")
 
     def close(self) -> None:
-        """End idle connections; the upstream is gone from the snapshot."""
+        """End idle connections, and answer what waits; the upstream is gone from the snapshot."""
         self.serve(())
+        self._unpark()
 
 
 @dataclass(frozen=True, slots=True)

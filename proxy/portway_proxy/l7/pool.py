@@ -99,10 +99,11 @@ class _Attempt:
     async def run(self) -> None:
         """Connect; the exchange may have ended meanwhile, then the connection waits for another one."""
         pool, http = self._pool, self._http
+        connection = UpstreamConnection(http, pool)
         http.clock.watch(self)
         try:
-            _, connection = await http.loop.create_connection(
-                lambda: UpstreamConnection(http, pool),
+            await http.loop.create_connection(
+                lambda: connection,
                 pool.endpoint.address,
                 pool.endpoint.port,
                 ssl=_context() if pool.secure else None,
@@ -111,6 +112,10 @@ class _Attempt:
         except (OSError, ssl.SSLError) as error:
             self._fail(ConnectFailed(f"{pool.endpoint}: {error}"))
             return
+        except asyncio.CancelledError:
+            # Given up just when it connected, it is closed without being told.
+            http.clock.unwatch(connection)
+            raise
         finally:
             http.clock.unwatch(self)
         pool.connected += 1
