@@ -59,6 +59,8 @@ class Peer(asyncio.Protocol):
     `sipping`, it holds after each read.
     """
 
+    patience = PATIENCE
+
     def __init__(self) -> None:
         self.received = bytearray()
         self.size = 0
@@ -109,7 +111,7 @@ class Peer(asyncio.Protocol):
 
     async def flush(self) -> None:
         """Wait until the other side takes more."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self.patience):
             await self._writable.wait()
 
     def half_close(self) -> None:
@@ -139,7 +141,7 @@ class Peer(asyncio.Protocol):
 
     async def wait(self, claim: Callable[[], bool]) -> None:
         """Wait until `claim` is true; raises `Truncated` when the other side ends first."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self.patience):
             while not claim():
                 if self.how or self.lost:
                     raise Truncated(self.how, self.unread)
@@ -157,7 +159,7 @@ class Peer(asyncio.Protocol):
 
     async def end(self) -> str:
         """Wait for the other side's end and return how it ended."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self.patience):
             while not (self.how or self.lost):
                 self._changed.clear()
                 await self._changed.wait()
@@ -286,6 +288,8 @@ class Endpoint:
 
 
 class _Accepted(Peer):
+    patience = 10 * PATIENCE  # A test gives up before its endpoints do.
+
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__()
         self._endpoint = endpoint
