@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["LEAF_LIFE", "Authority", "BadAuthority", "Pair", "names_of", "now_utc"]
+__all__ = ["LEAF_LIFE", "Authority", "BadAuthority", "Pair", "names_of"]
 
 LEAF_LIFE: Final = datetime.timedelta(hours=24)
 """How long the certificates of operators and proxies live; they are renewed at half of it."""
@@ -124,11 +124,6 @@ class Authority:
         ]
         builder = _builder(x509.Name([]), issuer.subject, key, now, end)
         return _signed(builder, extensions, issuer_key, key)
-
-
-def now_utc() -> datetime.datetime:
-    """Return the time of day."""
-    return datetime.datetime.now(datetime.UTC)
 
 
 def names_of(service: str, namespace: str) -> tuple[str, ...]:

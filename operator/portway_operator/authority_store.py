@@ -12,11 +12,12 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from portway_operator.api_objects import ApiObjects, ApiUnavailable, Conflict, Raw
-from portway_operator.authority import Authority, BadAuthority, Pair, now_utc
+from portway_operator.authority import Authority, BadAuthority, Pair
 from portway_operator.served_tls import ServedTls
 
 __all__ = ["AuthorityKeeper", "KeptNames"]
@@ -57,7 +58,7 @@ class AuthorityKeeper:
         names: KeptNames,
         served: ServedTls,
         hosts: tuple[str, ...],
-        clock: Callable[[], datetime] = now_utc,
+        clock: Callable[[], datetime] = partial(datetime.now, UTC),
     ) -> None:
         self._api = api
         self._names = names

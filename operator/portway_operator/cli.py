@@ -14,6 +14,7 @@ import typer
 import uvloop
 from rich.console import Console as Terminal
 
+from portway_operator import cli_proxy
 from portway_operator.apps import run_app
 from portway_operator.compile import compile_snapshot
 from portway_operator.console import line_of_problem, printable
@@ -166,6 +167,9 @@ def demo_app(
 ) -> None:
     """Start one application of the demo by itself, as a container does."""
     _serve(run_app(kind, address, port))
+
+
+app.command(context_settings=cli_proxy.CONTEXT)(cli_proxy.proxy)
 
 
 def main() -> None:

@@ -98,6 +98,7 @@ class ObjectStore:
 
     __slots__ = (
         "_problems",
+        "_refused",
         "_shelves",
         "certificates",
         "config_maps",
@@ -126,6 +127,7 @@ class ObjectStore:
             Kind.CONFIG_MAP: self.config_maps,
         }
         self._problems: dict[str, tuple[Problem, ...]] = {}
+        self._refused: dict[tuple[Kind, Key], tuple[Object, str]] = {}
 
     @property
     def reported(self) -> list[Problem]:
@@ -149,6 +151,7 @@ class ObjectStore:
         """Forget an object; return whether it was known."""
         if kind == Kind.SECRET:
             self.certificates.forget(namespace, name)
+        self._refused.pop((kind, (namespace, name)), None)
         return self._shelves[kind].remove((namespace, name))
 
     def replace_all(self, kind: Kind, objects: Iterable[Object], namespace: str | None = None) -> bool:
@@ -178,3 +181,19 @@ class ObjectStore:
         if new:
             self._problems[source] = new
         return old != new
+
+    def refuse(self, kind: Kind, namespace: str, name: str, reason: str) -> bool:
+        """Keep an object out of what is compiled until it changes: proxies cannot apply it.
+
+        Returns whether that changed anything.
+        """
+        found = self.get(kind, namespace, name)
+        if found is None or self.refusal(found):
+            return False
+        self._refused[kind, (namespace, name)] = (found, reason)
+        return True
+
+    def refusal(self, found: Object) -> str:
+        """Return why proxies cannot apply the object; empty when nothing is known against this version of it."""
+        refused, reason = self._refused.get((found.kind, found.meta.key), (None, ""))
+        return reason if refused == found else ""

@@ -1,4 +1,4 @@
-"""`python -m portway_proxy`: a proxy process, which follows an operator or serves one snapshot from a JSON file."""
+"""`portway proxy`, or `python -m portway_proxy`: a proxy that follows an operator, or serves one snapshot from a file."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = ["main", "run"]
 _log = logging.getLogger("portway_proxy")
 
 
-def main(arguments: Sequence[str] | None = None, program: str = "python -m portway_proxy") -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal, and return the exit status: 0, or 1 when serving could not begin."""
-    options = read_options(arguments, program=program)
+    options = read_options(arguments)
     log_to_stderr()
     try:
         uvloop.run(run(options))

@@ -40,14 +40,12 @@ class Options:
     state_dir: Path | None
 
 
-def read_options(
-    arguments: Sequence[str] | None, environment: Mapping[str, str] = os.environ, program: str = "portway proxy"
-) -> Options:
+def read_options(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.environ) -> Options:
     """Return what the command line asks for; `--http-port` left out is `PORTWAY_HTTP_PORT`, and so on.
 
     Ends the process with a usage message when that makes no sense, or when only help is wanted.
     """
-    parser = _parser(program)
+    parser = _parser()
     chosen = parser.parse_args(arguments)
     try:
         for action in parser._actions:  # noqa: SLF001 - argparse has no public way to its own flags
@@ -66,9 +64,9 @@ def size(text: str) -> int:
     return int(number) * factor
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=program,
+        prog="portway proxy",
         description="Serve what an operator says (--operator), or one snapshot from a JSON file.",
         epilog=f"Each flag may come from the environment instead: --http-port is {_PREFIX}HTTP_PORT.",
         allow_abbrev=False,

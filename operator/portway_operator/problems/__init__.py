@@ -14,6 +14,7 @@ from portway_operator.problems.objects import (
     class_missing,
     fault,
     internal,
+    rejected_by_proxy,
     setting_invalid,
 )
 from portway_operator.problems.routes import (
@@ -75,6 +76,7 @@ __all__ = [
     "port_missing",
     "port_reserved",
     "port_taken",
+    "rejected_by_proxy",
     "secret_missing",
     "secret_unusable",
     "service_missing",

@@ -15,6 +15,7 @@ __all__ = [
     "class_missing",
     "fault",
     "internal",
+    "rejected_by_proxy",
     "setting_invalid",
 ]
 
@@ -42,6 +43,17 @@ def internal(origin: Origin, error: Exception) -> Problem:
         f"Portway failed at it ({type(error).__name__}).",
         "It is left out; everything else is served.",
         "Report this, with the object, to Portway's makers.",
+    )
+
+
+def rejected_by_proxy(origin: Origin, reason: str) -> Problem:
+    """Say that a proxy could not apply what an object asks for; `reason` is the proxy's own."""
+    return Problem(
+        origin,
+        "rejected_by_proxy",
+        f"A proxy cannot apply what it asks for: {reason}.",
+        "It is left out until it changes; everything else is served.",
+        "Run proxies and operator of the same version. If they are, report this to Portway's makers.",
     )
 
 
