@@ -13,14 +13,13 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Final
 
 from portway_operator.api_objects import ApiObjects, ApiUnavailable, Conflict, Raw
 from portway_operator.authority import Authority, BadAuthority, Pair
 from portway_operator.served_tls import ServedTls
 
-__all__ = ["AuthorityKeeper", "KeptNames"]
+__all__ = ["AuthorityKeeper", "KeptNames", "now_utc"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +27,11 @@ _ATTEMPTS: Final = 10
 _LOOK: Final = 3600.0  # Seconds between two looks at what is due; leaves live for a day.
 _AGAIN: Final = 5.0
 _BUNDLE: Final = "ca.crt"
+
+
+def now_utc() -> datetime:
+    """Return the time of day."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class AuthorityKeeper:
         names: KeptNames,
         served: ServedTls,
         hosts: tuple[str, ...],
-        clock: Callable[[], datetime] = partial(datetime.now, UTC),
+        clock: Callable[[], datetime] = now_utc,
     ) -> None:
         self._api = api
         self._names = names

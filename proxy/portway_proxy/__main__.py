@@ -1,4 +1,4 @@
-"""`portway proxy`, or `python -m portway_proxy`: a proxy that follows an operator, or serves one snapshot from a file."""
+"""`portway proxy`, or `python -m portway_proxy`: a proxy that follows an operator, or serves one snapshot."""
 
 from __future__ import annotations
 

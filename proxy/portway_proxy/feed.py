@@ -199,6 +199,9 @@ class Feed:
 
     def _lost(self, error: ProxyError) -> None:
         self._supervisor.stale = True
+        if self._hello is not None:
+            _log.info("lost %s: %s", self._target, error)
+            return
         trouble = f"{self._target}: {error}" if self._target is not None else str(error)
         # An operator may be away for hours: each reason is said once.
         if trouble not in self._troubles and len(self._troubles) < _REASONS:
