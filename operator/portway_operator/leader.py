@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from portway_operator.kube_writer import ApiTrouble
+from portway_operator.api_objects import ApiUnavailable
 from portway_operator.leases import Lease, LeaseTaken
 
 __all__ = ["Leader", "Leases", "Terms"]
@@ -102,7 +102,7 @@ class Leader:
                 self._seen = await self._leases.get()
                 if self._seen is not None and self._ours:
                     self._seen = await self._leases.replace(self._seen.released())
-        except (ApiTrouble, LeaseTaken, TimeoutError) as error:
+        except (ApiUnavailable, LeaseTaken, TimeoutError) as error:
             _log.info("the Lease could not be given back and has to expire: %s", _reason(error))
         self._tell()
 
@@ -114,7 +114,7 @@ class Leader:
         try:
             async with asyncio.timeout(self._terms.request):
                 await self._renew_or_take()
-        except (ApiTrouble, TimeoutError) as error:
+        except (ApiUnavailable, TimeoutError) as error:
             # Once, not every two seconds.
             if not self._trouble:
                 _log.warning("the Lease can be neither read nor written: %s", _reason(error))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Self
 
 import msgspec
 
-from portway_operator.kube_writer import ApiTrouble, Json, KubeWriter
+from portway_operator.api_objects import ApiObjects, ApiUnavailable, Conflict, Missing, Raw
 
 __all__ = ["Lease", "LeaseApi", "LeaseTaken"]
 
@@ -51,10 +50,10 @@ class Lease:
     renewed: str = ""
     transitions: int = 0
     version: str = ""
-    raw: Json = field(default_factory=dict, compare=False, repr=False)
+    raw: Raw = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def read(cls, raw: Json) -> Self:
+    def read(cls, raw: Raw) -> Self:
         """Return the Lease in an object of the API; raises `msgspec.ValidationError` for what is none."""
         found = msgspec.convert(raw, _Lease)
         spec = found.spec
@@ -80,7 +79,7 @@ class Lease:
         """Return it held by nobody, as client-go leaves it."""
         return replace(self.held(self.holder, 1), holder="")
 
-    def spec(self) -> Json:
+    def spec(self) -> Raw:
         """Return the object's spec, what others put into it included."""
         before = self.raw.get("spec")
         return {
@@ -94,45 +93,39 @@ class Lease:
 
 
 class LeaseApi:
-    """The Lease of one name. Every method raises `ApiTrouble` when the API server fails."""
+    """The Lease of one name. Every method raises `ApiUnavailable` when the API server fails."""
 
-    def __init__(self, kube: KubeWriter, namespace: str, name: str) -> None:
-        self._kube = kube
+    def __init__(self, api: ApiObjects, namespace: str, name: str) -> None:
+        self._api = api
         self._namespace = namespace
         self._name = name
         self._collection = f"/apis/{_GROUP}/namespaces/{namespace}/leases"
 
     async def get(self) -> Lease | None:
         """Return the Lease as it is now, or None."""
-        try:
-            return _read(await self._kube.get(f"{self._collection}/{self._name}"))
-        except ApiTrouble as trouble:
-            if trouble.status == 404:
-                return None
-            raise
+        raw = await self._api.get(f"{self._collection}/{self._name}")
+        return None if raw is None else _read(raw)
 
     async def create(self, lease: Lease) -> Lease:
         """Create the Lease; return it as it is now. Raises `LeaseTaken`."""
         metadata = {"name": self._name, "namespace": self._namespace}
-        body: Json = {"apiVersion": _GROUP, "kind": "Lease", "metadata": metadata, "spec": lease.spec()}
-        return await self._write(lambda: self._kube.create(self._collection, body))
+        body: Raw = {"apiVersion": _GROUP, "kind": "Lease", "metadata": metadata, "spec": lease.spec()}
+        try:
+            return _read(await self._api.create(self._collection, body))
+        except Conflict as conflict:
+            raise LeaseTaken(str(conflict)) from None
 
     async def replace(self, lease: Lease) -> Lease:
         """Replace the version that `lease` was made of; return it as it is now. Raises `LeaseTaken`."""
-        body: Json = {**lease.raw, "spec": lease.spec()}
-        return await self._write(lambda: self._kube.replace(f"{self._collection}/{self._name}", body))
-
-    async def _write(self, request: Callable[[], Awaitable[Json]]) -> Lease:
+        body: Raw = {**lease.raw, "spec": lease.spec()}
         try:
-            return _read(await request())
-        except ApiTrouble as trouble:
-            if trouble.status in (404, 409):
-                raise LeaseTaken(str(trouble)) from None
-            raise
+            return _read(await self._api.replace(f"{self._collection}/{self._name}", body))
+        except (Conflict, Missing) as conflict:
+            raise LeaseTaken(str(conflict)) from None
 
 
-def _read(raw: Json) -> Lease:
+def _read(raw: Raw) -> Lease:
     try:
         return Lease.read(raw)
     except msgspec.ValidationError as error:
-        raise ApiTrouble(0, f"what came is no Lease: {error}") from None
+        raise ApiUnavailable(f"what came is no Lease: {error}") from None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from portway_operator.kube_writer import ApiTrouble, KubeWriter
+from portway_operator.api_objects import ApiObjects, ApiUnavailable
 from portway_operator.objects import PublicAddress
 
 __all__ = ["Node", "Pod", "Pods"]
@@ -87,30 +87,28 @@ class _Node(msgspec.Struct):
 class Pods:
     """The pods of one namespace."""
 
-    def __init__(self, kube: KubeWriter, namespace: str) -> None:
-        self._kube = kube
+    def __init__(self, api: ApiObjects, namespace: str) -> None:
+        self._api = api
         self._path = f"/api/v1/namespaces/{namespace}/pods"
 
     async def find(self, selector: str) -> list[Pod]:
-        """Return the pods that a label selector chooses, by name, without those that ended; raises `ApiTrouble`."""
-        raw = await self._kube.get(self._path, {"labelSelector": selector})
+        """Return the pods that a label selector chooses, by name, without those that ended; raises `ApiUnavailable`."""
+        raw = await self._api.get(self._path, {"labelSelector": selector})
         try:
             found = msgspec.convert(raw, _Pods).items
         except msgspec.ValidationError as error:
-            raise ApiTrouble(0, f"what came is no list of pods: {error}") from None
+            raise ApiUnavailable(f"what came is no list of pods: {error}") from None
         return sorted((pod.read() for pod in found if pod.status.phase not in _GONE), key=lambda pod: pod.name)
 
     async def node(self, name: str) -> Node:
-        """Return the addresses of a node; none for one that is gone. Raises `ApiTrouble`."""
+        """Return the addresses of a node; none for one that is gone. Raises `ApiUnavailable`."""
+        raw = await self._api.get(f"/api/v1/nodes/{name}")
+        if raw is None:
+            return Node()
         try:
-            raw = await self._kube.get(f"/api/v1/nodes/{name}")
             addresses = msgspec.convert(raw, _Node).status.addresses or []
-        except ApiTrouble as trouble:
-            if trouble.status == 404:
-                return Node()
-            raise
         except msgspec.ValidationError as error:
-            raise ApiTrouble(0, f"what came is no node: {error}") from None
+            raise ApiUnavailable(f"what came is no node: {error}") from None
         return Node(
             tuple(each.address for each in addresses if each.type == "InternalIP"),
             tuple(each.address for each in addresses if each.type == "ExternalIP"),

@@ -32,7 +32,7 @@ class PublicAddresses(Protocol):
     async def find(self) -> Addresses | None:
         """Return the addresses; None when they cannot be known now, so that statuses stay as they are.
 
-        Raises `ApiTrouble`.
+        Raises `ApiUnavailable`.
         """
 
     def glance(self) -> Addresses | None:

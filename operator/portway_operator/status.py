@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
+from portway_operator.api_objects import ApiObjects, ApiUnavailable, Conflict, Missing, Raw
 from portway_operator.applied import Applied, Owned
-from portway_operator.kube_writer import ApiTrouble, Json, KubeWriter
 from portway_operator.objects import Ingress, Kind, Service
 from portway_operator.public_addresses import Addresses, PublicAddresses
 from portway_operator.sources.backoff import Backoff
@@ -72,7 +72,7 @@ class _Write:
         namespace, name = self.object.meta.key
         return f"{RESOURCES[self.object.kind].path(namespace)}/{name}/status"
 
-    def body(self) -> Json:
+    def body(self) -> Raw:
         """Return the merge patch; the uid makes it fail for a namesake that was made meanwhile."""
         points = [self._point(ip=each.ip, hostname=each.hostname) for each in self.addresses]
         meta = {"uid": self.object.meta.uid}
@@ -93,14 +93,14 @@ class Status:
 
     def __init__(
         self,
-        kube: KubeWriter,
+        api: ApiObjects,
         leads: Leads,
         addresses: PublicAddresses,
         store: ObjectStore,
         applied: Applied,
         pace: StatusPace = StatusPace(),
     ) -> None:
-        self._kube = kube
+        self._api = api
         self._leads = leads
         self._addresses = addresses
         self._store = store
@@ -158,7 +158,7 @@ class Status:
     async def _look(self) -> None:
         try:
             found = await self._addresses.find()
-        except ApiTrouble as trouble:
+        except ApiUnavailable as trouble:
             self._later(f"the proxies' addresses cannot be found: {trouble}")
             return
         if found is None:
@@ -233,25 +233,25 @@ class Status:
     async def _send(self, write: _Write) -> bool:
         try:
             async with self._slots:
-                answer = await self._kube.merge(write.path(), write.body())
-        except ApiTrouble as trouble:
+                answer = await self._api.merge(write.path(), write.body())
+        except ApiUnavailable as trouble:
             return self._take(write, trouble)
         self._written[write.key] = (_number(_version(answer)), write.addresses)
         return True
 
-    def _take(self, write: _Write, trouble: ApiTrouble) -> bool:
+    def _take(self, write: _Write, trouble: ApiUnavailable) -> bool:
         """Return whether a write that failed need not be tried again."""
         if trouble.passing:
             self._trouble = str(trouble)
             return False
         # Gone, or another by now: the watch is about to tell.
-        if trouble.status not in (404, 409):
+        if not isinstance(trouble, Missing | Conflict):
             self._refused[write.key] = write
             _log.warning("the status of %s %s/%s is refused: %s", *write.key, trouble)
         return True
 
 
-def _version(raw: Json) -> str:
+def _version(raw: Raw) -> str:
     metadata = raw.get("metadata")
     version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
     return version if isinstance(version, str) else ""

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from portway_operator.kube_writer import ApiTrouble
+from portway_operator.api_objects import ApiUnavailable
 from portway_operator.leader import Leader, Terms
 from portway_operator.leases import Lease, LeaseTaken
 
@@ -50,7 +50,7 @@ class FakeLeases:
     async def _answer(self) -> None:
         await asyncio.sleep(self.slow)
         if self.down:
-            raise ApiTrouble(0, "connection refused")
+            raise ApiUnavailable("connection refused")
 
     async def _write(self, lease: Lease) -> Lease:
         self._version += 1
@@ -82,7 +82,7 @@ class Reach:
 
     def _check(self) -> None:
         if self.cut:
-            raise ApiTrouble(0, "no route to host")
+            raise ApiUnavailable("no route to host")
 
 
 def now() -> float:

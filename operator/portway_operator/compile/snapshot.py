@@ -121,11 +121,12 @@ class _Compile:
             upstreams.append(one.upstream)
             self.problems += one.problems
             by_service.setdefault((wanted.namespace, wanted.service), []).append(name)
+        owned: list[Ingress | Service] = [*ingresses, *filter(is_l4, self._store.services.values())]
         return Compiled(
             msgspec.structs.replace(snapshot, upstreams=tuple(upstreams), problems=tuple(sorted(set(self.problems)))),
             {key: tuple(names) for key, names in by_service.items()},
             frozenset(ingress.meta.key for ingress in ingresses),
-            (*ingresses, *(one for one in self._store.services.values() if is_l4(one))),
+            tuple(one for one in owned if not self._store.refusal(one)),
         )
 
     def _guard(self, owner: T, work: Callable[[T], R], otherwise: R) -> R:
