@@ -51,17 +51,17 @@ class TokenReviewer(Protocol):
         """Return who holds the token; raises `InvalidToken`, and `ApiUnavailable` when that cannot be told now."""
 
 
-class _Claims(msgspec.Struct):
+class _Claims(msgspec.Struct, frozen=True):
     aud: str | list[str]
     exp: float
 
 
-class _User(msgspec.Struct):
+class _User(msgspec.Struct, frozen=True):
     username: str = ""
     extra: dict[str, list[str]] = {}
 
 
-class _Status(msgspec.Struct):
+class _Status(msgspec.Struct, frozen=True):
     authenticated: bool = False
     user: _User = _User()
     audiences: list[str] = []
