@@ -47,9 +47,9 @@ def prepare(sock: socket.socket) -> None:
 class Dial:
     """Reaches one endpoint of an upstream: each is tried at most once, for at most `timeout` seconds.
 
-    `on_done` is called once, possibly before `start` returns, with a connected socket, which belongs to the caller, or
-    with the reason why no endpoint was reached. `endpoint` is the one that was tried last, `failed` counts those
-    that could not be reached.
+    `on_done` is called once, possibly before `start` returns: with a connected socket, or with the reason why no
+    endpoint was reached. The socket is the callee's, and so is its watch, which it must take over or end at once.
+    `endpoint` is the one that was tried last; `failed` counts those that could not be reached.
     """
 
     __slots__ = ("_error", "_on_done", "_sock", "_splicer", "_timeout", "_tried", "_upstream", "deadline", "failed")
