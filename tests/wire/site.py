@@ -246,3 +246,13 @@ def limits(**changes: int) -> Limits:
 def waits(**changes: float) -> Timeouts:
     """Return the usual timeouts with some changed."""
     return msgspec.structs.replace(_TIMEOUTS, **changes)
+
+
+async def by_the_byte(site: Site, client: Client, data: bytes) -> None:
+    """Have `data` arrive in reads of one byte each, until the proxy answers or ends the connection."""
+    for octet in data:
+        before = site.counters.received
+        client.send(bytes([octet]))
+        async with asyncio.timeout(PATIENCE):
+            while site.counters.received == before and not client.how:  # noqa: ASYNC110 - one turn of the loop, mostly
+                await asyncio.sleep(0)

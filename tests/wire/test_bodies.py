@@ -8,7 +8,7 @@ import pytest
 
 from eventually import eventually
 from wire.peers import OK, Message, Peer, Truncated, answering, reply
-from wire.site import Net
+from wire.site import Net, by_the_byte
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OLD_GET = b"GET / HTTP/1.0\r\nHost: a\r\n\r\n"
@@ -36,10 +36,7 @@ async def test_a_body_with_a_length_arrives_with_that_length(net: Net) -> None:
 async def test_a_body_that_comes_in_bytes_arrives_whole(net: Net) -> None:
     site, _, client = await net.pair()
     request = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
-    for octet in request:
-        before = site.counters.received
-        client.send(bytes([octet]))
-        await eventually(lambda: site.counters.received == before + 1)  # noqa: B023 - awaited at once
+    await by_the_byte(site, client, request)
     assert (await client.response()).body == b"/ahello"
 
 
@@ -59,10 +56,7 @@ async def test_a_chunked_body_that_comes_in_bytes_arrives_whole(net: Net) -> Non
     request = (
         b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\nT: x\r\n\r\n"
     )
-    for octet in request:
-        before = site.counters.received
-        client.send(bytes([octet]))
-        await eventually(lambda: site.counters.received == before + 1)  # noqa: B023 - awaited at once
+    await by_the_byte(site, client, request)
     assert (await client.response()).body == b"/ahello!"
     assert (await client.get("/next")).body == b"/next"
 
