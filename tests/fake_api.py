@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from aiohttp import web
 
+from fake_objects import Objects, merged
 from portway_operator.objects import Kind
 from portway_operator.sources.resources import RESOURCES, Resource
 
@@ -29,6 +30,8 @@ __all__ = [
 
 Raw: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str]
+
+_PLAIN = ("leases", "events", "pods", "nodes")
 
 
 @dataclass
@@ -55,7 +58,8 @@ class FakeApi:
     """Lists (in pages), watches (from any version that is not compacted), and faults on demand.
 
     `fault` sees every request first and may answer it in the server's place. `requests` has every request's method
-    and path, `queries` the last query of each path.
+    and path, `queries` the last query of each path. `objects` are Leases, Events, pods and nodes, which nobody watches;
+    `patches` are the statuses that were written, with their paths.
     """
 
     def __init__(self) -> None:
@@ -69,6 +73,8 @@ class FakeApi:
         self.watches: set[_Watch] = set()
         self._collections = {kind: _Collection(resource) for kind, resource in RESOURCES.items()}
         self._runner: web.AppRunner | None = None
+        self.objects = Objects()
+        self.patches: list[tuple[str, Raw]] = []
         self.port = 0
 
     @property
@@ -108,6 +114,10 @@ class FakeApi:
         collection.objects[key] = stored
         self._tell(collection, "MODIFIED" if before else "ADDED", stored)
         return stored
+
+    def all(self, kind: Kind) -> list[Raw]:
+        """Return the objects of a kind."""
+        return list(self._collections[kind].objects.values())
 
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
         """Delete an object, and tell the watches."""
@@ -181,6 +191,10 @@ class FakeApi:
             return answer
         if self.tokens and request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
             return _status(401, "Unauthorized")
+        if any(f"/{plural}" in request.path for plural in _PLAIN):
+            return await self.objects.serve(request)
+        if request.method != "GET":
+            return await self._write(request)
         found = self._find(request.path)
         if found is None:
             return self._discover(request.path)
@@ -199,6 +213,19 @@ class FakeApi:
             if plural == collection.resource.plural and head.startswith(prefix):
                 return collection, head.removeprefix(prefix)
         return None
+
+    async def _write(self, request: web.Request) -> web.Response:
+        """Take a patch of a status; our objects are nobody else's to write."""
+        head, _, name = request.path.removesuffix("/status").rpartition("/")
+        found = self._find(head)
+        before = None if found is None else found[0].objects.get((found[1] or "", name))
+        if request.method != "PATCH" or not request.path.endswith("/status") or before is None:
+            return _status(404 if before is None else 405, "no such thing")
+        patch = json.loads(await request.read())
+        self.patches.append((request.path, patch))
+        if patch.get("metadata", {}).get("uid") not in (None, before["metadata"]["uid"]):
+            return _status(409, "the uid is another")
+        return web.json_response(self.apply({**before, "status": merged(before.get("status"), patch["status"])}))
 
     def _list(self, request: web.Request, collection: _Collection, keeps: Callable[[Raw], bool]) -> web.Response:
         start, limit = int(request.query.get("continue") or 0), int(request.query.get("limit") or 0)

@@ -47,11 +47,11 @@ class _PodMeta(msgspec.Struct, rename="camel"):
     deletion_timestamp: str | None = None
 
 
-class _PodSpec(msgspec.Struct, rename="camel"):
+class _PodSpec(msgspec.Struct, frozen=True, rename="camel"):
     node_name: str = ""
 
 
-class _PodStatus(msgspec.Struct):
+class _PodStatus(msgspec.Struct, frozen=True):
     phase: str = ""
     conditions: list[_Condition] | None = None
 
@@ -76,7 +76,7 @@ class _Address(msgspec.Struct):
     address: str
 
 
-class _NodeStatus(msgspec.Struct):
+class _NodeStatus(msgspec.Struct, frozen=True):
     addresses: list[_Address] | None = None
 
 
