@@ -1,6 +1,7 @@
 """What a hostile request is, and what it may lead to.
 
-Sources of the corpus: RFC 9112 and 9110, the http-garden's findings, and the advisories on request smuggling. In every case `smuggled` marks what an attacker would have run as a request of its own.
+Sources of the corpus: RFC 9112 and 9110, the http-garden's findings, and the advisories on request smuggling. In every
+case `smuggled` marks what an attacker would have run as a request of its own.
 """
 
 from __future__ import annotations
