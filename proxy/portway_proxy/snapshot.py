@@ -7,13 +7,21 @@ each field), so that equal content has equal bytes and an equal digest (`codec.d
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 __all__ = [
+    "Affinity",
     "Balance",
+    "Capacity",
     "Certificate",
+    "Check",
+    "CheckKind",
+    "Ejection",
     "Endpoint",
+    "HashOn",
+    "HashSource",
     "Host",
     "Listener",
     "Origin",
@@ -21,12 +29,17 @@ __all__ = [
     "Policy",
     "Problem",
     "Protocol",
+    "Retries",
     "Route",
     "Severity",
+    "SharedKey",
     "Snapshot",
     "Transport",
     "Upstream",
+    "UpstreamPolicy",
 ]
+
+_Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Protocol(StrEnum):
@@ -42,6 +55,25 @@ class Balance(StrEnum):
 
     ROUND_ROBIN = "round-robin"
     RANDOM = "random"
+    POWER_OF_TWO = "power-of-two"
+    LEAST_CONNECTIONS = "least-connections"
+    HASH = "consistent-hash"
+
+
+class HashSource(StrEnum):
+    """The part of a request that a consistent hash is taken of."""
+
+    ADDRESS = "source-address"
+    HEADER = "header"
+    COOKIE = "cookie"
+    URI = "uri"
+
+
+class CheckKind(StrEnum):
+    """How an endpoint is asked whether it is well."""
+
+    HTTP = "http"
+    TCP = "tcp"
 
 
 class PathMatch(StrEnum):
@@ -96,16 +128,112 @@ class Problem(msgspec.Struct, frozen=True, order=True):
         return f"{self.origin}: {self.found} {self.done} {self.remedy}"
 
 
-class Endpoint(msgspec.Struct, frozen=True, order=True):
-    """One address (IPv4 or IPv6 text, without brackets) and port that serves an upstream."""
+class Endpoint(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
+    """One address (IPv4 or IPv6 text, without brackets) and port that serves an upstream.
+
+    `for_zones` are the zones whose traffic it should get (EndpointSlice `hints.forZones`), sorted.
+    """
 
     address: str
     port: int
     zone: str = ""
+    for_zones: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return `10.0.0.1:80` or `[fd00::1]:80`."""
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+class HashOn(msgspec.Struct, frozen=True):
+    """What a consistent hash is taken of; `name` is that of the header (any case) or of the cookie."""
+
+    source: HashSource = HashSource.ADDRESS
+    name: str = ""
+
+
+class Affinity(msgspec.Struct, frozen=True):
+    """A cookie that keeps a client at one endpoint.
+
+    `ttl` is in seconds; 0 until the browser ends. `secure` None is as the request came: Secure over TLS. `same_site` is
+    the attribute's value, empty for none.
+    """
+
+    cookie: str = "portway"
+    path: str = "/"
+    domain: str = ""
+    ttl: int = 0
+    same_site: str = "Lax"
+    secure: bool | None = None
+
+
+class Check(msgspec.Struct, frozen=True):
+    """How every worker asks each endpoint again and again whether it is well; times are seconds.
+
+    `path` and `host` (empty: the endpoint's own address) are for HTTP, where a status from 200 to 399 is well. An
+    endpoint is out after `failures` bad answers in a row, and back after `passes` good ones.
+    """
+
+    kind: CheckKind = CheckKind.HTTP
+    path: str = "/"
+    host: str = ""
+    interval: _Positive = 5.0  # HAProxy 2, nginx plus 5, Kubernetes' probes 10.
+    timeout: _Positive = 2.0
+    failures: int = 3  # HAProxy 3, Kubernetes' probes 3.
+    passes: int = 2  # HAProxy 2.
+
+
+class Ejection(msgspec.Struct, frozen=True):
+    """When an endpoint that fails requests is left alone: after `failures` in a row, 0 for never.
+
+    It lasts `seconds`, times how often it happened of late. When more than `share` percent of the endpoints are out,
+    for whatever reason, all are used.
+    """
+
+    failures: int = 5  # Envoy 5, Linkerd 7, nginx 1.
+    seconds: float = 10.0  # nginx 10, Envoy 30.
+    share: int = 50  # Envoy's panic threshold 50.
+
+
+class Capacity(msgspec.Struct, frozen=True):
+    """The most that one endpoint gets from one proxy, all workers together; 0 is no limit.
+
+    A worker gets an equal part of it, and at least one. What is more waits: at most `queue` requests (all workers
+    together), each at most `timeout` seconds, the first to come first.
+    """
+
+    connections: int = 0
+    requests: int = 0
+    queue: int = 100  # nginx plus's own example 100.
+    timeout: float = 5.0  # HAProxy's queue timeout is that of connecting by default: 5 in its guides.
+
+
+class Retries(msgspec.Struct, frozen=True):
+    """How often a request may be sent: `tries` in all, and none begun later than `timeout` seconds after its start.
+
+    `statuses` of an endpoint are as good as none when the request may be repeated: its method is among `methods` and it
+    has no body. `budget` is the percentage of requests that may be repeated, beside ten a second.
+    """
+
+    tries: int = 3  # ingress-nginx's proxy-next-upstream-tries.
+    statuses: tuple[int, ...] = ()
+    methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS", "TRACE")
+    timeout: float = 15.0  # Three attempts to connect, as in ingress-nginx.
+    budget: int = 20  # Linkerd 20 % and 10 a second, Envoy 20 %.
+
+
+class UpstreamPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an upstream asks for beyond the ordinary; what is None is the proxy's default, or off.
+
+    `slow_start` is in seconds: so long the share of an endpoint that just became ready grows; 0 is at once.
+    """
+
+    hash_on: HashOn | None = None
+    affinity: Affinity | None = None
+    check: Check | None = None
+    ejection: Ejection | None = None
+    slow_start: float = 0.0
+    capacity: Capacity | None = None
+    retries: Retries | None = None
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -113,7 +241,7 @@ class Upstream(msgspec.Struct, frozen=True):
 
     `endpoints` are sorted. With none, `reason` is the reason code of the 503 that requests get
     (`service_missing`, `port_missing`, `no_endpoints`). An ExternalName service has `external_name` instead
-    of endpoints: the proxy resolves it and connects to `external_port` there.
+    of endpoints: the proxy resolves it and connects to `external_port` there. An ordinary one has no policy at all.
     """
 
     name: str
@@ -123,6 +251,7 @@ class Upstream(msgspec.Struct, frozen=True):
     external_name: str = ""
     external_port: int = 0
     reason: str = ""
+    policy: UpstreamPolicy | None = None
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -189,12 +318,23 @@ class Certificate(msgspec.Struct, frozen=True):
         return f"Certificate(name={self.name!r}, hosts={self.hosts!r}, not_after={self.not_after})"
 
 
+class SharedKey(msgspec.Struct, frozen=True):
+    """Random bytes that all proxies share; neither `repr` nor `str` shows them."""
+
+    value: bytes
+
+    def __repr__(self) -> str:
+        """Return no byte of it."""
+        return "SharedKey(...)"
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything a proxy serves.
 
     `hosts`, `upstreams` and `certificates` are sorted by name, `listeners` by port, `problems` by origin.
     `default` serves requests that no host or path matches; without it they get 404. `default_certificate` names
-    the certificate for TLS clients whose name has none; without it the proxy makes a self-signed one.
+    the certificate for TLS clients whose name has none; without it the proxy makes a self-signed one. `affinity_key`
+    signs affinity cookies; without it each proxy has a key of its own.
     """
 
     hosts: tuple[Host, ...] = ()
@@ -204,3 +344,4 @@ class Snapshot(msgspec.Struct, frozen=True):
     certificates: tuple[Certificate, ...] = ()
     default_certificate: str = ""
     problems: tuple[Problem, ...] = ()
+    affinity_key: SharedKey | None = None
