@@ -133,7 +133,7 @@ class Publisher:
             self._backlog.append(update.delta.base, line)
             self.counts.deltas += 1
             for subscription in self._subscriptions.values():
-                subscription.push(line)
+                self.counts.resyncs += subscription.push(line)
         else:
             self._backlog.clear()
             self._state.whole = self.version
@@ -159,7 +159,6 @@ class Publisher:
     def unsubscribe(self, subscription: Subscription) -> None:
         """Forget a subscription whose stream has ended."""
         subscription.close()
-        self.counts.resyncs += subscription.resyncs
         if self._subscriptions.get(subscription.node) is subscription:
             del self._subscriptions[subscription.node]
             if subscription.node in self._proxies:

@@ -35,14 +35,13 @@ class Published(Protocol):
 
 
 class Subscription:
-    """A proxy that follows us from `position` on; `resyncs` counts how often it was too slow for its deltas.
+    """A proxy that follows us from `position` on.
 
     It holds no snapshot: that a snapshot is due is a flag, and the newest is sent when its turn comes.
     """
 
     def __init__(self, node: str, position: Position | None, source: Published) -> None:
         self.node = node
-        self.resyncs = 0
         self._position = position
         self._source = source
         self._lines: deque[bytes] = deque()
@@ -54,16 +53,17 @@ class Subscription:
         self._wake = asyncio.Event()
         self._closed = False
 
-    def push(self, line: bytes) -> None:
-        """Send a delta; when too many wait, send a snapshot in the place of them all."""
+    def push(self, line: bytes) -> bool:
+        """Send a delta; when too many wait, send a snapshot in the place of them all, and return True."""
         if not self._greeted or self._whole:
-            return  # What is sent next holds it already.
+            return False  # What is sent next holds it already.
         self._lines.append(line)
         self._bytes += len(line)
-        if len(self._lines) > _MOST or self._bytes > _BYTES:
-            self.resyncs += 1
+        overflowed = len(self._lines) > _MOST or self._bytes > _BYTES
+        if overflowed:
             self._want_snapshot()
         self._wake.set()
+        return overflowed
 
     def resync(self) -> None:
         """Send the snapshot of the moment, and nothing that came before it."""

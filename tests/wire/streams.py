@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,13 @@ class Cluster:
 
     def credentials(self) -> Credentials:
         return Credentials(self.ca_file, self.token_file)
+
+    def mounted(self, path: str, directory: Path) -> dict[str, Path]:
+        """Return the files of a Secret, as a pod has them."""
+        data: dict[str, str] = self.api.objects[path]["data"]
+        for name, value in data.items():
+            (directory / name).write_bytes(base64.b64decode(value))
+        return {name: directory / name for name in data}
 
     def objects(self) -> ApiObjects:
         if not self.sessions:
@@ -191,3 +199,8 @@ async def messages(reader: asyncio.StreamReader, last: int = 0) -> AsyncIterator
             yield message
             if isinstance(message, DeltaMessage | SnapshotMessage) and message.v == last:
                 return
+
+
+async def until_served(proxy: Supervisor) -> None:
+    """Wait until the proxy serves what an operator vouches for."""
+    await eventually(lambda: proxy.snapshot is not None and not proxy.stale, 15, "the proxy follows")

@@ -204,6 +204,7 @@ async def test_a_proxy_that_reads_nothing_holds_up_nobody_and_is_sent_one_snapsh
             received = [message async for message in messages(sleeper.reader, last)]
         assert isinstance(received[-1], SnapshotMessage)
         assert received[-1].snapshot == snapshot(web.port)
+        assert op.publisher.counts.resyncs >= 1
         assert len(received) < 400
 
 
