@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import select
 from typing import TYPE_CHECKING, cast
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["UpstreamConnection"]
 
+_BEGINNING = b"HTTP/1."
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 _CHUNKED_FIELD = b"Transfer-Encoding: chunked\r\n"
 # Whether the client's connection stays, its minor version -> the field that says so.
 _PERSISTENCE = {
@@ -252,6 +255,7 @@ class UpstreamConnection(asyncio.Protocol):
             if end > self.http.limits.head or (end < 4 and len(data) > self.http.limits.head):
                 raise UpstreamBadResponse("the response head is too long")
             if end < 4:
+                _check_unfinished(data)
                 self._held = data
                 return
             response = self.http.responses.parse(data[:end])
@@ -367,3 +371,9 @@ class UpstreamConnection(asyncio.Protocol):
     def _all_sent(self, exchange: Exchange) -> bool:
         # An endpoint that answers before it read the body may never read the rest.
         return not exchange.request_size or not self._transport.get_write_buffer_size()
+
+
+def _check_unfinished(data: bytes) -> None:
+    # What speaks another protocol, or ends its lines otherwise, may never end its head: nobody need wait for that.
+    if not data.startswith(_BEGINNING[: len(data)]) or _BARE_LF.search(data):
+        raise UpstreamBadResponse("what the endpoint sends is no response head")
