@@ -210,7 +210,9 @@ class Net:
         return site
 
     async def endpoint(self, script: Script = echoing) -> Endpoint:
-        endpoint = Endpoint(script)
+        return await self.run(Endpoint(script))
+
+    async def run(self, endpoint: Endpoint) -> Endpoint:
         await endpoint.start()
         self._endpoints.append(endpoint)
         self.stack.push_async_callback(endpoint.close)
