@@ -14,7 +14,7 @@ import typer
 import uvloop
 from rich.console import Console as Terminal
 
-from portway_operator import cli_proxy
+from portway_operator import cli_operator, cli_proxy
 from portway_operator.apps import run_app
 from portway_operator.compile import compile_snapshot
 from portway_operator.console import line_of_problem, printable
@@ -170,6 +170,7 @@ def demo_app(
 
 
 app.command(context_settings=cli_proxy.CONTEXT)(cli_proxy.proxy)
+app.command(cls=cli_operator.OperatorCommand, context_settings=cli_operator.CONTEXT)(cli_operator.operator)
 
 
 def main() -> None:

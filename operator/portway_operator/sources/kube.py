@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from portway_operator.objects import Kind
 from portway_operator.resync import Resync
@@ -14,6 +13,7 @@ from portway_operator.sources.follower import follow
 from portway_operator.sources.intake import Change, Intake, SourceCounters
 from portway_operator.sources.kopf_thread import KopfThread
 from portway_operator.sources.resources import RESOURCES, Target
+from portway_operator.sources.scope import Pace, Scope
 from portway_operator.sources.stream import Message, Stream
 from portway_operator.store import ObjectStore
 from portway_proxy.tasks import Tasks
@@ -22,32 +22,9 @@ __all__ = ["Change", "KubeSource", "Pace", "Scope"]
 
 _log = logging.getLogger(__name__)
 
+_EVERYTHING = Scope()
+_USUAL = Pace()
 _WATCHED = (Kind.INGRESS, Kind.INGRESS_CLASS, Kind.SERVICE, Kind.ENDPOINT_SLICE)
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What of the cluster is read.
-
-    `namespaces`: of Ingresses, Services and EndpointSlices; none means all. `secret_namespaces`: of TLS Secrets; None
-    means the same namespaces, an empty tuple only the named ones. `named`: single ConfigMaps and Secrets.
-    """
-
-    namespaces: tuple[str, ...] = ()
-    secret_namespaces: tuple[str, ...] | None = None
-    named: frozenset[Target] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How patient the source is, in seconds.
-
-    `silent`: bookmarks come every minute, so a watch that is silent for longer is dead. `resync`: between two full
-    lists of everything, the safety net below the watches.
-    """
-
-    silent: float = 70.0
-    resync: float = 300.0
 
 
 class KubeSource:
@@ -62,8 +39,8 @@ class KubeSource:
         connection: Connection,
         store: ObjectStore,
         on_change: Callable[[Change], None],
-        scope: Scope = Scope(),
-        pace: Pace = Pace(),
+        scope: Scope = _EVERYTHING,
+        pace: Pace = _USUAL,
     ) -> None:
         self._connection = connection
         self._scope = scope

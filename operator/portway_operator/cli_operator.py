@@ -1,0 +1,293 @@
+"""`portway operator`: its flags, which the environment may give as well, and what they come to."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NoReturn
+
+import typer
+import uvloop
+from typer.core import TyperCommand
+
+from portway_operator.authority_store import KeptNames
+from portway_operator.console import printable
+from portway_operator.leader import Terms
+from portway_operator.objects import Kind
+from portway_operator.operator_settings import OperatorSettings, OwnPods, StatusSettings, WebhookSettings
+from portway_operator.settings import CONTROLLER, CompileSettings
+from portway_operator.sources.connection import Connection, NoCluster
+from portway_operator.sources.resources import Target
+from portway_operator.sources.scope import Scope
+from portway_operator.stream_settings import StreamSettings, TlsFiles
+from portway_proxy.logs import log_to_stderr
+from portway_proxy.stream import PORT
+
+__all__ = ["CONTEXT", "OperatorCommand", "operator"]
+
+CONTEXT: Final = {"auto_envvar_prefix": "PORTWAY"}
+"""How the command is registered: `--health-port` left out is `PORTWAY_HEALTH_PORT`, and so on."""
+
+# A Service called portway-health has Kubernetes set PORTWAY_HEALTH_PORT=tcp://10.0.0.1:80 in every pod beside it.
+_SERVICE_LINKS: Final = ("tcp://", "udp://", "sctp://")
+
+_OBJECT = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?)/([a-z0-9]([a-z0-9.-]*[a-z0-9])?)")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\.?", re.IGNORECASE)
+
+
+class OperatorCommand(TyperCommand):
+    """The command without the environment that Kubernetes makes of Services with our names."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - as click declares it
+        """Return click's context."""
+        for name in [name for name in os.environ if name.startswith("PORTWAY_")]:
+            if os.environ[name].startswith(_SERVICE_LINKS):
+                del os.environ[name]
+        return super().make_context(*arguments, **more)
+
+
+def _several(text: str) -> tuple[str, ...]:
+    return tuple(part for each in text.split(",") if (part := each.strip()))
+
+
+def _object(text: str, flag: str) -> tuple[str, str] | None:
+    """Return the namespace and the name in `text`; None for nothing."""
+    found = _OBJECT.fullmatch(text)
+    if text and found is None:
+        raise typer.BadParameter(f"{flag}: {text!r} is no object; write namespace/name.")
+    return (found[1], found[3]) if found else None
+
+
+def _namespaces(text: str, flag: str) -> tuple[str, ...]:
+    names = _several(text)
+    for name in names:
+        if not _LABEL.fullmatch(name):
+            raise typer.BadParameter(f"{flag}: {name!r} is no namespace.")
+    return names
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    addresses = _several(text)
+    for address in addresses:
+        with suppress(ValueError):
+            ipaddress.ip_address(address)
+            continue
+        if not _HOST.fullmatch(address) or address.replace(".", "").isdigit():
+            raise typer.BadParameter(f"--publish-status-address: {address!r} is neither an IP nor a host name.")
+    return addresses
+
+
+def _ports(text: str) -> frozenset[int]:
+    ports = _several(text)
+    if not all(port.isdecimal() and 0 < int(port) < 65536 for port in ports):
+        raise typer.BadParameter(f"--reserved-ports: {text!r} is no list of ports; write 8080,8443.")
+    return frozenset(map(int, ports))
+
+
+def operator(  # noqa: PLR0913 - the options of a command are its arguments
+    *,
+    kubeconfig: Annotated[str | None, typer.Option(help="A kubeconfig; in a pod, its service account.")] = None,
+    context: Annotated[str | None, typer.Option(help="A context of the kubeconfig.")] = None,
+    # --- what is served
+    controller_class: Annotated[str, typer.Option(help="IngressClasses with this controller are ours.")] = CONTROLLER,
+    ingress_class: Annotated[str, typer.Option(help="Names of classes that the old annotation may say.")] = "portway",
+    watch_ingress_without_class: Annotated[bool, typer.Option(help="Ingresses that name no class are ours.")] = False,
+    ingress_class_by_name: Annotated[
+        bool, typer.Option(help="IngressClasses with a name of --ingress-class are ours, whatever their controller.")
+    ] = False,
+    watch_namespace: Annotated[str, typer.Option(help="Namespaces to read, with commas; all without any.")] = "",
+    watch_secrets_namespace: Annotated[
+        str | None, typer.Option(help="Namespaces to read TLS Secrets of.", show_default="as --watch-namespace")
+    ] = None,
+    default_backend_service: Annotated[
+        str, typer.Option(help="namespace/name[:port] of what serves requests that nothing else does.")
+    ] = "",
+    default_ssl_certificate: Annotated[
+        str, typer.Option(help="namespace/name of the Secret for hosts without a certificate.")
+    ] = "",
+    ssl_redirect: Annotated[bool, typer.Option(help="Send plain requests to https where a host has TLS.")] = True,
+    catch_all: Annotated[
+        bool, typer.Option("--catch-all/--disable-catch-all", help="Serve Ingresses that have no rules.")
+    ] = True,
+    allow_external_name: Annotated[
+        bool,
+        typer.Option("--allow-external-name/--disable-svc-external-name", help="Serve Services of type ExternalName."),
+    ] = True,
+    reserved_ports: Annotated[str, typer.Option(help="The proxies' own ports, which no Service may have.")] = "",
+    # --- what is written
+    publish_service: Annotated[
+        str, typer.Option(help="namespace/name of the Service that clients reach the proxies by.")
+    ] = "",
+    publish_status_address: Annotated[
+        str, typer.Option(help="IPs and host names, with commas, for the statuses in its place.")
+    ] = "",
+    report_node_internal_ip_address: Annotated[
+        bool, typer.Option(help="Without both: the proxies' nodes by their internal addresses.")
+    ] = False,
+    update_status: Annotated[bool, typer.Option(help="Write statuses at all.")] = True,
+    update_status_on_shutdown: Annotated[bool, typer.Option(help="Empty them when the last pod ends.")] = True,
+    election_id: Annotated[str, typer.Option(help="The Lease by which replicas agree who writes.")] = "portway",
+    election_ttl: Annotated[int, typer.Option(min=3, max=600, help="Seconds until a lost leader is replaced.")] = 15,
+    # --- who we are
+    pod_name: Annotated[str, typer.Option(envvar=["PORTWAY_POD_NAME", "POD_NAME"], show_default="the host's")] = "",
+    pod_namespace: Annotated[
+        str, typer.Option(envvar=["PORTWAY_POD_NAMESPACE", "POD_NAMESPACE"], show_default="the account's")
+    ] = "",
+    operator_selector: Annotated[str, typer.Option(help="The labels of the operator's pods.")] = "",
+    proxy_selector: Annotated[str, typer.Option(help="The labels of the proxies' pods.")] = "",
+    # --- how proxies follow
+    stream_address: Annotated[str, typer.Option(help="Where proxies follow.")] = "0.0.0.0",  # noqa: S104 - other pods
+    stream_port: Annotated[int, typer.Option(min=0, max=65535)] = PORT,
+    stream_socket: Annotated[Path | None, typer.Option(help="A Unix socket in its place, in one pod.")] = None,
+    stream_hosts: Annotated[
+        str, typer.Option(help="What proxies call us, for the certificate.", show_default="portway-operator.NS.svc")
+    ] = "",
+    proxy_auth: Annotated[Literal["token", "mtls"], typer.Option(help="How proxies prove who they are.")] = "token",
+    proxy_accounts: Annotated[
+        str, typer.Option(help="The proxies' service accounts, with commas.", show_default="portway-proxy")
+    ] = "",
+    proxy_names: Annotated[str, typer.Option(help="The names in the proxies' certificates.")] = "portway-proxy",
+    authority_secret: Annotated[str, typer.Option(help="Where our own authority is kept.")] = "portway-authority",  # noqa: S107 - a name
+    authority_config_map: Annotated[str, typer.Option(help="Where proxies find whom to trust.")] = "portway-ca",
+    proxy_certificate_secret: Annotated[str, typer.Option(help="With mtls: where they find their own.")] = "",
+    stream_certificate: Annotated[Path | None, typer.Option(help="A certificate of somebody else's (PEM).")] = None,
+    stream_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    stream_client_ca: Annotated[Path | None, typer.Option(help="With mtls: the proxies' authority (PEM).")] = None,
+    insecure_stream: Annotated[bool, typer.Option("--insecure-stream", help="No TLS: a mesh does that.")] = False,
+    # --- the rest
+    health_address: Annotated[str, typer.Option(help="Where /livez /readyz /metrics answer.")] = "127.0.0.1",
+    health_port: Annotated[int, typer.Option(min=0, max=65535)] = 8081,
+    validating_webhook: Annotated[str, typer.Option(help="ADDRESS:PORT of the admission webhook; none without.")] = "",
+    validating_webhook_certificate: Annotated[Path | None, typer.Option(help="Its certificate (PEM).")] = None,
+    validating_webhook_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+) -> None:
+    """Follow a cluster, tell proxies what to serve, and write statuses and Events."""
+    log_to_stderr()
+    try:
+        connection = Connection.load(kubeconfig, context)
+    except NoCluster as error:
+        _fail(str(error), 2)
+    namespace = pod_namespace or connection.namespace
+    certificate = _object(default_ssl_certificate, "--default-ssl-certificate")
+    service = _object(publish_service, "--publish-service")
+    namespaces = _namespaces(watch_namespace, "--watch-namespace")
+    files = _files(stream_certificate, stream_key, stream_client_ca)
+    secrets = watch_secrets_namespace
+    settings = OperatorSettings(
+        pods=OwnPods(pod_name or socket.gethostname(), namespace, operator_selector, proxy_selector),
+        compile=CompileSettings(
+            controller=controller_class,
+            ingress_class=_several(ingress_class),
+            watch_ingress_without_class=watch_ingress_without_class,
+            ingress_class_by_name=ingress_class_by_name,
+            default_backend_service=default_backend_service,
+            default_certificate=default_ssl_certificate,
+            ssl_redirect=ssl_redirect,
+            allow_external_name=allow_external_name,
+            allow_catch_all=catch_all,
+            reserved_ports=_ports(reserved_ports),
+        ),
+        scope=_scope(
+            namespaces,
+            None if secrets is None else _namespaces(secrets, "--watch-secrets-namespace"),
+            service,
+            certificate,
+        ),
+        status=StatusSettings(
+            service,
+            _addresses(publish_status_address),
+            internal=report_node_internal_ip_address,
+            write=update_status,
+            clear=update_status_on_shutdown,
+        ),
+        stream=StreamSettings(
+            socket=stream_socket,
+            address=stream_address,
+            port=stream_port,
+            auth=proxy_auth,
+            accounts=tuple(_account(each, namespace) for each in _several(proxy_accounts) or ("portway-proxy",)),
+            client_names=_several(proxy_names),
+            hosts=_several(stream_hosts) or (f"portway-operator.{namespace}.svc", f"portway-operator.{namespace}"),
+            kept=None
+            if files
+            else KeptNames(
+                namespace, authority_secret, authority_config_map, proxy_certificate_secret, _several(proxy_names)
+            ),
+            files=files,
+            plain=insecure_stream,
+        ),
+        webhook=_webhook(validating_webhook, validating_webhook_certificate, validating_webhook_key),
+        election=election_id,
+        terms=_terms(election_ttl),
+        health_address=health_address,
+        health_port=health_port,
+    )
+    try:
+        uvloop.run(_run(connection, settings))
+    except (OSError, ValueError) as error:
+        _fail(str(error), 1)
+
+
+async def _run(connection: Connection, settings: OperatorSettings) -> None:
+    # Imported late: kopf costs every other command 50 MB and half a second.
+    from portway_operator.operator_app import OperatorApp  # noqa: PLC0415
+
+    app = OperatorApp(connection, settings)
+    await (await app.start()).run_until_stopped()
+
+
+def _scope(
+    namespaces: tuple[str, ...],
+    secrets: tuple[str, ...] | None,
+    service: tuple[str, str] | None,
+    certificate: tuple[str, str] | None,
+) -> Scope:
+    """Return what is read: the named objects by themselves, where nothing else covers them."""
+    named = set()
+    if service is not None and namespaces and service[0] not in namespaces:
+        named.add(Target(Kind.SERVICE, *service))
+    covered = namespaces if secrets is None else secrets
+    everywhere = secrets is None and not namespaces
+    if certificate is not None and not everywhere and certificate[0] not in covered:
+        named.add(Target(Kind.SECRET, *certificate))
+    return Scope(namespaces, secrets, frozenset(named))
+
+
+def _terms(ttl: int) -> Terms:
+    """Return the election's times, in client-go's proportions."""
+    return Terms(ttl, ttl * 2 / 3, ttl * 2 / 15, ttl / 5)
+
+
+def _account(text: str, namespace: str) -> str:
+    """Return the user name of a service account that is given as `name`, `namespace/name`, or in full."""
+    if text.startswith("system:serviceaccount:"):
+        return text
+    return f"system:serviceaccount:{text.replace('/', ':') if '/' in text else f'{namespace}:{text}'}"
+
+
+def _files(certificate: Path | None, key: Path | None, clients: Path | None) -> TlsFiles | None:
+    if (certificate is None) != (key is None):
+        raise typer.BadParameter("--stream-certificate and --stream-key go together.")
+    return TlsFiles(certificate, key, clients) if certificate is not None and key is not None else None
+
+
+def _webhook(where: str, certificate: Path | None, key: Path | None) -> WebhookSettings | None:
+    if not where:
+        return None
+    address, colon, port = where.rpartition(":")
+    if not (colon and port.isdecimal() and int(port) < 65536):
+        raise typer.BadParameter(f"--validating-webhook: {where!r} is no address; write :8443 or 0.0.0.0:8443.")
+    if certificate is None or key is None:
+        raise typer.BadParameter("--validating-webhook needs --validating-webhook-certificate and -key.")
+    # As in ingress-nginx, `:8443` is on all addresses.
+    return WebhookSettings(address.strip("[]") or "0.0.0.0", int(port), certificate, key)  # noqa: S104
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    typer.echo(f"portway: {printable(message)}", err=True)
+    raise typer.Exit(status)

@@ -1,0 +1,85 @@
+"""The operator's own small server: whether it lives and is ready, its metrics, and which proxies serve an object."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import msgspec
+from aiohttp import hdrs, web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from portway_operator.objects import Kind
+from portway_operator.serving import Answer, Question
+
+__all__ = ["APPLIED_PATH", "Health", "Vital"]
+
+APPLIED_PATH: Final = "/v1/applied"
+"""Where `portway wait-applied` asks."""
+
+_SHUTDOWN: Final = 1.0
+_KINDS: Final = {"ingress": Kind.INGRESS, "service": Kind.SERVICE}
+_LONGEST: Final = 253
+
+
+class Vital(Protocol):
+    """What the server tells of: the operator behind it."""
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """The metrics."""
+
+    def ailing(self) -> str:
+        """Return why this process should be started anew, or nothing."""
+
+    def unready(self) -> str:
+        """Return why nobody should rely on it now, or nothing."""
+
+    async def applied(self, question: Question) -> Answer:
+        """Return which proxies serve an object."""
+
+
+class Health:
+    """The server and its pages; it only ever reads."""
+
+    def __init__(self, vital: Vital) -> None:
+        self._vital = vital
+        app = web.Application()
+        app.router.add_get("/livez", self._live)
+        app.router.add_get("/readyz", self._ready)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get(APPLIED_PATH, self._applied)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN)
+
+    async def start(self, address: str, port: int) -> int:
+        """Open `port` (0: any that is free) and return its number. Raises `OSError`."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, address, port).start()
+        return int(self._runner.addresses[0][1])
+
+    async def close(self) -> None:
+        """Close the server; harmless when it never started."""
+        await self._runner.cleanup()
+
+    async def _live(self, _request: web.Request) -> web.Response:
+        return _verdict(self._vital.ailing(), "alive")
+
+    async def _ready(self, _request: web.Request) -> web.Response:
+        return _verdict(self._vital.unready(), "ready")
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        body = generate_latest(self._vital.registry)
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
+
+    async def _applied(self, request: web.Request) -> web.Response:
+        query = request.query
+        kind = _KINDS.get(query.get("kind", ""))
+        namespace, name = query.get("namespace", ""), query.get("name", "")
+        if kind is None or not (namespace and name):
+            return web.Response(text="ask for ?kind=ingress&namespace=NAMESPACE&name=NAME\n", status=400)
+        question = Question(kind, namespace[:_LONGEST], name[:_LONGEST], query.get("resource_version", ""))
+        answer = await self._vital.applied(question)
+        return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+
+def _verdict(reason: str, otherwise: str) -> web.Response:
+    return web.Response(text=f"{reason or otherwise}\n", status=503 if reason else 200)

@@ -1,0 +1,34 @@
+"""Measures how late the event loop is: what it was busy with kept everything else waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+__all__ = ["Heartbeat"]
+
+_BEAT: Final = 0.25
+_KEPT: Final = 240
+
+
+class Heartbeat:
+    """The lateness of the last minute's beats; `run` has to be running."""
+
+    __slots__ = ("_late",)
+
+    def __init__(self) -> None:
+        self._late: deque[float] = deque((0.0,), maxlen=_KEPT)
+
+    @property
+    def lag(self) -> float:
+        """Return the seconds that the latest of the last minute's beats came too late."""
+        return max(self._late)
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _BEAT
+            await asyncio.sleep(_BEAT)
+            self._late.append(loop.time() - due)

@@ -1,0 +1,218 @@
+"""`portway operator`: a cluster in, configuration for proxies and statuses out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+import uuid
+from contextlib import AsyncExitStack
+from typing import Final, Self
+
+from prometheus_client import CollectorRegistry
+
+from portway_operator import collector
+from portway_operator.api_objects import ApiObjects, ApiUnavailable
+from portway_operator.applied import Applied
+from portway_operator.compile import Compiled
+from portway_operator.events import Events
+from portway_operator.health import Health
+from portway_operator.heartbeat import Heartbeat
+from portway_operator.lanes import steer
+from portway_operator.leader import Leader
+from portway_operator.leases import LeaseApi
+from portway_operator.operator_metrics import OperatorMetrics, Parts
+from portway_operator.operator_settings import OperatorSettings
+from portway_operator.pods import Pods
+from portway_operator.public_addresses import FixedAddresses, NodeAddresses, PublicAddresses, ServiceAddresses
+from portway_operator.publish import Proxy, Publisher
+from portway_operator.rebuild import Rebuild
+from portway_operator.rejections import exclude_rejected
+from portway_operator.serving import Answer, Question, Serving
+from portway_operator.sources.connection import Connection
+from portway_operator.sources.kube import KubeSource
+from portway_operator.status import Status
+from portway_operator.store import ObjectStore
+from portway_operator.stream_service import StreamService
+from portway_proxy.tasks import Tasks
+
+__all__ = ["OperatorApp"]
+
+_log = logging.getLogger(__name__)
+
+_SILENT: Final = 60.0  # kopf's thread gives a sign of life each second, and starts kopf again within ten.
+_CLEARING: Final = 10.0  # Seconds to empty the statuses when the last pod ends.
+
+
+class OperatorApp:
+    """One replica of the operator, from `start` to `close`; made inside of the running loop.
+
+    `health_port` and `stream_port` are the real ones after `start`.
+    """
+
+    def __init__(self, connection: Connection, settings: OperatorSettings) -> None:
+        """Put the parts together; raises `ValueError` with a sentence for the user when they cannot work."""
+        self.health_port = settings.health_port
+        self.publisher = Publisher()
+        self.store = ObjectStore()
+        self.applied_objects = Applied()
+        self._settings = settings
+        self._tasks = Tasks()
+        self._writing = Tasks()
+        self._exits = AsyncExitStack()
+        self._stopping = asyncio.Event()
+        self._stream = StreamService(self.publisher, settings.stream, connection)
+        self._session = connection.session()
+        self._exits.push_async_callback(self._session.close)
+        api = ApiObjects(self._session, connection)
+        pods = settings.pods
+        self._pods = Pods(api, pods.namespace)
+        self.rebuild = Rebuild(self.store, settings.compile, self.publisher.publish, self._settled)
+        self.source = KubeSource(connection, self.store, steer(self.rebuild), settings.scope)
+        identity = f"{pods.name}_{uuid.uuid4()}"
+        leases = LeaseApi(api, pods.namespace, settings.election)
+        self.leader = Leader(leases, identity, self._leadership_changed, settings.terms)
+        self._status = self._status_writer(api)
+        self._events = Events(api, self.leader, self.store, identity)
+        self._heartbeat = Heartbeat()
+        self._metrics = OperatorMetrics(Parts(self.source, self.publisher, self.leader, self._heartbeat, api))
+        self._serving = Serving(self.store, self.applied_objects, self.publisher, self._pods, pods.proxies)
+        self._health = Health(self)
+
+    # --- life
+
+    async def start(self) -> Self:
+        """Listen, and begin to follow the cluster; returns at once. Raises `OSError` and `ValueError`."""
+        settings = self._settings
+        try:
+            self.health_port = await self._health.start(settings.health_address, settings.health_port)
+            await self._stream.start()
+        except BaseException:
+            await self._health.close()
+            await self._stream.close()
+            await self._exits.aclose()
+            raise
+        self.publisher.on_rejection.append(exclude_rejected(self.store, self.rebuild.poke))
+        self.publisher.on_ack.append(self._acknowledged)
+        self._tasks.spawn(self._heartbeat.run(), "heartbeat")
+        self._tasks.spawn(self.rebuild.run(), "rebuild")
+        self._tasks.spawn(self._begin(), "first lists")
+        self._writing.spawn(self.leader.run(), "leader")
+        self._writing.spawn(self._events.run(), "events")
+        if self._status is not None:
+            self._writing.spawn(self._status.run(), "status")
+        self.source.start()
+        return self
+
+    @property
+    def stream_port(self) -> int:
+        """Return the port that proxies follow us by."""
+        return self._stream.port
+
+    async def run_until_stopped(self) -> None:
+        """Serve until SIGINT or SIGTERM."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stopping.set)
+        try:
+            await self._stopping.wait()
+            _log.info("stopping")
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+            await self.close()
+
+    async def close(self) -> None:
+        """Give the Lease back, let the proxies follow another replica, and end everything."""
+        self._stopping.set()
+        await self._writing.close()
+        await self._clear_statuses()
+        await self.leader.release()
+        await self._stream.close()
+        await self._tasks.close()
+        await self.source.stop()
+        await self._health.close()
+        await self._exits.aclose()
+
+    # --- what the health server asks for
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Return the metrics."""
+        return self._metrics.registry
+
+    def ailing(self) -> str:
+        """Return why this process should be started anew: kopf's thread hangs. Our own loop lives, or could not say."""
+        silent = time.monotonic() - self.source.heartbeat
+        return f"kopf gave no sign of life for {silent:.0f} s" if silent > _SILENT else ""
+
+    def unready(self) -> str:
+        """Return why proxies should not follow: we are ending, or the cluster is not known yet.
+
+        Once it is, an API server that is away changes nothing: what was published last is served on.
+        """
+        if self._stopping.is_set():
+            return "stopping"
+        if not self.source.listed.is_set():
+            return "\n".join(["the cluster is not known yet", *self.source.troubles()])
+        return "" if self.publisher.version else "nothing was published yet"
+
+    async def applied(self, question: Question) -> Answer:
+        """Return which proxies serve an object."""
+        return await self._serving.answer(question)
+
+    # --- what happens
+
+    async def _begin(self) -> None:
+        await self.source.listed.wait()
+        known = ", ".join(f"{number} {kind}" for kind, number in sorted(self.source.objects().items()))
+        _log.info("the cluster is known: %s", known or "nothing that we read")
+        collector.settle()
+        self.rebuild.ready()
+
+    def _settled(self, compiled: Compiled) -> None:
+        self._metrics.compiled(compiled, self.rebuild.compile_seconds)
+        self.applied_objects.settle(compiled, self.publisher.version)
+        self._poke_status()
+        self._events.show(compiled.problems)
+
+    def _acknowledged(self, proxy: Proxy) -> None:
+        if self.applied_objects.acknowledge(proxy.version):
+            self._poke_status()
+
+    def _leadership_changed(self) -> None:
+        self._poke_status()
+        self._events.poke()
+
+    def _poke_status(self) -> None:
+        if self._status is not None:
+            self._status.poke()
+
+    def _status_writer(self, api: ApiObjects) -> Status | None:
+        """Return what writes statuses; None when none are to be written, or nobody could know what."""
+        chosen, pods = self._settings.status, self._settings.pods
+        addresses: PublicAddresses
+        if chosen.service is not None:
+            addresses = ServiceAddresses(self.store.services, *chosen.service)
+        elif chosen.addresses:
+            addresses = FixedAddresses(chosen.addresses)
+        elif pods.proxies:
+            addresses = NodeAddresses(self._pods, pods.proxies, internal=chosen.internal)
+        else:
+            return None
+        return Status(api, self.leader, addresses, self.store, self.applied_objects) if chosen.write else None
+
+    async def _clear_statuses(self) -> None:
+        """Empty the statuses when no pod of ours remains that could serve or take over."""
+        chosen, pods = self._settings.status, self._settings.pods
+        known = pods.operators and pods.proxies
+        if self._status is None or not (chosen.clear and known and self.leader.leading):
+            return
+        try:
+            async with asyncio.timeout(_CLEARING):
+                found = [*await self._pods.find(pods.operators), *await self._pods.find(pods.proxies)]
+                if not any(pod.name != pods.name and not pod.leaving for pod in found):
+                    await self._status.clear()
+        except (ApiUnavailable, TimeoutError) as error:
+            _log.warning("the statuses stay as they are: %s", str(error) or "no answer in time")
