@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import random
 import socket
 import ssl
@@ -247,8 +246,9 @@ async def _expect(response: aiohttp.ClientResponse, status: int) -> None:
 
 def _reason(error: BaseException) -> str:
     """Return why something failed; never empty."""
-    words = os.strerror(error.errno) if type(error) is OSError and error.errno else str(error)
-    return words or type(error).__name__
+    if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError) and error.strerror:
+        return error.strerror + (f": {error.filename}" if error.filename else "")
+    return str(error) or type(error).__name__
 
 
 def _bracketed(host: str) -> str:

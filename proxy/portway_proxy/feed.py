@@ -32,7 +32,7 @@ from portway_proxy.stream import (
 from portway_proxy.supervisor import Supervisor
 from portway_proxy.tasks import Tasks
 
-__all__ = ["Backoff", "Feed"]
+__all__ = ["Backoff", "Feed", "resource_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -268,15 +268,12 @@ class Feed:
     def _reject(self, position: Position, error: str) -> None:
         self._refused = position.digest
         self._supervisor.stale = True
-        found = _RESOURCE.match(error)
-        self._acks.put(
-            Ack(
-                self._node,
-                position.epoch,
-                position.version,
-                position.digest,
-                Verdict.REJECTED,
-                error,
-                found[1] if found else "",
-            )
-        )
+        rejected = Verdict.REJECTED
+        ack = Ack(self._node, position.epoch, position.version, position.digest, rejected, error, resource_of(error))
+        self._acks.put(ack)
+
+
+def resource_of(error: str) -> str:
+    """Return the object that a rejection names (`Ingress shop/web`); empty when it names none."""
+    found = _RESOURCE.match(error)
+    return found[1] if found else ""

@@ -17,7 +17,7 @@ import msgspec
 
 from portway_proxy import codec
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.snapshot import Certificate, Snapshot
+from portway_proxy.snapshot import Certificate, SharedKey, Snapshot
 
 __all__ = ["PAUSE", "LastGood", "in_memory"]
 
@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 PAUSE: Final = 5.0
 """Seconds between two writes: endpoints may change fifty times a second, and a disk wears out."""
 
+_AFFINITY: Final = "affinity"  # No hash is called that.
 _MEMORY: Final = ("tmpfs", "ramfs")
 
 _keys = msgspec.msgpack.Decoder(dict[str, bytes])
@@ -81,7 +82,8 @@ class LastGood:
         )
         if lost := len(snapshot.certificates) - len(kept):
             _log.warning("%d certificates of the last good snapshot are left out: their keys were not kept", lost)
-        return msgspec.structs.replace(snapshot, certificates=kept)
+        affinity = SharedKey(keys[_AFFINITY]) if _AFFINITY in keys else None
+        return msgspec.structs.replace(snapshot, certificates=kept, affinity_key=affinity)
 
     def note(self, snapshot: Snapshot) -> None:
         """Remember that `snapshot` is served; it is written by `run`."""
@@ -106,8 +108,7 @@ class LastGood:
             try:
                 self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._save_keys(snapshot)
-                bare = tuple(msgspec.structs.replace(certificate, key=b"") for certificate in snapshot.certificates)
-                _write(self._snapshot_file, codec.encode(msgspec.structs.replace(snapshot, certificates=bare)))
+                _write(self._snapshot_file, codec.encode(_without_keys(snapshot)))
             except OSError as error:
                 # Once, not every five seconds: a disk stays full for hours.
                 if self._trouble != (trouble := f"{error.strerror}: {error.filename}"):
@@ -119,6 +120,8 @@ class LastGood:
     def _save_keys(self, snapshot: Snapshot) -> None:
         if in_memory(self._directory):
             keys = {_name(certificate): certificate.key for certificate in snapshot.certificates}
+            if snapshot.affinity_key is not None:
+                keys[_AFFINITY] = snapshot.affinity_key.value
             _write(self._key_file, msgspec.msgpack.encode(keys))
             return
         self._key_file.unlink(missing_ok=True)
@@ -139,6 +142,11 @@ class LastGood:
             # Without the reason: it could quote what is in there.
             _log.error("the keys of the last good snapshot cannot be read")
             return {}
+
+
+def _without_keys(snapshot: Snapshot) -> Snapshot:
+    bare = tuple(msgspec.structs.replace(certificate, key=b"") for certificate in snapshot.certificates)
+    return msgspec.structs.replace(snapshot, certificates=bare, affinity_key=None)
 
 
 def _name(certificate: Certificate) -> str:
