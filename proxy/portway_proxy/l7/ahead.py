@@ -7,15 +7,18 @@ from portway_proxy.settings import Limits
 
 __all__ = ["Ahead"]
 
+_CR = 0x0D
+
 
 class Ahead:
     """The bytes ahead of what is served. `begun` says that they are the beginning of a head, and no more than that."""
 
-    __slots__ = ("_forgiven", "_limits", "_searched", "held")
+    __slots__ = ("_forgiven", "_limits", "_searched", "_short", "held")
 
     def __init__(self, limits: Limits) -> None:
         self.held = bytearray()
         self._limits = limits
+        self._short = min(limits.request_line, limits.field, limits.head)
         self._searched = 0
         self._forgiven = False
 
@@ -23,6 +26,13 @@ class Ahead:
     def begun(self) -> bool:
         """Whether all that is held was searched for the end of a head, in vain."""
         return self._searched > 0
+
+    def whole(self, data: bytes) -> bool:
+        """Return whether nothing is held and `data` is one whole head, too short to pass any limit."""
+        size = len(data)
+        if self.held or self._forgiven:
+            return False
+        return size <= self._short and data.find(b"\r\n\r\n") == size - 4 and data[0] != _CR
 
     def take_head(self, data: bytes | bytearray) -> bytes:
         """Return the next head, or nothing while it is incomplete; what is not returned is held.

@@ -9,7 +9,7 @@ from portway_proxy.clock import NEVER
 from portway_proxy.errors import BodyTooLarge, ClientError, ClientGone, RequestTimeout
 from portway_proxy.l7 import flow
 from portway_proxy.l7.ahead import Ahead
-from portway_proxy.l7.exchange import Exchange, State
+from portway_proxy.l7.exchange import TUNNEL, Exchange
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
 from portway_proxy.l7.request import RequestHead
 from portway_proxy.l7.rewrite import forwarded_fields
@@ -106,7 +106,7 @@ class ClientConnection(asyncio.Protocol):
                 self._hold(data)  # Who does not read answers gets no more of them.
             else:
                 self._serve(data)
-        elif exchange.state is State.TUNNEL and exchange.connection is not None:
+        elif exchange.state is TUNNEL and exchange.connection is not None:
             self.deadline = self.http.clock.now + self.http.timeouts.tunnel
             exchange.request_size += len(data)
             exchange.connection.tunnel(data)
@@ -122,7 +122,7 @@ class ClientConnection(asyncio.Protocol):
         if exchange is None:
             # Held and not yet searched are whole requests, whose turn comes.
             return bool(self._ahead.held) and not self._ahead.begun and not self.tls
-        if exchange.state is State.TUNNEL:
+        if exchange.state is TUNNEL:
             return flow.end_half(exchange, exchange.connection) and not self.tls
         if not self._framing.done and exchange.connection is not None:
             flow.fail(exchange, ClientGone("the client hung up within its request"))
@@ -182,7 +182,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _patience(self, exchange: Exchange) -> float:
         """Return the deadline of a client that keeps up with its responses."""
-        if exchange.state is State.TUNNEL:
+        if exchange.state is TUNNEL:
             return self.http.clock.now + self.http.timeouts.tunnel
         if self._framing.done or self._paused or exchange.connection is None:
             return NEVER
@@ -195,7 +195,7 @@ class ClientConnection(asyncio.Protocol):
         ahead = self._ahead
         begun = ahead.begun
         try:
-            taken = ahead.take_head(data)
+            taken = data if ahead.whole(data) else ahead.take_head(data)
             if not taken:
                 self._await_head(begun)
                 return
@@ -204,7 +204,7 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(error)
             return
         self.deadline = NEVER
-        self._framing = _frame(head, self.http.limits)
+        self._framing = EMPTY if head.bodiless else _frame(head, self.http.limits)
         flow.begin(self, head)
 
     def _await_head(self, begun: bool) -> None:  # noqa: FBT001 - a claim, not an option

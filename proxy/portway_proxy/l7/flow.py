@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portway_proxy.errors import BodyTooLarge, ClientError, ClientGone, Closed, NoEndpoints, ProxyError, Retry
-from portway_proxy.l7.exchange import Event, Exchange, State
+from portway_proxy.l7.exchange import ATTEMPT_FAILED, DONE, EARLY, END, PENDING, RESPONDING, TUNNEL, Exchange
 from portway_proxy.l7.replies import redirect, reply
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["abandon", "attempt", "attempt_or_fail", "begin", "complete", "end_ha
 
 _TRIES = 3  # ingress-nginx's proxy-next-upstream-tries.
 _REPEATABLE = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
-_ANSWERED = (State.EARLY, State.RESPONDING, State.TUNNEL)
+_ANSWERED = (EARLY, RESPONDING, TUNNEL)
 
 
 def begin(client: ClientConnection, head: RequestHead) -> None:
@@ -84,7 +84,7 @@ def attempt(exchange: Exchange) -> None:
 
 def attempt_or_fail(exchange: Exchange) -> None:
     """Send a request that waited on its way, unless its client is gone."""
-    if exchange.state is State.PENDING:
+    if exchange.state is PENDING:
         try:
             attempt(exchange)
         except ProxyError as error:
@@ -93,7 +93,7 @@ def attempt_or_fail(exchange: Exchange) -> None:
 
 def fail(exchange: Exchange, error: ProxyError) -> None:
     """End what the exchange has under way, and try again, answer, or hang up."""
-    if exchange.state is State.DONE:
+    if exchange.state is DONE:
         return
     answered = exchange.state in _ANSWERED
     _detach(exchange)
@@ -123,7 +123,7 @@ def _again(exchange: Exchange, error: ProxyError) -> bool:
     head = exchange.head
     if error.retry is Retry.SAFE and not (head.method in _REPEATABLE and head.bodiless):
         return False
-    exchange.on(Event.ATTEMPT_FAILED)
+    exchange.on(ATTEMPT_FAILED)
     if error.retry is Retry.ALWAYS:
         exchange.tried += (pool,)
         try:
@@ -161,9 +161,9 @@ def complete(exchange: Exchange, *, keeps: bool) -> None:
 
 def abandon(exchange: Exchange) -> None:
     """End an exchange whose client is gone."""
-    if exchange.state is State.DONE:
+    if exchange.state is DONE:
         return
-    tunnelled = exchange.state is State.TUNNEL
+    tunnelled = exchange.state is TUNNEL
     _detach(exchange)
     if not tunnelled:
         exchange.reason = ClientGone.reason
@@ -189,7 +189,7 @@ def end_half(exchange: Exchange, other: ClientConnection | UpstreamConnection | 
 
 
 def _finish(exchange: Exchange) -> None:
-    exchange.on(Event.END)
+    exchange.on(END)
     client = exchange.client
     client.exchange = None
     if exchange.upstream is not None:

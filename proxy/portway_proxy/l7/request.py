@@ -29,7 +29,10 @@ __all__ = ["RequestHead", "RequestParser"]
 _HASH = 0x23  # A number: to look for `b"#"` with `in` costs ten times as much.
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-_REMEMBERED = 1024  # Spellings of hosts that a parser remembers before it starts over.
+_REMEMBERED = 1024  # Spellings of hosts, and blocks of fields, that a parser remembers before it starts over.
+_LONGEST_BLOCK = 1024  # Bytes of a block that is remembered: together they stay below 2 MiB.
+# The start lines that a remembered block may follow; llhttp judges the others.
+_PLAIN_LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!-~]*) HTTP/1\.1\r\n")
 
 
 class RequestHead:
@@ -76,27 +79,65 @@ class RequestHead:
         self.referer = b""
         self.agent = b""
 
+    @classmethod
+    def alike(cls, other: RequestHead, method: bytes, target: bytes) -> RequestHead:
+        """Return the head of another request with the same fields; both share `lines`."""
+        head = cls(method, target, 1)
+        head.lines = other.lines
+        head.raw_host = other.raw_host
+        head.host = other.host
+        head.length = other.length
+        head.keep_alive = other.keep_alive
+        head.referer = other.referer
+        head.agent = other.agent
+        return head
+
     @property
     def bodiless(self) -> bool:
         """Whether the request has no body."""
         return not self.length and not self.chunked
 
+    @property
+    def ordinary(self) -> bool:
+        """Whether the fields mean the same after every plain start line of HTTP/1.1."""
+        special = self.chunked or self.upgrade or self.expects or self.request_id
+        return self.minor == 1 and not special and self.raw_target.startswith(b"/")
+
 
 class RequestParser(FieldParser):
     """Parses request heads, one whole head at a time."""
 
-    __slots__ = ("_fault", "_head", "_hosts", "_limits", "_upgrade")
+    __slots__ = ("_blocks", "_fault", "_head", "_hosts", "_limits", "_upgrade")
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(request_role, self._TAKE)
         self._limits = limits
         self._hosts: dict[bytes, bytes] = {}
+        self._blocks: dict[bytes, RequestHead] = {}
 
     def parse(self, data: bytes) -> RequestHead:
         """Return the request head that `data` is, the empty line at its end included.
 
-        Raises a `ClientError` for everything that RFC 9112 forbids; nothing is repaired.
+        Raises a `ClientError` for everything that RFC 9112 forbids; nothing is repaired. A client repeats its fields
+        from request to request: a block that was parsed before is not parsed again.
         """
+        start = data.find(b"\r\n") + 2
+        block = data[start:]
+        known = self._blocks.get(block)
+        if known is not None:
+            line = _PLAIN_LINE.fullmatch(data, 0, start)
+            if line is not None and start <= self._limits.request_line:
+                head = RequestHead.alike(known, line[1], line[2])
+                self._finish_path(head)
+                return head
+        head = self._parse(data)
+        if len(block) <= _LONGEST_BLOCK and head.ordinary:
+            if len(self._blocks) >= _REMEMBERED:
+                self._blocks.clear()
+            self._blocks[block] = head
+        return head
+
+    def _parse(self, data: bytes) -> RequestHead:
         self._fault: ClientError | None = None
         self._head = head = self._start_line(data)
         self._begin(data, head.lines)

@@ -10,20 +10,37 @@ import httptools
 from portway_proxy.errors import UpstreamBadResponse
 from portway_proxy.l7.fields import ResponseRole, response_role, tokens
 from portway_proxy.l7.head import DIGITS, ORDINARY, FieldParser, TakeTable, drop_nominated
+from portway_proxy.l7.rewrite import response_head
 from portway_proxy.settings import Limits
 
 __all__ = ["ResponseHead", "ResponseParser"]
 
+_REMEMBERED = 512  # Heads that a parser remembers before it starts over, of
+_LONGEST = 1024  # bytes at most: together they stay below 2 MiB.
+_BODILESS = (204, 304)
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 
 
 class ResponseHead:
     """A response's head, understood.
 
-    `lines` are the fields that go on, each ended by CRLF. `length` is None without Content-Length.
+    `lines` are the fields that go on, each ended by CRLF. `length` is None without Content-Length. `plain` is the
+    whole head for a client whose connection stays, when nothing but the fields themselves decides it; else empty.
     """
 
-    __slots__ = ("chunked", "dated", "keep_alive", "length", "lines", "minor", "named", "phrase", "status", "upgrade")
+    __slots__ = (
+        "chunked",
+        "dated",
+        "keep_alive",
+        "length",
+        "lines",
+        "minor",
+        "named",
+        "phrase",
+        "plain",
+        "status",
+        "upgrade",
+    )
 
     def __init__(self, minor: int, status: int, phrase: bytes) -> None:
         self.minor = minor
@@ -36,22 +53,36 @@ class ResponseHead:
         self.upgrade = b""
         self.dated = False
         self.named = False
+        self.plain = b""
 
 
 class ResponseParser(FieldParser):
     """Parses response heads, one whole head at a time."""
 
-    __slots__ = ("_fault", "_head", "_limits")
+    __slots__ = ("_fault", "_head", "_known", "_limits")
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(response_role, self._TAKE)
         self._limits = limits
+        self._known: dict[bytes, ResponseHead] = {}
 
     def parse(self, data: bytes) -> ResponseHead:
-        """Return the response head that `data` is, the empty line at its end included.
+        """Return the response head that `data` is, the empty line at its end included; nobody may change it.
 
-        Raises `UpstreamBadResponse` for everything that RFC 9112 forbids.
+        Raises `UpstreamBadResponse` for everything that RFC 9112 forbids. Endpoints repeat themselves: a head that was
+        parsed before is not parsed again.
         """
+        known = self._known.get(data)
+        if known is not None:
+            return known
+        head = self._parse(data)
+        if len(data) <= _LONGEST:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[data] = head
+        return head
+
+    def _parse(self, data: bytes) -> ResponseHead:
         found = _STATUS_LINE.fullmatch(data, 0, data.find(b"\r\n"))
         if found is None:
             raise UpstreamBadResponse("the status line is malformed")
@@ -104,6 +135,9 @@ class ResponseParser(FieldParser):
             head.keep_alive = b"close" not in nominated and (head.minor == 1 or b"keep-alive" in nominated)
             if nominated not in ORDINARY:
                 drop_nominated(head.lines, nominated)
+        delimited = head.length is not None and head.status >= 200 and head.status not in _BODILESS
+        if delimited and head.keep_alive and head.dated:
+            head.plain = response_head(head, b"Content-Length: %d\r\n" % (head.length or 0), b"", b"")
 
     _TAKE: ClassVar[TakeTable] = {
         ResponseRole.LENGTH: _length,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from portway_proxy.l7.request import RequestHead
-from portway_proxy.l7.response import ResponseHead
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from portway_proxy.l7.request import RequestHead
+    from portway_proxy.l7.response import ResponseHead
 
 __all__ = ["forwarded_fields", "request_head", "response_head"]
 
