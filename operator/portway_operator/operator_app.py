@@ -93,6 +93,11 @@ class OperatorApp:
             await self._stream.close()
             await self._exits.aclose()
             raise
+        _log.info("health on %s port %d", settings.health_address, self.health_port)
+        if settings.stream.socket is not None:
+            _log.info("stream on %s", settings.stream.socket)
+        else:
+            _log.info("stream on %s port %d", settings.stream.address, self._stream.port)
         self.publisher.on_rejection.append(exclude_rejected(self.store, self.rebuild.poke))
         self.publisher.on_ack.append(self._acknowledged)
         self._tasks.spawn(self._heartbeat.run(), "heartbeat")

@@ -20,6 +20,7 @@ _PLURALS = {
     "ClusterRoleBinding": "clusterrolebindings",
     "ConfigMap": "configmaps",
     "EndpointSlice": "endpointslices",
+    "Event": "events",
     "Ingress": "ingresses",
     "IngressClass": "ingressclasses",
     "Lease": "leases",
@@ -31,6 +32,7 @@ _PLURALS = {
     "Secret": "secrets",
     "Service": "services",
     "ServiceAccount": "serviceaccounts",
+    "ValidatingWebhookConfiguration": "validatingwebhookconfigurations",
 }
 _VERSIONS = {
     "ClusterRole": "rbac.authorization.k8s.io/v1",
@@ -41,6 +43,7 @@ _VERSIONS = {
     "Lease": "coordination.k8s.io/v1",
     "Role": "rbac.authorization.k8s.io/v1",
     "RoleBinding": "rbac.authorization.k8s.io/v1",
+    "ValidatingWebhookConfiguration": "admissionregistration.k8s.io/v1",
 }
 _APPLY = {"fieldManager": "tests", "force": "true"}
 
@@ -77,9 +80,13 @@ class Kubectl:
         """Delete an object at once."""
         await self._ask("DELETE", self._path(kind, namespace, name), {"gracePeriodSeconds": 0})
 
-    async def token(self, namespace: str, account: str) -> str:
-        """Return a token of a service account, good for an hour."""
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}}
+    async def token(self, namespace: str, account: str, *audiences: str, pod: Raw | None = None) -> str:
+        """Return a token of a service account, good for an hour; with a pod, it is bound to that."""
+        spec: Raw = {"audiences": list(audiences)}
+        if pod is not None:
+            meta = pod["metadata"]
+            spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
         return str((await self._ask("POST", path, request))["status"]["token"])
 

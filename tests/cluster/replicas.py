@@ -1,0 +1,182 @@
+"""Whole operators and proxies as processes of their own, on the real API server with the manifests' rights."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import yaml
+
+from cluster.control_plane import ControlPlane
+from cluster.kubectl import Kubectl
+from cluster.rights import NAMESPACE
+from wire.command import Command, portway
+
+__all__ = ["Fleet", "Replica", "RunningProxy", "fleet", "until"]
+
+_ANY = ("--health-port", "0", "--stream-address", "127.0.0.1", "--stream-port", "0", "--stream-hosts", "127.0.0.1")
+_QUIET = ("--http-port", "0", "--https-port", "0", "--admin-port", "0", "--workers", "1", "--no-access-log")
+PROXY_TOKENS = "portway-config"
+
+
+@dataclass
+class Replica:
+    """A running operator."""
+
+    command: Command
+    client: aiohttp.ClientSession
+    health_port: int
+    stream_port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.health_port}"
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """Return the status and the body of a page of the health server."""
+        async with self.client.get(self.url + path) as response:
+            return response.status, await response.text()
+
+    async def metric(self, name: str) -> float:
+        """Return a sample of the metrics."""
+        _, text = await self.get("/metrics")
+        [value] = re.findall(rf"^portway_operator_{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(value)
+
+    async def leads(self) -> bool:
+        return await self.metric("leader") == 1
+
+    async def ready(self) -> None:
+        """Wait until it is."""
+        await until(self._is_ready, 30, "the operator is ready", self.command)
+
+    async def _is_ready(self) -> bool:
+        return (await self.get("/readyz"))[0] == 200
+
+
+@dataclass
+class RunningProxy:
+    """A running proxy."""
+
+    command: Command
+    client: aiohttp.ClientSession
+    http_port: int
+
+    async def ask(self, host: str, path: str = "/") -> str:
+        """Return the body that it answers with, or the status when that is not 200."""
+        url = f"http://127.0.0.1:{self.http_port}{path}"
+        async with self.client.get(url, headers={"Host": host}) as response:
+            return (await response.text()).strip() if response.status == 200 else str(response.status)
+
+    async def answers(self, host: str, wanted: str, seconds: float = 20.0) -> None:
+        """Wait until it answers so."""
+
+        async def so() -> bool:
+            return await self.ask(host) == wanted
+
+        await until(so, seconds, f"{host} answers {wanted}", self.command)
+
+
+@dataclass
+class Fleet:
+    """What operators and proxies of a test share."""
+
+    plane: ControlPlane
+    kubectl: Kubectl
+    directory: Path
+    client: aiohttp.ClientSession
+    exits: AsyncExitStack
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    async def operator(self, *flags: str, name: str = "") -> Replica:
+        """Start an operator as its service account; it ends with the test."""
+        name = name or f"portway-operator-{next(self._numbers)}"
+        kubeconfig = await self._kubeconfig(name)
+        arguments: list[str | Path] = [
+            "operator",
+            "--kubeconfig",
+            kubeconfig,
+            "--pod-name",
+            name,
+            "--pod-namespace",
+            NAMESPACE,
+        ]
+        command = await self.exits.enter_async_context(portway(*arguments, *_ANY, *flags))
+        ports = [await _port(command, "health"), await _port(command, "stream")]
+        return Replica(command, self.client, *ports)
+
+    async def proxy(self, *operators: Replica, name: str = "") -> RunningProxy:
+        """Start a proxy that follows the operators, as its pod does; it ends with the test."""
+        name = name or f"portway-proxy-{next(self._numbers)}"
+        token, authority = self.directory / f"{name}.token", await self._authority()
+        token.write_text(await self.kubectl.token(NAMESPACE, "portway-proxy", PROXY_TOKENS))
+        followed = [part for one in operators for part in ("--operator", f"https://127.0.0.1:{one.stream_port}")]
+        files = ["--ca-file", str(authority), "--token-file", str(token), "--state-dir", str(self.directory / name)]
+        command = await self.exits.enter_async_context(portway("proxy", *followed, *files, "--node", name, *_QUIET))
+        return RunningProxy(command, self.client, await _port(command, "http"))
+
+    async def _kubeconfig(self, name: str) -> Path:
+        token = self.directory / f"{name}.token"
+        token.write_text(await self.kubectl.token(NAMESPACE, "portway-operator"))
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {
+                    "name": "here",
+                    "cluster": {"server": self.plane.url, "certificate-authority": str(self.plane.ca_file)},
+                }
+            ],
+            "users": [{"name": "us", "user": {"tokenFile": str(token)}}],
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "us", "namespace": NAMESPACE}}],
+            "current-context": "here",
+        }
+        path = self.directory / f"{name}.kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    async def _authority(self) -> Path:
+        """Return a file with the authority that operators publish for proxies."""
+        path = self.directory / "ca.crt"
+
+        async def there() -> bool:
+            try:
+                bundle = (await self.kubectl.get("ConfigMap", "portway-ca", NAMESPACE)).get("data", {}).get("ca.crt")
+            except aiohttp.ClientResponseError:
+                return False
+            if bundle:
+                await asyncio.to_thread(path.write_text, bundle)
+            return bool(bundle)
+
+        await until(there, 20, "the operator publishes its authority")
+        return path
+
+
+@asynccontextmanager
+async def fleet(plane: ControlPlane, kubectl: Kubectl, directory: Path) -> AsyncIterator[Fleet]:
+    """Give a fleet without any operator or proxy; all that is started ends with it."""
+    async with aiohttp.ClientSession() as client, AsyncExitStack() as exits:
+        yield Fleet(plane, kubectl, directory, client, exits)
+
+
+async def until(
+    claim: Callable[[], Awaitable[bool]], seconds: float, what: str, command: Command | None = None
+) -> None:
+    """Return as soon as `claim` comes true; fail with `what`, and what the command wrote, after `seconds`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not await claim():
+        said = "" if command is None else f"\n{command.said}"
+        assert loop.time() < deadline, f"not within {seconds:.0f} s: {what}{said}"
+        await asyncio.sleep(0.05)
+
+
+async def _port(command: Command, name: str) -> int:
+    line = await command.until(rf" {name} on \S+ port \d+$")
+    return int(line.rpartition(" ")[2])

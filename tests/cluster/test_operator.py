@@ -1,0 +1,256 @@
+"""`portway operator` and `portway proxy` on a real API server: statuses, leadership, Events, rights."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import pytest_asyncio
+
+from cluster.control_plane import ControlPlane
+from cluster.kubectl import Kubectl, Raw
+from cluster.operating import ingress, service
+from cluster.pod_network import Pod, PodNetwork
+from cluster.replicas import Fleet, Replica, fleet, until
+from cluster.rights import NAMESPACE, USER
+
+HERE = ("--publish-status-address", "192.0.2.1")
+
+
+@pytest_asyncio.fixture
+async def ships(control_plane: ControlPlane, kubectl: Kubectl, tmp_path: Path) -> AsyncIterator[Fleet]:
+    # What operators before left behind.
+    for kind, name in (("Lease", "portway"),):
+        for found in await kubectl.list(kind, NAMESPACE):
+            if found["metadata"]["name"] == name:
+                await kubectl.delete(kind, name, NAMESPACE)
+    async with fleet(control_plane, kubectl, tmp_path) as ships:
+        yield ships
+
+
+@pytest_asyncio.fixture
+async def pod(pod_network: PodNetwork) -> AsyncIterator[Pod]:
+    """A server on a pod's address."""
+    pod = Pod(pod_network, 0, "a")
+    await pod.start()
+    yield pod
+    await pod.stop()
+
+
+async def shop(kubectl: Kubectl, namespace: str, pod: Pod) -> None:
+    """Have an Ingress whose Service leads to `pod`."""
+    await kubectl.apply(service(namespace), ingress(namespace))
+    await kubectl.pod(namespace, "a", pod.address, app="web")
+
+
+async def status(kubectl: Kubectl, namespace: str, name: str = "web", kind: str = "Ingress") -> object:
+    found = await kubectl.get(kind, name, namespace)
+    return found["status"].get("loadBalancer", {}).get("ingress")
+
+
+def says(
+    kubectl: Kubectl, namespace: str, *points: Raw, name: str = "web", kind: str = "Ingress"
+) -> Callable[[], Awaitable[bool]]:
+    """Return whether a status says exactly this."""
+
+    async def so() -> bool:
+        return (await status(kubectl, namespace, name, kind) or []) == list(points)
+
+    return so
+
+
+async def test_an_ingress_is_served_and_its_status_written_once_a_proxy_serves_it(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod
+) -> None:
+    await shop(kubectl, namespace, pod)
+    operator = await ships.operator(*HERE)
+    await operator.ready()
+    await until(operator.leads, 10, "the only operator leads")
+    await asyncio.sleep(2)
+    assert await status(kubectl, namespace) is None, "no proxy serves it yet"
+    proxy = await ships.proxy(operator)
+    await proxy.answers(f"{namespace}.example", "a")
+    await until(says(kubectl, namespace, {"ip": "192.0.2.1"}), 10, "the status is written")
+    await kubectl.apply(ingress(namespace, "late", host="late.example"))
+    await proxy.answers("late.example", "a")
+    await until(says(kubectl, namespace, {"ip": "192.0.2.1"}, name="late"), 10, "the status is written")
+
+
+async def leader_and_other(replicas: list[Replica]) -> tuple[Replica, Replica]:
+    async def one() -> bool:
+        return sum([await each.leads() for each in replicas]) == 1
+
+    await until(one, 10, "one operator leads")
+    leading = [await each.leads() for each in replicas]
+    return replicas[leading.index(True)], replicas[leading.index(False)]
+
+
+def status_writes(plane: ControlPlane) -> int:
+    return sum(entry.resource == "ingresses" and entry.subresource == "status" for entry in plane.audit(USER))
+
+
+async def test_leadership_moves_without_a_flapping_status(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod, control_plane: ControlPlane
+) -> None:
+    await shop(kubectl, namespace, pod)
+    replicas = [await ships.operator(*HERE) for _ in range(2)]
+    for replica in replicas:
+        await replica.ready()
+    proxy = await ships.proxy(*replicas)
+    await until(says(kubectl, namespace, {"ip": "192.0.2.1"}), 20, "the status is written")
+    leader, other = await leader_and_other(replicas)
+    before = status_writes(control_plane)
+    version = (await kubectl.get("Ingress", "web", namespace))["metadata"]["resourceVersion"]
+
+    os.killpg(leader.command.process.pid, signal.SIGKILL)
+    await until(other.leads, 25, "the other operator takes the Lease over when it expired")
+    await kubectl.apply(ingress(namespace, "late", host=f"late.{namespace}.example"))
+    await until(says(kubectl, namespace, {"ip": "192.0.2.1"}, name="late"), 20, "the new leader writes")
+    await proxy.answers(f"late.{namespace}.example", "a")
+
+    third = await ships.operator(*HERE)
+    await third.ready()
+    assert not await third.leads()
+    started = asyncio.get_running_loop().time()
+    other.command.process.send_signal(signal.SIGTERM)
+    await until(third.leads, 8, "a Lease that is given back is taken at once")
+    assert asyncio.get_running_loop().time() - started < 8
+    assert await other.command.ended() == 0
+    await asyncio.sleep(3)
+    assert status_writes(control_plane) == before + 1, "only the new Ingress was written"
+    assert (await kubectl.get("Ingress", "web", namespace))["metadata"]["resourceVersion"] == version
+
+
+async def test_a_layer_4_service_gets_the_address_in_a_form_that_kube_proxy_leaves_alone(
+    ships: Fleet, kubectl: Kubectl, namespace: str
+) -> None:
+    raw = service(namespace, "db")
+    raw["spec"] |= {
+        "type": "LoadBalancer",
+        "loadBalancerClass": "portway.dev/l4",
+        "allocateLoadBalancerNodePorts": False,
+    }
+    raw["spec"]["ports"][0]["port"] = 15432
+    await kubectl.apply(raw)
+    operator = await ships.operator(*HERE)
+    await ships.proxy(operator)
+    point = {"ip": "192.0.2.1", "ipMode": "Proxy"}
+    await until(says(kubectl, namespace, point, name="db", kind="Service"), 20, "the status is written")
+    await kubectl.delete("Service", "db", namespace)
+
+
+async def test_statuses_follow_the_service_that_publishes_the_proxies(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod
+) -> None:
+    await shop(kubectl, namespace, pod)
+    front = service(NAMESPACE, "front")
+    front["spec"] |= {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": False}
+    await kubectl.apply(front)
+    operator = await ships.operator("--publish-service", f"{NAMESPACE}/front")
+    proxy = await ships.proxy(operator)
+    await proxy.answers(f"{namespace}.example", "a")
+    for points in ([{"ip": "203.0.113.1"}], [{"ip": "203.0.113.2"}, {"hostname": "lb.example"}]):
+        balancer = {"loadBalancer": {"ingress": points}}
+        await kubectl.patch("Service", "front", NAMESPACE, {"status": balancer}, "status")
+        expected = sorted(points, key=lambda point: point.get("ip", ""))
+        await until(says(kubectl, namespace, *expected), 15, "the statuses follow")
+
+
+async def test_statuses_name_the_nodes_of_the_proxies_and_are_emptied_with_the_last_pod(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod
+) -> None:
+    await shop(kubectl, namespace, pod)
+    node = [{"type": "InternalIP", "address": "10.0.0.9"}, {"type": "ExternalIP", "address": "203.0.113.9"}]
+    await kubectl.patch("Node", "node", None, {"status": {"addresses": node}}, "status")
+    await kubectl.pod(NAMESPACE, "proxy-1", pod.address, app="proxy")
+    selectors = ("--proxy-selector", "app=proxy", "--operator-selector", "app=operator")
+    operator = await ships.operator(*selectors, name="operator-1")
+    proxy = await ships.proxy(operator, name="proxy-1")
+    await proxy.answers(f"{namespace}.example", "a")
+    await until(says(kubectl, namespace, {"ip": "203.0.113.9"}), 20, "the status has the node's address")
+
+    # While a proxy is there, an operator that ends leaves everything as it is.
+    assert await operator.command.stop(signal.SIGTERM) == 0
+    assert await status(kubectl, namespace) == [{"ip": "203.0.113.9"}]
+    operator = await ships.operator(*selectors, name="operator-1")
+    await ships.proxy(operator, name="proxy-1")
+    await until(operator.leads, 20, "it leads")
+    await asyncio.sleep(2)
+    await kubectl.delete("Pod", "proxy-1", NAMESPACE)
+    assert await operator.command.stop(signal.SIGTERM) == 0
+    assert await status(kubectl, namespace) is None
+
+
+async def test_owners_are_told_what_is_wrong_once_on_the_object(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod
+) -> None:
+    await kubectl.apply(ingress(namespace))
+    replicas = [await ships.operator(*HERE) for _ in range(2)]
+    await leader_and_other(replicas)
+
+    async def told() -> bool:
+        return bool(await kubectl.list("Event", namespace))
+
+    await until(told, 15, "an Event is there")
+    [event] = await kubectl.list("Event", namespace)
+    uid = (await kubectl.get("Ingress", "web", namespace))["metadata"]["uid"]
+    assert event["involvedObject"]["uid"] == uid
+    assert event["involvedObject"]["apiVersion"] == "networking.k8s.io/v1"
+    assert (event["type"], event["reason"]) == ("Warning", "ServiceMissing")
+    assert event["message"].startswith(f"spec.rules[0].http.paths[0]: There is no Service {namespace}/web.")
+    assert event["reportingComponent"] == "portway.dev/operator"
+
+    # A new leader knows what was said.
+    leader, other = await leader_and_other(replicas)
+    leader.command.process.send_signal(signal.SIGTERM)
+    await until(other.leads, 8, "the other leads")
+    await asyncio.sleep(4)
+    [again] = await kubectl.list("Event", namespace)
+    assert again["metadata"]["resourceVersion"] == event["metadata"]["resourceVersion"]
+    await shop(kubectl, namespace, pod)
+    await asyncio.sleep(4)
+    reasons = [one["reason"] for one in await kubectl.list("Event", namespace) if one["reason"] != "NoEndpoints"]
+    assert reasons == ["ServiceMissing"], "what is mended is not mentioned"
+
+
+async def test_the_operator_needs_no_more_than_its_rights_and_writes_nothing_else(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod, control_plane: ControlPlane
+) -> None:
+    before = len(control_plane.audit(USER))
+    await shop(kubectl, namespace, pod)
+    await kubectl.pod(NAMESPACE, "proxy-1", pod.address, app="proxy")
+    selectors = ("--proxy-selector", "app=proxy", "--operator-selector", "app=operator")
+    for number in range(2):
+        operator = await ships.operator(*selectors, name=f"operator-{number}")
+        proxy = await ships.proxy(operator, name="proxy-1")
+        await proxy.answers(f"{namespace}.example", "a")
+        await until(operator.leads, 25, "it leads")
+        await kubectl.apply(ingress(namespace, f"bad-{number}", host=f"bad{number}.example", **missing()))
+        await until(partial(event_of, kubectl, namespace, f"bad-{number}"), 15, "an Event is there")
+        await operator.command.stop(signal.SIGTERM)
+    entries = control_plane.audit(USER)[before:]
+    assert [entry for entry in entries if entry.code == 403] == []
+    writes = {
+        (entry.resource, entry.subresource)
+        for entry in entries
+        if entry.verb not in ("get", "list", "watch") and entry.code < 400
+    }
+    # The authority is made once, and found there by later operators.
+    writes -= {("secrets", ""), ("configmaps", "")}
+    assert writes == {("ingresses", "status"), ("events", ""), ("leases", ""), ("tokenreviews", "")}
+
+
+def missing() -> Raw:
+    """Return rules that lead to a Service that is not there."""
+    backend = {"service": {"name": "missing", "port": {"number": 80}}}
+    return {
+        "rules": [{"host": "bad.example", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]
+    }
+
+
+async def event_of(kubectl: Kubectl, namespace: str, name: str) -> bool:
+    return any(one["involvedObject"]["name"] == name for one in await kubectl.list("Event", namespace))
