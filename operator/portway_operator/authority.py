@@ -72,8 +72,10 @@ class Authority:
     @classmethod
     def of_data(cls, data: Mapping[str, bytes]) -> Self | None:
         """Return what `data` made, None when there is nothing yet; raises `BadAuthority`."""
-        if not data.get(_CURRENT[0]):
+        if not any(data.values()):
             return None
+        if not data.get(_CURRENT[0]):
+            raise BadAuthority("it holds something else")
         found = cls(_pair(data, _CURRENT), _pair(data, _NEXT) if data.get(_NEXT[0]) else None, data.get(_PAST, b""))
         found.current.load()
         if found.next is not None:

@@ -166,7 +166,7 @@ def _decoded(raw: Raw) -> dict[str, bytes]:
     if not isinstance(data, dict):
         return {}
     try:
-        return {str(name): base64.b64decode(str(value)) for name, value in data.items()}
+        return {str(name): base64.b64decode(str(value), validate=True) for name, value in data.items()}
     except binascii.Error:
         raise BadAuthority("its data is no base64") from None
 
