@@ -21,7 +21,7 @@ __all__ = ["Budget", "Column", "Contender", "Effort", "Outcome", "Row", "Running
 Values = dict[str, float]
 """One measurement: a value for each column, by the column's key."""
 
-_READY = 60.0  # A proxy reads 10,000 routes first.
+_READY = 20.0  # A proxy reads 10,000 routes first.
 _STEP = 0.05
 
 

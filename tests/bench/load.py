@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from bench.processes import Fault, output, pinned
 from bench.scene import HOST, Scene
@@ -20,6 +21,7 @@ from bench.stage import BULK, Stage
 __all__ = ["Bodies", "Load", "Traffic", "answer", "bodies", "held", "wrk", "wrk_missing"]
 
 _CONNECTIONS = 64
+_PAUSING = 128
 _FIELDS = (
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
@@ -28,6 +30,8 @@ _FIELDS = (
 )
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+
+_PAUSE = "function delay() return 10 end"
 
 # Requests are made once and sent in an order that jumps about, so that no cache profits from neighbours.
 _SPREAD = """
@@ -43,6 +47,14 @@ function request()
   return requests[at + 1]
 end
 """
+
+
+class Running(Protocol):
+    """A proxy under load: where it stands, what it serves, on which port."""
+
+    stage: Stage
+    scene: Scene
+    port: int
 
 
 @dataclass(frozen=True)
@@ -77,13 +89,21 @@ def wrk_missing() -> str:
     return "" if shutil.which("wrk") else "apt-get install wrk"
 
 
-def wrk(stage: Stage, scene: Scene, port: int, seconds: float, *fields: str) -> Load:
-    """Load a proxy with small requests over 64 connections; raises `Fault` when any request failed."""
-    command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--latency"]
+def wrk(running: Running, seconds: float, *fields: str, paced: bool = False) -> Load:
+    """Load a proxy with small requests; raises `Fault` when any request failed.
+
+    As fast as 64 connections can, or `paced`: 128 connections that wait 10 ms after each response.
+    """
+    stage, scene, port = running.stage, running.scene, running.port
+    connections = _PAUSING if paced else _CONNECTIONS
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
     for field in (f"Host: {HOST}", *_FIELDS, *fields):
         command += ["-H", field]
-    if scene.routes > 1:
-        command += ["-s", str(_script(stage, scene.routes))]
+    if paced:
+        command += ["-s", str(_script(stage, "pause.lua", _PAUSE))]
+    elif scene.routes > 1:
+        text = _SPREAD.format(routes=scene.routes, host=HOST)
+        command += ["-s", str(_script(stage, f"spread-{scene.routes}.lua", text))]
     scheme = "https" if scene.protocol == "https" else "http"
     command.append(f"{scheme}://127.0.0.1:{port}/")
     return parse(output(pinned(stage.cores.load, command), seconds + 20))
@@ -101,11 +121,11 @@ def parse(text: str) -> Load:
     return Load(int(done[1]), float(rate[1]), float(late[1]) * _UNITS[late[2]])
 
 
-def bodies(stage: Stage, port: int, seconds: float, traffic: Traffic) -> Bodies:
+def bodies(running: Running, seconds: float, traffic: Traffic) -> Bodies:
     """Move bodies through a proxy."""
-    command = [sys.executable, str(BULK), "drive", f"--port={port}", f"--host={HOST}", f"--seconds={seconds}"]
+    command = [sys.executable, str(BULK), "drive", f"--port={running.port}", f"--host={HOST}", f"--seconds={seconds}"]
     command += [f"--{key}={value}" for key, value in vars(traffic).items()]
-    text = output(pinned(stage.cores.load, command), seconds + 20)
+    text = output(pinned(running.stage.cores.load, command), seconds + 20)
     return Bodies(**json.loads(text))
 
 
@@ -145,7 +165,7 @@ def _connected(scene: Scene, port: int, timeout: float) -> socket.socket:
     return context.wrap_socket(sock, server_hostname=HOST)
 
 
-def _script(stage: Stage, routes: int) -> Path:
-    path = stage.directory / f"spread-{routes}.lua"
-    path.write_text(_SPREAD.format(routes=routes, host=HOST))
+def _script(stage: Stage, name: str, text: str) -> Path:
+    path = stage.directory / name
+    path.write_text(text)
     return path

@@ -34,13 +34,13 @@ _RSS = Column("rss", "RSS MB", 1, compared=True)
 _PSS = Column("pss", "PSS MB", 1)
 
 
-def small(*fields: str) -> Callable[[Running, float], Values]:
+def small(*fields: str, paced: bool = False) -> Callable[[Running, float], Values]:
     """Return the method that counts CPU time per small request; `fields` are added to each request."""
 
     def measure(running: Running, seconds: float) -> Values:
         running.logged()
         cpu, aside = running.cpu()
-        load = wrk(running.stage, running.scene, running.port, seconds, *fields)
+        load = wrk(running, seconds, *fields, paced=paced)
         cpu_after, aside_after = running.cpu()
         return {
             "cpu": (cpu_after - cpu) / load.requests * 1e6,
@@ -59,7 +59,7 @@ def bulk(traffic: Traffic) -> Callable[[Running, float], Values]:
 
     def measure(running: Running, seconds: float) -> Values:
         before, _ = running.cpu()
-        moved = bodies(running.stage, running.port, seconds, traffic)
+        moved = bodies(running, seconds, traffic)
         after, _ = running.cpu()
         return {"cpu": (after - before) / moved.bytes * 1e9, "speed": moved.bytes / moved.seconds / 1e9}
 
@@ -74,7 +74,7 @@ def idle(running: Running, _seconds: float) -> Values:
 
 def clients(running: Running, seconds: float) -> Values:
     """Return the memory that a client costs which keeps its connection and asks for nothing."""
-    wrk(running.stage, running.scene, running.port, seconds)
+    wrk(running, seconds)
     before = memory(running.processes)
     with held(running.scene, running.port, _CLIENTS):
         after = memory(running.processes)
@@ -98,6 +98,14 @@ ROWS: tuple[Row, ...] = (
         measure=small(),
         baselines=("nginx", "envoy"),
         budgets=(Budget("portway", "cpu", 1.7, "nginx"), Budget("portway", "cpu", 0.6, "envoy")),
+    ),
+    Row(
+        key="l7-paced",
+        title="L7 keep-alive, about 10,000 requests/s: 128 connections that wait 10 ms after each response",
+        contenders=_all(_HTTP, Nginx(), HAProxy(), Envoy(), Portway()),
+        columns=(_CPU, _RATE, _P99),
+        measure=small(paced=True),
+        baselines=("nginx", "envoy"),
     ),
     Row(
         key="l7-routes",
