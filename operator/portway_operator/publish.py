@@ -128,7 +128,8 @@ class Publisher:
         loop = asyncio.get_running_loop()
         self.version += 1
         self._remember(update, loop.time())
-        if update.delta is not None and self._state.update is not None:
+        before = self._state.update
+        if update.delta is not None and before is not None and update.delta.base == before.digest:
             line = encode(DeltaMessage(update.delta.base, self.version, update.digest, update.delta.upstreams))
             self._backlog.append(update.delta.base, line)
             self.counts.deltas += 1

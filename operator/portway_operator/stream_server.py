@@ -91,7 +91,7 @@ class StreamServer:
         try:
             caller = await self._auth.check(request)
             node = _node(request.query.get("node", ""), caller)
-            self._check_schema(request.query.get("schema", ""))
+            self._admit(request.query.get("schema", ""))
         except Denied as error:
             return self._refuse(request, error)
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: _TYPE, hdrs.CACHE_CONTROL: "no-store"})
@@ -113,7 +113,8 @@ class StreamServer:
             _log.info("proxy %s follows no more", node)
         return response
 
-    def _check_schema(self, wanted: str) -> None:
+    def _admit(self, wanted: str) -> None:
+        """Raise `Denied` for a schema version that we do not speak, and when too many follow already."""
         if wanted != str(SCHEMA):
             raise Denied(400, f"schema version {wanted[:20]!r} is asked for, this operator knows {SCHEMA}")
         if self._publisher.subscriptions >= _STREAMS:

@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 _GREETING: Final = 10.0  # Seconds until a hello; an operator that has no snapshot yet may have a neighbour that does.
 
+_LOOK: Final = 30.0  # Seconds between two looks at who the operators are.
 _REASONS: Final = 100
 
 # An origin as `BadSnapshot` begins with it: `Ingress shop/web spec.rules[0]`.
@@ -101,6 +102,7 @@ class Feed:
         self._idle.set()
         self._tasks.spawn(self._apply_all(), "apply")
         self._tasks.spawn(self._follow_all(), "follow the operator")
+        self._tasks.spawn(self._look_around(), "look for operators")
 
     async def close(self) -> None:
         """Stop following, and say so; what is served stays."""
@@ -138,6 +140,16 @@ class Feed:
                     if await self._follow(target):
                         break
             await asyncio.sleep(self._backoff.next())
+
+    async def _look_around(self) -> None:
+        """Find operators that came while one is followed: they hear what is served here, for they may write status."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            try:
+                found = set(await self._operators.resolve())
+            except Unreachable:
+                continue
+            self._acks.follow(found | ({self._target} if self._hello is not None and self._target else set()))
 
     async def _follow(self, target: Target) -> bool:
         """Follow an operator until it is lost; return whether it was ever there."""

@@ -7,6 +7,7 @@ import copy
 import logging
 import os
 import resource
+import secrets
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -73,7 +74,9 @@ class Supervisor:
         self._admin = Admin(self)
         self._tasks = Tasks()
         self._totals = Totals()
-        self._configure = Configure(settings)
+        # Of no use to anyone but the workers, of which each may have to know what another one issued.
+        self._affinity_key = secrets.token_bytes(32)
+        self._configure = Configure(settings, affinity_key=self._affinity_key)
         self._lock = asyncio.Lock()
         self._processes: dict[int, WorkerProcess] = {}
         self._serving: dict[int, WorkerProcess] = {}
@@ -134,7 +137,9 @@ class Supervisor:
             generation = self._next()
             content = codec.Digest.of(snapshot)
             if digest and str(content) != digest:
-                raise BadSnapshot(f"the content has digest {content}, it was sent as {digest}")
+                raise BadSnapshot(
+                    f"the content has digest {content}, it was sent as {digest}: by another version of us?"
+                )
             self._listeners.want(snapshot.listeners)
             try:
                 await self._spread(generation, snapshot, str(content))
@@ -208,7 +213,7 @@ class Supervisor:
         self.admin_port = await self._admin.start(settings.admin_address, settings.admin_port)
         # Workers name their ports in redirects and forwarded fields: they need the real ones.
         real = msgspec.structs.replace(settings, http_port=self.http_port, https_port=self.https_port)
-        self._configure = Configure(real, chain, key)
+        self._configure = Configure(real, chain, key, self._affinity_key)
 
     async def _keep(self, slot: int, started: asyncio.Future[None]) -> None:
         """Keep a worker running in `slot`; `started` tells how the first one began."""

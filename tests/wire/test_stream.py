@@ -12,6 +12,8 @@ import pytest
 
 from certs import certificate
 from eventually import eventually
+from portway_proxy import feed
+from portway_proxy.dial import Operators, Target
 from portway_proxy.snapshot import Endpoint, Snapshot, Upstream
 from portway_proxy.stream import Hello, Position, SnapshotMessage
 from portway_proxy.supervisor import Supervisor
@@ -185,6 +187,28 @@ async def test_every_operator_hears_what_a_proxy_serves_and_not_only_the_one_it_
         # And that it is gone: nobody waits for it.
         for replica in (op, twin):
             assert not replica.publisher.proxies
+
+
+async def test_an_operator_that_starts_later_hears_what_is_served_though_nobody_follows_it(
+    shared: Cluster, op: Operator, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_LOOK", 0.05)
+    known = [op]
+
+    async def resolve(_: Operators) -> list[Target]:
+        return [Target(replica.address, "127.0.0.1") for replica in known]
+
+    monkeypatch.setattr(Operators, "resolve", resolve)
+    await op.publish(snapshot(web.port))
+    async with following(shared.credentials(), op.address):
+        await op.applied()
+        async with operator(shared) as late:
+            await late.publish(snapshot(web.port))
+            known.append(late)
+            await late.applied()
+            assert late.publisher.subscriptions == 0
+            # One that goes is not asked for any more.
+            known.remove(late)
 
 
 async def test_a_proxy_that_reads_nothing_holds_up_nobody_and_is_sent_one_snapshot_later(
