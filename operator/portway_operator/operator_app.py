@@ -13,6 +13,7 @@ from typing import Final, Self
 from prometheus_client import CollectorRegistry
 
 from portway_operator import collector
+from portway_operator.admission import Admission
 from portway_operator.api_objects import ApiObjects, ApiUnavailable
 from portway_operator.applied import Applied
 from portway_operator.compile import Compiled
@@ -22,6 +23,7 @@ from portway_operator.heartbeat import Heartbeat
 from portway_operator.lanes import steer
 from portway_operator.leader import Leader
 from portway_operator.leases import LeaseApi
+from portway_operator.objects import Ingress, Kind
 from portway_operator.operator_metrics import OperatorMetrics, Parts
 from portway_operator.operator_settings import OperatorSettings
 from portway_operator.pods import Pods
@@ -31,10 +33,11 @@ from portway_operator.rebuild import Rebuild
 from portway_operator.rejections import exclude_rejected
 from portway_operator.serving import Answer, Question, Serving
 from portway_operator.sources.connection import Connection
-from portway_operator.sources.kube import KubeSource
+from portway_operator.sources.kube import Change, KubeSource
 from portway_operator.status import Status
 from portway_operator.store import ObjectStore
 from portway_operator.stream_service import StreamService
+from portway_operator.webhook import Webhook
 from portway_proxy.tasks import Tasks
 
 __all__ = ["OperatorApp"]
@@ -48,12 +51,12 @@ _CLEARING: Final = 10.0  # Seconds to empty the statuses when the last pod ends.
 class OperatorApp:
     """One replica of the operator, from `start` to `close`; made inside of the running loop.
 
-    `health_port` and `stream_port` are the real ones after `start`.
+    `health_port`, `stream_port` and `webhook_port` (0 for none) are the real ones after `start`.
     """
 
     def __init__(self, connection: Connection, settings: OperatorSettings) -> None:
         """Put the parts together; raises `ValueError` with a sentence for the user when they cannot work."""
-        self.health_port = settings.health_port
+        self.health_port, self.webhook_port = settings.health_port, 0
         self.publisher = Publisher()
         self.store = ObjectStore()
         self.applied_objects = Applied()
@@ -69,7 +72,9 @@ class OperatorApp:
         pods = settings.pods
         self._pods = Pods(api, pods.namespace)
         self.rebuild = Rebuild(self.store, settings.compile, self.publisher.publish, self._settled)
-        self.source = KubeSource(connection, self.store, steer(self.rebuild), settings.scope)
+        self._admission = Admission(self.store, settings.compile)
+        self._steer = steer(self.rebuild)
+        self.source = KubeSource(connection, self.store, self._changed, settings.scope)
         identity = f"{pods.name}_{uuid.uuid4()}"
         leases = LeaseApi(api, pods.namespace, settings.election)
         self.leader = Leader(leases, identity, self._leadership_changed, settings.terms)
@@ -79,6 +84,7 @@ class OperatorApp:
         self._metrics = OperatorMetrics(Parts(self.source, self.publisher, self.leader, self._heartbeat, api))
         self._serving = Serving(self.store, self.applied_objects, self.publisher, self._pods, pods.proxies)
         self._health = Health(self)
+        self._webhook = Webhook(self._admission, self._reads, self.source.listed.is_set, self._metrics.reviewed)
 
     # --- life
 
@@ -88,16 +94,15 @@ class OperatorApp:
         try:
             self.health_port = await self._health.start(settings.health_address, settings.health_port)
             await self._stream.start()
+            if settings.webhook is not None:
+                self.webhook_port = await self._webhook.start(settings.webhook)
         except BaseException:
             await self._health.close()
+            await self._webhook.close()
             await self._stream.close()
             await self._exits.aclose()
             raise
-        _log.info("health on %s port %d", settings.health_address, self.health_port)
-        if settings.stream.socket is not None:
-            _log.info("stream on %s", settings.stream.socket)
-        else:
-            _log.info("stream on %s port %d", settings.stream.address, self._stream.port)
+        self._say_where()
         self.publisher.on_rejection.append(exclude_rejected(self.store, self.rebuild.poke))
         self.publisher.on_ack.append(self._acknowledged)
         self._tasks.spawn(self._heartbeat.run(), "heartbeat")
@@ -134,6 +139,7 @@ class OperatorApp:
         await self._writing.close()
         await self._clear_statuses()
         await self.leader.release()
+        await self._webhook.close()
         await self._stream.close()
         await self._tasks.close()
         await self.source.stop()
@@ -169,10 +175,32 @@ class OperatorApp:
 
     # --- what happens
 
+    def _say_where(self) -> None:
+        settings = self._settings
+        _log.info("health on %s port %d", settings.health_address, self.health_port)
+        if settings.stream.socket is not None:
+            _log.info("stream on %s", settings.stream.socket)
+        else:
+            _log.info("stream on %s port %d", settings.stream.address, self._stream.port)
+        if settings.webhook is not None:
+            _log.info("webhook on %s port %d", settings.webhook.address, self.webhook_port)
+
+    def _changed(self, change: Change) -> None:
+        if change.kind is Kind.INGRESS:
+            before, after = (one if isinstance(one, Ingress) else None for one in (change.before, change.after))
+            self._admission.change(before, after)
+        self._steer(change)
+
+    def _reads(self, namespace: str) -> bool:
+        """Return whether the Ingresses of a namespace are read."""
+        namespaces = self._settings.scope.namespaces
+        return not namespaces or namespace in namespaces
+
     async def _begin(self) -> None:
         await self.source.listed.wait()
         known = ", ".join(f"{number} {kind}" for kind, number in sorted(self.source.objects().items()))
         _log.info("the cluster is known: %s", known or "nothing that we read")
+        self._admission.begin()
         collector.settle()
         self.rebuild.ready()
 

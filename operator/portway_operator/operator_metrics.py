@@ -61,7 +61,7 @@ class OperatorMetrics:
         self._compiled = compiled
         self._compile.observe(seconds)
 
-    def reviewed(self, seconds: float, *, allowed: bool) -> None:
+    def reviewed(self, seconds: float, allowed: bool) -> None:  # noqa: FBT001 - the webhook calls it
         """Take note of an admission review."""
         self._review.labels(str(allowed).lower()).observe(seconds)
 
