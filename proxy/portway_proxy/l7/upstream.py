@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import select
 from typing import TYPE_CHECKING, cast
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UpstreamConnection"]
 
+_READ = 65536
 _BEGINNING = b"HTTP/1."
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _CHUNKED_FIELD = b"Transfer-Encoding: chunked\r\n"
@@ -118,6 +120,8 @@ class UpstreamConnection(asyncio.Protocol):
         """End the exchange: well, when the end of the connection ends its body, else as a failure."""
         self.http.clock.unwatch(self)
         self._poll = select.poll()
+        if exc is not None and not self._pool.secure:
+            self._hear_out()
         exchange, self.exchange = self.exchange, None
         if exchange is None:
             self._pool.forget(self)
@@ -132,6 +136,15 @@ class UpstreamConnection(asyncio.Protocol):
             flow.fail(exchange, UpstreamStale("the pooled connection had ended"))
         else:
             flow.fail(exchange, UpstreamReset("the endpoint hung up"))
+
+    def _hear_out(self) -> None:
+        """Take what the endpoint said before it hung up on a body that it did not want; the write failed first."""
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        try:
+            while self.exchange is not None and (data := os.read(descriptor, _READ)):
+                self.data_received(data)
+        except OSError:
+            pass  # It said nothing more.
 
     def pause_writing(self) -> None:
         """Stop reading from the client: the endpoint does not keep up."""
