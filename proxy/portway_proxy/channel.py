@@ -61,14 +61,19 @@ _BATCH: Final = 16  # Messages read before the loop may look at its clients agai
 
 
 class Configure(msgspec.Struct, frozen=True, tag=True):
-    """The first message: the settings, and the default certificate (PEM; empty without an HTTPS port)."""
+    """The first message: the settings, and what all workers share.
+
+    That is the default certificate (PEM; empty without an HTTPS port), and the key that signs affinity cookies when
+    a snapshot brings none.
+    """
 
     settings: ProxySettings
     chain: bytes = b""
     key: bytes = b""
+    affinity_key: bytes = b""
 
     def __repr__(self) -> str:
-        """Return the settings; never the key."""
+        """Return the settings; never a key."""
         return f"Configure(settings={self.settings!r})"
 
 

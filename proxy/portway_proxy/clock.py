@@ -7,7 +7,7 @@ import logging
 import time
 from typing import Protocol
 
-__all__ = ["NEVER", "Clock", "Timed"]
+__all__ = ["NEVER", "Clock", "Still", "Timed", "Watch"]
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +22,32 @@ class Timed(Protocol):
 
     def expire(self) -> None:
         """Act on the deadline that has passed; move it or stop being watched, or it is called again."""
+
+
+class Watch(Protocol):
+    """What something with deadlines needs of a clock."""
+
+    @property
+    def now(self) -> float:
+        """The time in seconds, a second coarse."""
+
+    def watch(self, item: Timed) -> None:
+        """Call `item.expire()` when its deadline has passed, until `unwatch`."""
+
+    def unwatch(self, item: Timed) -> None:
+        """Forget `item`; harmless when it is not watched."""
+
+
+class Still:
+    """A clock that stands still: for what no worker serves."""
+
+    now = 0.0
+
+    def watch(self, item: Timed) -> None:
+        """Do nothing: no deadline ever passes."""
+
+    def unwatch(self, item: Timed) -> None:
+        """Do nothing."""
 
 
 class Clock:

@@ -24,6 +24,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectFailed",
     "ConnectTimeout",
+    "EndpointRemoved",
     "ExpectationFailed",
     "FieldsTooLarge",
     "MethodNotAllowed",
@@ -33,6 +34,8 @@ __all__ = [
     "NoHost",
     "NoPath",
     "ProxyError",
+    "QueueFull",
+    "QueueTimeout",
     "RequestTimeout",
     "Retry",
     "TargetTooLong",
@@ -68,12 +71,16 @@ class Retry(StrEnum):
 
 
 class ProxyError(Exception):
-    """The root: a request cannot be served as it was asked."""
+    """The root: a request cannot be served as it was asked.
+
+    `retry_after` is how many seconds the answer tells the client to wait; 0 says nothing.
+    """
 
     status: ClassVar[int] = 500
     reason: ClassVar[str] = "internal"
     blame: ClassVar[Blame] = Blame.PROXY
     retry: ClassVar[Retry] = Retry.NEVER
+    retry_after: ClassVar[int] = 0
 
 
 class BadSnapshot(ProxyError):
@@ -216,6 +223,7 @@ class NoEndpoints(ConfigurationError):
     """The upstream has no endpoint; the instance's `reason` says why when the snapshot does."""
 
     reason = "no_endpoints"
+    retry_after = 1
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or type(self).reason)
@@ -274,9 +282,13 @@ class UpstreamStale(UpstreamError):
 
 
 class UpstreamReset(UpstreamError):
-    """An endpoint hung up before its response was complete."""
+    """An endpoint hung up before its response was complete; `silent` when not one byte of it had come."""
 
     reason = "upstream_reset"
+
+    def __init__(self, message: str, *, silent: bool = False) -> None:
+        super().__init__(message)
+        self.silent = silent
 
 
 class UpstreamBadResponse(UpstreamError):
@@ -290,3 +302,27 @@ class UpstreamTimeout(UpstreamError):
 
     status = 504
     reason = "upstream_timeout"
+
+
+class EndpointRemoved(UpstreamError):
+    """The endpoint left the upstream, and the request was not answered within the time to drain."""
+
+    status = 503
+    reason = "endpoint_removed"
+    retry = Retry.SAFE
+
+
+class QueueFull(UpstreamError):
+    """Every endpoint has as many requests as it may, and as many wait as may."""
+
+    status = 503
+    reason = "queue_full"
+    retry_after = 1
+
+
+class QueueTimeout(UpstreamError):
+    """Every endpoint had as many requests as it may for as long as a request may wait."""
+
+    status = 503
+    reason = "queue_timeout"
+    retry_after = 1

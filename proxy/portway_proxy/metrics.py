@@ -74,6 +74,30 @@ RELAYS_ACTIVE: Final = Family("portway_relays_active", Kind.GAUGE, ("listener",)
 UPSTREAM_CONNECTS: Final = Family(
     "portway_upstream_connects_total", Kind.COUNTER, ("upstream", "result"), "Connections to endpoints, by result."
 )
+RETRIES: Final = Family(
+    "portway_retries_total",
+    Kind.COUNTER,
+    ("upstream", "cause"),
+    "Requests that were sent once more, by what the attempt before failed of (connect, stale, reset, status).",
+)
+RETRIES_REFUSED: Final = Family(
+    "portway_retries_refused_total", Kind.COUNTER, ("upstream",), "Retries that were due and not in the budget."
+)
+EJECTIONS: Final = Family(
+    "portway_ejections_total", Kind.COUNTER, ("upstream",), "Endpoints left alone for a while for failing requests."
+)
+ENDPOINTS_OUT: Final = Family(
+    "portway_endpoints_out",
+    Kind.GAUGE,
+    ("upstream", "condition"),
+    "Endpoints that are ejected, or that fail their checks; each worker counts those that it sees so.",
+)
+CHECKS: Final = Family(
+    "portway_health_checks_total", Kind.COUNTER, ("upstream", "result"), "Active health checks, by result."
+)
+QUEUED: Final = Family(
+    "portway_queued_requests", Kind.GAUGE, ("upstream",), "Requests that wait because every endpoint is at its limit."
+)
 WORKERS: Final = Family("portway_workers", Kind.GAUGE, (), "Worker processes that serve the current generation.")
 WORKER_RESTARTS: Final = Family(
     "portway_worker_restarts_total", Kind.COUNTER, (), "Worker processes that ended and were replaced."
@@ -106,6 +130,12 @@ FAMILIES: Final[tuple[Family, ...]] = (
     RELAYS,
     RELAYS_ACTIVE,
     UPSTREAM_CONNECTS,
+    RETRIES,
+    RETRIES_REFUSED,
+    EJECTIONS,
+    ENDPOINTS_OUT,
+    CHECKS,
+    QUEUED,
     WORKERS,
     WORKER_RESTARTS,
     WORKER_RESIDENT,

@@ -50,7 +50,7 @@ class ProxySettings(msgspec.Struct, frozen=True):
 
     `public_http_port` and `public_https_port` are what clients see (in X-Forwarded-Port and in redirects), where that
     is not the port that is listened on. A port of 0 lets the system choose; None opens none. `node` is this proxy's
-    name in logs and to the operator.
+    name in logs and to the operator, `zone` where its node is (`topology.kubernetes.io/zone`), for zone hints.
     """
 
     address: str = "127.0.0.1"
@@ -64,5 +64,6 @@ class ProxySettings(msgspec.Struct, frozen=True):
     access_log: bool = True
     log_format: str = "text"
     node: str = ""
+    zone: str = ""
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()

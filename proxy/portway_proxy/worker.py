@@ -53,6 +53,7 @@ from portway_proxy.metrics import Counters, Sample
 from portway_proxy.resolver import Resolver
 from portway_proxy.tasks import Tasks
 from portway_proxy.tls import CertificateStore
+from portway_proxy.upstreams import Surroundings
 
 if TYPE_CHECKING:
     from portway_proxy.snapshot import Snapshot
@@ -86,7 +87,7 @@ class Worker:
         self.counters = Counters()
         self.access = AccessLog(self.clock, enabled=settings.access_log, log_format=settings.log_format)
         self.clients: set[ClientConnection] = set()
-        self.live = Live.empty()
+        self.live = Live.empty(_surroundings(self.clock, configure))
         self.draining = False
         self._http = Http(self)
         self._resolver = Resolver(self.tasks)
@@ -255,6 +256,11 @@ class Worker:
         # Looking costs less than telling: a connection that ends should not have to ask whether somebody waits.
         while self.loop.time() < deadline and (self.clients or any(some.relays for some in passthroughs)):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
+
+
+def _surroundings(clock: Clock, configure: Configure) -> Surroundings:
+    settings = configure.settings
+    return Surroundings(clock, settings.workers, settings.zone, settings.timeouts.drain, configure.affinity_key)
 
 
 def _orphaned() -> None:

@@ -49,6 +49,9 @@ STATUSES = {
     "UpstreamReset": 502,
     "UpstreamBadResponse": 502,
     "UpstreamTimeout": 504,
+    "EndpointRemoved": 503,
+    "QueueFull": 503,
+    "QueueTimeout": 503,
     "BadSnapshot": 500,
 }
 
@@ -86,6 +89,7 @@ def test_only_an_endpoint_that_got_nothing_lets_every_method_try_another() -> No
         "ConnectFailed": Retry.ALWAYS,
         "ConnectTimeout": Retry.ALWAYS,
         "UpstreamStale": Retry.SAFE,
+        "EndpointRemoved": Retry.SAFE,
     }
 
 

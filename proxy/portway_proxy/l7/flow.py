@@ -8,20 +8,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portway_proxy.errors import BodyTooLarge, ClientError, ClientGone, Closed, NoEndpoints, ProxyError, Retry
+from portway_proxy.errors import (
+    BodyTooLarge,
+    ClientError,
+    ClientGone,
+    Closed,
+    NoEndpoints,
+    ProxyError,
+    Retry,
+    UpstreamBadResponse,
+    UpstreamReset,
+    UpstreamStale,
+    UpstreamTimeout,
+)
+from portway_proxy.health import GATEWAY_STATUSES
 from portway_proxy.l7.exchange import ATTEMPT_FAILED, DONE, EARLY, END, PENDING, RESPONDING, TUNNEL, Exchange
 from portway_proxy.l7.replies import redirect, reply
 
 if TYPE_CHECKING:
     from portway_proxy.l7.client import ClientConnection
+    from portway_proxy.l7.pool import Pool
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.upstream import UpstreamConnection
+    from portway_proxy.live import LiveUpstream
     from portway_proxy.snapshot import Policy
 
-__all__ = ["abandon", "attempt", "attempt_or_fail", "begin", "complete", "end_half", "fail"]
+__all__ = ["abandon", "attempt", "attempt_or_fail", "begin", "complete", "end_half", "fail", "judge", "send"]
 
-_TRIES = 3  # ingress-nginx's proxy-next-upstream-tries.
-_REPEATABLE = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
+# What an endpoint did with a request; whether it can be connected to, its pool notes.
+_FAILURES = (UpstreamReset, UpstreamBadResponse, UpstreamTimeout)
 _ANSWERED = (EARLY, RESPONDING, TUNNEL)
 
 
@@ -67,14 +82,18 @@ def _answered_by(policy: Policy, exchange: Exchange) -> bool:
 
 
 def attempt(exchange: Exchange) -> None:
-    """Send the request to the next endpoint that has not failed it; raises a `ProxyError` when there is none."""
+    """Send the request to the next endpoint, or let it wait for one; raises a `ProxyError` when there is none."""
     upstream = exchange.upstream
     if upstream is None:  # Only a routed exchange is tried.
         raise NoEndpoints
-    if upstream.parked is not None:
-        upstream.parked.append(exchange)
-        return
-    pool = exchange.pool = upstream.next_pool(exchange.tried)
+    pool = upstream.next_pool() if upstream.plain else upstream.assign(exchange)
+    if pool is not None:
+        send(exchange, pool)
+
+
+def send(exchange: Exchange, pool: Pool) -> None:
+    """Send the request to the endpoint of `pool`."""
+    exchange.pool = pool
     connection = pool.take()
     if connection is None:
         pool.connect(exchange.client.http, exchange)
@@ -96,6 +115,8 @@ def fail(exchange: Exchange, error: ProxyError) -> None:
     if exchange.state is DONE:
         return
     answered = exchange.state in _ANSWERED
+    if exchange.pool is not None and isinstance(error, _FAILURES):
+        exchange.pool.owner.failed(exchange.pool)
     _detach(exchange)
     if not answered and _again(exchange, error):
         return
@@ -106,7 +127,28 @@ def fail(exchange: Exchange, error: ProxyError) -> None:
         _finish(exchange)
         client.abort()
     else:
-        _answer(exchange, error.status, keeps=not isinstance(error, ClientError))
+        wait = b"Retry-After: %d\r\n" % error.retry_after if error.retry_after else b""
+        _answer(exchange, error.status, wait, keeps=not isinstance(error, ClientError))
+
+
+def judge(exchange: Exchange, pool: Pool, status: int) -> bytes | None:
+    """Note how the endpoint of `pool` answers.
+
+    Returns the fields that the client gets beside the response's own, or None: the request goes to another endpoint,
+    and this response is of no use.
+    """
+    upstream = exchange.upstream
+    if upstream is None:
+        return b""
+    unwanted = status in upstream.retries.statuses
+    if status in GATEWAY_STATUSES:
+        unwanted = unwanted or pool.health.probing  # That it is still ill is not for this client to learn.
+        pool.owner.failed(pool)
+    else:
+        pool.owner.succeeded(pool)
+    if unwanted and _repeatable(exchange, upstream) and _elsewhere(exchange, pool, "status"):
+        return None
+    return upstream.cookie_for(exchange, pool)
 
 
 def _detach(exchange: Exchange) -> None:
@@ -117,22 +159,48 @@ def _detach(exchange: Exchange) -> None:
 
 
 def _again(exchange: Exchange, error: ProxyError) -> bool:
-    pool = exchange.pool
-    if error.retry is Retry.NEVER or pool is None or len(exchange.tried) + 1 >= _TRIES:
+    """Send the request once more, if that may be; return whether it is under way."""
+    pool, upstream = exchange.pool, exchange.upstream
+    if pool is None or upstream is None:
         return False
-    head = exchange.head
-    if error.retry is Retry.SAFE and not (head.method in _REPEATABLE and head.bodiless):
-        return False
-    exchange.on(ATTEMPT_FAILED)
     if error.retry is Retry.ALWAYS:
-        exchange.tried += (pool,)
-        try:
-            attempt(exchange)
-        except ProxyError:
-            return False
-    else:
+        return _timely(exchange, upstream) and _elsewhere(exchange, pool, "connect")
+    if not _repeatable(exchange, upstream):
+        return False
+    if isinstance(error, UpstreamStale) and not pool.retired:
         # The endpoint itself may be well: its old connection had ended. A new one tells.
+        upstream.tally.retries["stale"] += 1
+        exchange.on(ATTEMPT_FAILED)
         pool.connect(exchange.client.http, exchange)
+        return True
+    silent = isinstance(error, UpstreamReset) and error.silent
+    wanted = isinstance(error, _FAILURES) and error.status in upstream.retries.statuses
+    return (silent or wanted or error.retry is Retry.SAFE) and _elsewhere(exchange, pool, "reset")
+
+
+def _timely(exchange: Exchange, upstream: LiveUpstream) -> bool:
+    rules = upstream.retries
+    if len(exchange.tried) + 1 >= rules.tries:
+        return False
+    return exchange.client.http.loop.time() - exchange.started <= rules.timeout
+
+
+def _repeatable(exchange: Exchange, upstream: LiveUpstream) -> bool:
+    """Return whether the request may be sent again although an endpoint may have acted on it."""
+    head = exchange.head
+    return upstream.retries.repeatable(head.method, bodiless=head.bodiless) and _timely(exchange, upstream)
+
+
+def _elsewhere(exchange: Exchange, pool: Pool, cause: str) -> bool:
+    """Send the request to an endpoint that has not failed it, if there is one; return whether it is under way."""
+    upstream = exchange.upstream
+    exchange.tried += (pool,)
+    other = None if upstream is None else upstream.another(exchange, cause, unsent=cause == "connect")
+    if other is None:
+        return False
+    _detach(exchange)
+    exchange.on(ATTEMPT_FAILED)
+    send(exchange, other)
     return True
 
 

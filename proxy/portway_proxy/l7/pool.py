@@ -3,43 +3,104 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from portway_proxy.clock import NEVER
-from portway_proxy.errors import ConnectFailed, ConnectTimeout, ProxyError
+from portway_proxy.clock import NEVER, Watch
+from portway_proxy.errors import ConnectFailed, ConnectTimeout, EndpointRemoved, NoDescriptors, ProxyError
+from portway_proxy.health import Health
 from portway_proxy.l7 import flow
-from portway_proxy.l7.exchange import Exchange, State
+from portway_proxy.l7.exchange import PENDING, Exchange
 from portway_proxy.l7.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
     from portway_proxy.snapshot import Endpoint
 
-__all__ = ["Pool"]
+__all__ = ["Owner", "Pool"]
+
+# What this machine lacks, not what the endpoint did: the last is a port for our side of the connection.
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
+
+
+class Owner(Protocol):
+    """The upstream that a pool belongs to."""
+
+    def failed(self, pool: Pool) -> None:
+        """Note that the endpoint failed a request or a connection."""
+
+    def succeeded(self, pool: Pool) -> None:
+        """Note that the endpoint answered."""
+
+    def freed(self) -> None:
+        """Note that an endpoint may have room for a request that waits."""
 
 
 class Pool:
-    """The idle connections of one worker to one endpoint.
+    """The connections of one worker to one endpoint.
 
-    The one that was used last is taken first, so that spare ones grow old and end. `label` is the endpoint for access
-    lines. `connected` and `failed` count attempts.
+    Of the idle ones that which was used last is taken first, so that spare ones grow old and end. `label` is the
+    endpoint for access lines. `connected` and `failed` count attempts, `connecting` those under way. While `attentive`
+    the owner wants to hear of every response, while `limited` of every place that becomes free. `deadline` is when an
+    endpoint that was removed has had its time.
     """
 
-    __slots__ = ("_idle", "connected", "endpoint", "failed", "label", "retired", "secure")
+    __slots__ = (
+        "_clock",
+        "_idle",
+        "_open",
+        "attentive",
+        "connected",
+        "connecting",
+        "deadline",
+        "endpoint",
+        "failed",
+        "health",
+        "label",
+        "limited",
+        "owner",
+        "retired",
+        "secure",
+    )
 
-    def __init__(self, endpoint: Endpoint, *, secure: bool) -> None:
+    def __init__(self, endpoint: Endpoint, owner: Owner, since: float, *, secure: bool) -> None:
         self.endpoint = endpoint
+        self.owner = owner
+        self.health = Health(since)
         self.secure = secure
         self.label = str(endpoint).encode()
         self.retired = False
+        self.attentive = False
+        self.limited = False
         self.connected = 0
+        self.connecting = 0
         self.failed = 0
+        self.deadline = NEVER
         self._idle: list[UpstreamConnection] = []
+        self._open: set[UpstreamConnection] = set()
 
     def __len__(self) -> int:
         return len(self._idle)
+
+    def __bool__(self) -> bool:
+        """Return True: a pool without idle connections is a pool."""
+        return True
+
+    def __contains__(self, connection: UpstreamConnection) -> bool:
+        return connection in self._open
+
+    @property
+    def load(self) -> int:
+        """How many requests are in flight: a connection has one, or is idle."""
+        return len(self._open) + self.connecting - len(self._idle)
+
+    def has_room(self, connections: int, requests: int) -> bool:
+        """Return whether one more request would keep to these limits; 0 is none."""
+        if requests and self.load >= requests:
+            return False
+        return bool(self._idle) or not connections or len(self._open) + self.connecting < connections
 
     def take(self) -> UpstreamConnection | None:
         """Return an idle connection that has neither ended nor said anything since, or None."""
@@ -59,20 +120,41 @@ class Pool:
         else:
             connection.deadline = http.clock.now + http.timeouts.upstream_idle
             self._idle.append(connection)
+            if self.limited:
+                self.owner.freed()
+
+    def opened(self, connection: UpstreamConnection) -> None:
+        """Count a connection from its beginning."""
+        self._open.add(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
-        """Drop a connection that ended while it was idle."""
+        """Drop a connection that ended; harmless when it was dropped before."""
+        self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        if self.limited:
+            self.owner.freed()
 
-    def retire(self) -> None:
-        """End the idle connections and keep no others: the endpoint is gone."""
+    def retire(self, clock: Watch, drain: float) -> None:
+        """End the idle connections and keep no others: the endpoint is gone; what runs has `drain` seconds."""
         self.retired = True
+        self.attentive = self.limited = False
         while self._idle:
             self._idle.pop().close()
+        if self._open or self.connecting:
+            self.deadline = clock.now + drain
+            self._clock = clock
+            clock.watch(self)
+
+    def expire(self) -> None:
+        """Cut what is left when the time to drain is over."""
+        self._clock.unwatch(self)
+        for connection in tuple(self._open):
+            connection.cut(EndpointRemoved(f"{self.endpoint} was removed and did not finish in time"))
 
     def connect(self, http: Http, exchange: Exchange) -> None:
         """Make a connection and start `exchange` on it, or fail the exchange."""
+        self.connecting += 1
         attempt = _Attempt(self, http, exchange)
         attempt.task = http.tasks.spawn(attempt.run(), f"connect {self.endpoint}")
 
@@ -109,27 +191,40 @@ class _Attempt:
                 ssl=_context() if pool.secure else None,
                 server_hostname="" if pool.secure else None,
             )
-        except (OSError, ssl.SSLError) as error:
-            self._fail(ConnectFailed(f"{pool.endpoint}: {error}"))
+        except OSError as error:
+            kind = NoDescriptors if error.errno in _OURS else ConnectFailed
+            self._fail(kind(f"{pool.endpoint}: {error}"))
             return
         except asyncio.CancelledError:
             # Given up just when it connected, it is closed without being told.
             http.clock.unwatch(connection)
+            pool.forget(connection)
             raise
         finally:
-            http.clock.unwatch(self)
+            self._settle()
         pool.connected += 1
-        if self._wanted():
+        if connection not in pool:
+            self._fail(ConnectFailed(f"{pool.endpoint} hung up at once"))
+        elif self._wanted():
             connection.start(self._exchange)
         else:
             pool.release(connection)
 
+    def _settle(self) -> None:
+        """Count this attempt no longer among those under way."""
+        self._http.clock.unwatch(self)
+        self._pool.connecting -= 1
+        if self._pool.limited:
+            self._pool.owner.freed()
+
     def _wanted(self) -> bool:
         exchange = self._exchange
-        return exchange.state is State.PENDING and exchange.pool is self._pool
+        return exchange.state is PENDING and exchange.pool is self._pool
 
     def _fail(self, error: ProxyError) -> None:
         self._pool.failed += 1
+        if not isinstance(error, NoDescriptors):
+            self._pool.owner.failed(self._pool)
         if self._wanted():
             flow.fail(self._exchange, error)
 

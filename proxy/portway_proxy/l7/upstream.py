@@ -18,7 +18,18 @@ from portway_proxy.errors import (
     UpstreamTimeout,
 )
 from portway_proxy.l7 import flow
-from portway_proxy.l7.exchange import Event, Exchange, State
+from portway_proxy.l7.exchange import (
+    EARLY,
+    HEAD_SENT,
+    REQUEST_END,
+    RESPONDING,
+    RESPONSE_HEAD,
+    SENDING,
+    TUNNEL,
+    UPGRADED,
+    WAITING,
+    Exchange,
+)
 from portway_proxy.l7.framing import EMPTY, LAST_CHUNK, Chunked, Framing, Length, UntilClose, chunk
 from portway_proxy.l7.rewrite import request_head, response_head
 
@@ -87,6 +98,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self.http.limits.buffer)
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._pool.opened(self)
         self.http.clock.watch(self)
 
     def data_received(self, data: bytes) -> None:
@@ -97,7 +109,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
             return
         try:
-            if exchange.state is State.TUNNEL:
+            if exchange.state is TUNNEL:
                 self._tunnel(exchange, data)
             elif self._framing is None:
                 self._take_head(exchange, data)
@@ -111,7 +123,7 @@ class UpstreamConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Half-close a tunnel; every other connection ends with its first half."""
         exchange = self.exchange
-        if exchange is None or exchange.state is not State.TUNNEL:
+        if exchange is None or exchange.state is not TUNNEL:
             return False
         self.ended = True
         return flow.end_half(exchange, exchange.client) and not self._pool.secure
@@ -120,22 +132,24 @@ class UpstreamConnection(asyncio.Protocol):
         """End the exchange: well, when the end of the connection ends its body, else as a failure."""
         self.http.clock.unwatch(self)
         self._poll = select.poll()
+        self._pool.forget(self)
         if exc is not None and not self._pool.secure:
             self._hear_out()
         exchange, self.exchange = self.exchange, None
         if exchange is None:
-            self._pool.forget(self)
             return
         exchange.connection = None
-        if exchange.state is State.TUNNEL:
+        if exchange.state is TUNNEL:
             flow.abandon(exchange)
             exchange.client.close()
         elif isinstance(self._framing, UntilClose) and exc is None:
             self._end(exchange)
-        elif self._framing is None and self.reused and not self._held and not self._interim:
-            flow.fail(exchange, UpstreamStale("the pooled connection had ended"))
         else:
-            flow.fail(exchange, UpstreamReset("the endpoint hung up"))
+            silent = self._framing is None and not self._held and not self._interim
+            if silent and self.reused:
+                flow.fail(exchange, UpstreamStale("the pooled connection had ended"))
+            else:
+                flow.fail(exchange, UpstreamReset("the endpoint hung up", silent=silent))
 
     def _hear_out(self) -> None:
         """Take what the endpoint said before it hung up on a body that it did not want; the write failed first."""
@@ -158,7 +172,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.write_paused = False
         exchange = self.exchange
         if exchange is not None:
-            self.deadline = NEVER if exchange.state is State.SENDING else self.http.clock.now + self._patience(exchange)
+            self.deadline = NEVER if exchange.state is SENDING else self.http.clock.now + self._patience(exchange)
             exchange.client.resume()
 
     def expire(self) -> None:
@@ -167,7 +181,7 @@ class UpstreamConnection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             self.close()
-        elif exchange.state is State.TUNNEL:
+        elif exchange.state is TUNNEL:
             flow.abandon(exchange)
             exchange.client.close()
         else:
@@ -185,6 +199,13 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = NEVER
         self._transport.abort()
 
+    def cut(self, error: ProxyError) -> None:
+        """End the connection, and with `error` what still runs on it."""
+        if self.exchange is None:
+            self.close()
+        else:
+            flow.fail(self.exchange, error)
+
     # --- the exchange's side
 
     def start(self, exchange: Exchange) -> None:
@@ -196,7 +217,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._framing = None
         self._interim = 0
         self._transport.write(request_head(head, client.forwarded, self._pool.label))
-        exchange.on(Event.HEAD_SENT)
+        exchange.on(HEAD_SENT)
         if client.request_read:
             self.request_ended(exchange)
         else:
@@ -215,7 +236,7 @@ class UpstreamConnection(asyncio.Protocol):
         """End the request's body."""
         if exchange.head.chunked:
             self._transport.write(LAST_CHUNK)
-        exchange.on(Event.REQUEST_END)
+        exchange.on(REQUEST_END)
         self.deadline = self.http.clock.now + self._patience(exchange)
 
     def abandon(self) -> None:
@@ -257,7 +278,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _patience(self, exchange: Exchange) -> float:
         timeouts = self.http.timeouts
-        return timeouts.tunnel if exchange.state is State.TUNNEL else timeouts.response
+        return timeouts.tunnel if exchange.state is TUNNEL else timeouts.response
 
     def _take_head(self, exchange: Exchange, data: bytes) -> None:
         if self._held:
@@ -272,6 +293,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._held = data
                 return
             response = self.http.responses.parse(data[:end])
+            if response.plain and response.length == len(data) - end and self._forward_whole(exchange, response, data):
+                return
             data = data[end:]
             if response.status >= 200:
                 self._begin(exchange, response, data)
@@ -290,12 +313,13 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.client.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (response.status, response.phrase, fields))
 
     def _upgrade(self, exchange: Exchange, response: ResponseHead, data: bytes) -> None:
-        if not exchange.head.upgrade or response.upgrade != b"websocket" or exchange.state is not State.WAITING:
+        if not exchange.head.upgrade or response.upgrade != b"websocket" or exchange.state is not WAITING:
             raise UpstreamBadResponse("the endpoint switched protocols, which nobody asked it to")
+        own = flow.judge(exchange, self._pool, response.status) if self._pool.attentive else b""
         exchange.response = response
         exchange.status = response.status
-        exchange.on(Event.UPGRADED)
-        fields = b"".join(response.lines)
+        exchange.on(UPGRADED)
+        fields = b"".join(response.lines) + (own or b"")
         self.deadline = self.http.clock.now + self.http.timeouts.tunnel
         exchange.client.write(
             b"HTTP/1.1 101 %b\r\n%bConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % (response.phrase, fields)
@@ -310,19 +334,44 @@ class UpstreamConnection(asyncio.Protocol):
         exchange.client.tunnel(data)
 
     def _begin(self, exchange: Exchange, response: ResponseHead, data: bytes) -> None:
+        own = b""
+        if response.status >= 400 or self._pool.attentive:
+            judged = flow.judge(exchange, self._pool, response.status)
+            if judged is None:
+                return
+            own = judged
         exchange.response = response
         exchange.status = response.status
-        exchange.on(Event.RESPONSE_HEAD)
+        exchange.on(RESPONSE_HEAD)
         request = exchange.head
         client = exchange.client
         framing, field = self._frame(request.method, request.minor, response)
         self._framing = framing
-        keeps = field is not None and exchange.state is State.RESPONDING and client.keeps(request)
+        keeps = field is not None and exchange.state is RESPONDING and client.keeps(request)
         client.response_keeps = keeps
-        persistence = _PERSISTENCE[keeps, request.minor]
-        self._clean = response.keep_alive and exchange.state is State.RESPONDING and not request.upgrade
+        persistence = _PERSISTENCE[keeps, request.minor] + own
+        self._clean = response.keep_alive and exchange.state is RESPONDING and not request.upgrade
         head = response_head(response, field or b"", self.http.date(), persistence)
         self._take_body(exchange, framing, data, head)
+
+    def _forward_whole(self, exchange: Exchange, response: ResponseHead, data: bytes) -> bool:
+        """Forward a whole response that needs no thought; return False when it needs some."""
+        request = exchange.head
+        client = exchange.client
+        if self._pool.attentive or response.status >= 400 or exchange.state is not WAITING:
+            return False
+        if not request.minor or request.method == b"HEAD" or not client.keeps(request):
+            return False
+        size = response.length or 0
+        exchange.response = response
+        exchange.status = response.status
+        exchange.response_size = size
+        exchange.on(RESPONSE_HEAD)
+        client.response_keeps = True
+        self._chunks_out = False
+        self._clean = not request.upgrade
+        self._end(exchange, [response.plain, data[len(data) - size :]])
+        return True
 
     def _frame(self, method: bytes, minor: int, response: ResponseHead) -> tuple[Framing, bytes | None]:
         """Return the framing of the response's body and the field that frames it for the client; None: its end does."""
@@ -369,7 +418,7 @@ class UpstreamConnection(asyncio.Protocol):
         client = exchange.client
         if out:
             client.write(b"".join(out) if len(out) > 1 else out[0])
-        early = exchange.state is State.EARLY
+        early = exchange.state is EARLY
         exchange.connection = None
         self.exchange = None
         self._framing = None

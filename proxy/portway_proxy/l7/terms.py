@@ -1,0 +1,91 @@
+"""What the policy of an upstream makes of each request: the cookie and the key that choose for it, and room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Self
+
+from portway_proxy.affinity import CookieMaker
+from portway_proxy.l7.exchange import Exchange
+from portway_proxy.l7.lookup import cookie, field
+from portway_proxy.l7.pool import Pool
+from portway_proxy.snapshot import Balance, Capacity, HashOn, HashSource, Upstream, UpstreamPolicy
+
+__all__ = ["Terms"]
+
+_ORDINARY = UpstreamPolicy()
+
+
+class Terms:
+    """The terms of one upstream, for one of a number of workers."""
+
+    __slots__ = ("_cookies", "_hash", "_name", "_pinned", "capacity")
+
+    def __init__(self, upstream: Upstream, key: bytes, workers: int) -> None:
+        policy = upstream.policy or _ORDINARY
+        self.capacity = None if policy.capacity is None else _part(policy.capacity, workers)
+        self._cookies = None if policy.affinity is None else CookieMaker(policy.affinity, key, upstream.name)
+        self._hash = (policy.hash_on or HashOn()) if upstream.balance is Balance.HASH else None
+        self._name = b"" if self._hash is None else self._hash.name.encode()
+        if self._hash is not None and self._hash.source is HashSource.HEADER:
+            self._name = self._name.lower()
+        self._pinned: dict[bytes, Pool] = {}
+
+    @classmethod
+    def of(cls, upstream: Upstream, key: bytes, workers: int) -> Self | None:
+        """Return the terms of `upstream`, or None when it treats all requests alike."""
+        terms = cls(upstream, key, workers)
+        return None if terms.capacity is None and terms._cookies is None and terms._hash is None else terms
+
+    @property
+    def sticky(self) -> bool:
+        """Whether a cookie ties clients to endpoints."""
+        return self._cookies is not None
+
+    def tie(self, pools: Iterable[Pool]) -> None:
+        """Take the endpoints to which a cookie may tie a client."""
+        if self._cookies is not None:
+            self._pinned = {self._cookies.value(pool.endpoint): pool for pool in pools}
+
+    def pinned(self, exchange: Exchange) -> Pool | None:
+        """Return the endpoint that the request's cookie stands for; a forged one stands for none."""
+        if self._cookies is None:
+            return None
+        return self._pinned.get(cookie(exchange.head.lines, self._cookies.name) or b"")
+
+    def key(self, exchange: Exchange) -> bytes | None:
+        """Return what a consistent hash is taken of, or None when the request does not have it."""
+        if self._hash is None:
+            return None
+        head = exchange.head
+        match self._hash.source:
+            case HashSource.ADDRESS:
+                return exchange.client.peer
+            case HashSource.URI:
+                return head.target
+            case HashSource.COOKIE:
+                return cookie(head.lines, self._name)
+        return field(head.lines, self._name)
+
+    def full(self, pools: Iterable[Pool]) -> list[Pool]:
+        """Return the endpoints without room for another request."""
+        capacity = self.capacity
+        if capacity is None:
+            return []
+        return [pool for pool in pools if not pool.has_room(capacity.connections, capacity.requests)]
+
+    def cookie_for(self, exchange: Exchange, pool: Pool) -> bytes:
+        """Return the line that ties the client to the endpoint of `pool`; empty when it is, or need not be."""
+        cookies = self._cookies
+        if cookies is None or pool.retired or self.pinned(exchange) is pool:
+            return b""
+        return cookies.field(cookies.value(pool.endpoint), tls=exchange.client.tls)
+
+
+def _part(capacity: Capacity, workers: int) -> Capacity:
+    """Return one worker's part of what all workers together may use."""
+
+    def part(whole: int) -> int:
+        return max(1, whole // workers) if whole else 0
+
+    return Capacity(part(capacity.connections), part(capacity.requests), part(capacity.queue), capacity.timeout)
