@@ -13,7 +13,7 @@ from portway_proxy.stream import Position
 __all__ = ["PING", "Published", "Subscription"]
 
 PING: Final = 10.0
-"""Seconds without anything else until a ping goes out."""
+"""Seconds between two pings: they also tell a proxy that its stream lasts."""
 
 _MOST: Final = 256
 _BYTES: Final = 4 << 20
@@ -48,6 +48,7 @@ class Subscription:
         self._bytes = 0
         self._greeted = False
         self._whole = False
+        self._ping_at = asyncio.get_running_loop().time() + PING
         self._held_until = 0.0
         self._hold = _FIRST_HOLD
         self._wake = asyncio.Event()
@@ -93,15 +94,15 @@ class Subscription:
     async def next(self) -> Sequence[bytes] | None:
         """Return the messages to send next, as soon as there are some, or a ping; None when it is over."""
         loop = asyncio.get_running_loop()
-        due = loop.time() + PING
         while not self._closed:
             now = loop.time()
+            if now >= self._ping_at:
+                self._ping_at = now + PING
+                return (self._source.ping(),)
             if now >= self._held_until and (lines := self._take()):
                 return lines
-            if now >= due:
-                return (self._source.ping(),)
             self._wake.clear()
-            until = self._held_until if now < self._held_until < due else due
+            until = self._held_until if now < self._held_until < self._ping_at else self._ping_at
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(until):
                     await self._wake.wait()

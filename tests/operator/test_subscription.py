@@ -65,11 +65,21 @@ async def test_deltas_are_sent_in_order_and_at_once() -> None:
     assert now() == 0
 
 
-async def test_pings_come_every_ten_seconds_when_nothing_else_does() -> None:
+async def test_pings_come_every_ten_seconds() -> None:
     subscription = await greeted()
     for number in (1, 2, 3):
         assert await subscription.next() == (b"ping",)
         assert now() == pytest.approx(number * PING)
+
+
+async def test_pings_come_between_deltas_too() -> None:
+    subscription = await greeted()
+    pings = 0
+    while now() < 35:
+        subscription.push(b"delta")
+        pings += await subscription.next() == (b"ping",)
+        await asyncio.sleep(0.5)
+    assert pings == 3
 
 
 async def test_a_snapshot_is_the_newest_when_its_turn_comes() -> None:
