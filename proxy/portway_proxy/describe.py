@@ -6,9 +6,19 @@ from collections.abc import Iterator
 
 import msgspec
 
-from portway_proxy.snapshot import Policy, Route, Snapshot, Upstream
+from portway_proxy.snapshot import (
+    Capacity,
+    Check,
+    CheckKind,
+    Policy,
+    Retries,
+    Route,
+    Snapshot,
+    Upstream,
+    UpstreamPolicy,
+)
 
-__all__ = ["describe", "describe_json", "describe_policy", "describe_upstream"]
+__all__ = ["describe", "describe_json", "describe_policy", "describe_upstream", "describe_upstream_policy"]
 
 
 def describe(snapshot: Snapshot) -> str:
@@ -20,9 +30,10 @@ def describe(snapshot: Snapshot) -> str:
 
 
 def describe_json(snapshot: Snapshot) -> bytes:
-    """Return the snapshot as JSON; of a certificate its name, hosts and expiry, never its key."""
+    """Return the snapshot as JSON; of a certificate its name, hosts and expiry, and never a key."""
     # Emptied first, so that no key is ever copied into what is shown.
-    shown = msgspec.to_builtins(msgspec.structs.replace(snapshot, certificates=()))
+    shown = msgspec.to_builtins(msgspec.structs.replace(snapshot, certificates=(), affinity_key=None))
+    del shown["affinity_key"]
     shown["certificates"] = [
         {"name": certificate.name, "hosts": certificate.hosts, "not_after": certificate.not_after}
         for certificate in snapshot.certificates
@@ -38,10 +49,59 @@ def describe_upstream(upstream: Upstream) -> str:
         where = " ".join(map(str, upstream.endpoints))
     else:
         where = f"503 {upstream.reason or 'no_endpoints'}"
-    traits = [
-        trait for trait, usual in ((upstream.protocol, "http"), (upstream.balance, "round-robin")) if trait != usual
-    ]
+    unusual = ((upstream.protocol, "http"), (upstream.balance, "round-robin"))
+    traits = [str(trait) for trait, usual in unusual if trait != usual]
+    traits += describe_upstream_policy(upstream.policy)
     return f"{upstream.name} -> {where}" + (f" ({', '.join(traits)})" if traits else "")
+
+
+def describe_upstream_policy(policy: UpstreamPolicy | None) -> list[str]:
+    """Return what an upstream asks for, one text for each trait: `affinity=portway`, `slow-start=30s`."""
+    if policy is None:
+        return []
+    traits = [] if policy.hash_on is None else [f"hash-on={policy.hash_on}"]
+    if policy.affinity is not None:
+        traits.append(f"affinity={policy.affinity.cookie}")
+    if policy.check is not None:
+        traits.append(_check(policy.check))
+    if policy.ejection is not None:
+        traits.append(_ejection(policy.ejection))
+    if policy.slow_start:
+        traits.append(f"slow-start={policy.slow_start:g}s")
+    if policy.capacity is not None:
+        traits += _capacity(policy.capacity)
+    return traits if policy.retries is None else traits + _retries(policy.retries)
+
+
+def _ejection(ejection: Ejection) -> str:
+    if not ejection.failures:
+        return "ejection=off"
+    return f"ejection={ejection.failures} for {ejection.seconds:g}s up to {ejection.share}%"
+
+
+def _check(check: Check) -> str:
+    what = f"{check.kind}:{check.host}{check.path}" if check.kind is CheckKind.HTTP else f"{check.kind}"
+    return f"check={what} every {check.interval:g}s"
+
+
+def _capacity(capacity: Capacity) -> list[str]:
+    limits = (("max-connections", capacity.connections), ("max-requests", capacity.requests))
+    queue = f"queue={capacity.queue} for {capacity.timeout:g}s"
+    return [*(f"{name}={most}" for name, most in limits if most), queue]
+
+
+def _retries(retries: Retries) -> list[str]:
+    usual = Retries()
+    traits = [f"tries={retries.tries}"]
+    if retries.statuses:
+        traits.append(f"retry-on={' '.join(map(str, retries.statuses))}")
+    if retries.methods != usual.methods:
+        traits.append(f"retry-methods={' '.join(retries.methods)}")
+    if retries.timeout != usual.timeout:
+        traits.append(f"retry-timeout={retries.timeout:g}s")
+    if retries.budget != usual.budget:
+        traits.append(f"retry-budget={retries.budget}%")
+    return traits
 
 
 def describe_policy(policy: Policy | None) -> str:

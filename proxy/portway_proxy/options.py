@@ -91,6 +91,7 @@ def _add_operator(group: argparse._ArgumentGroup) -> None:
     add("--client-key", type=Path, metavar="FILE", help="its key (PEM)")
     add("--state-dir", type=Path, metavar="DIR", help="where the last good snapshot is kept; in memory, for its keys")
     add("--node", help="this proxy's name (the host's)")
+    add("--zone", help="the zone of this proxy's node, so that endpoints with hints for it are preferred (none)")
     add("--insecure", action=argparse.BooleanOptionalAction, help="allow http:// for the operator")
 
 
@@ -179,6 +180,7 @@ def _settings(chosen: argparse.Namespace) -> ProxySettings:
         access_log=chosen.access_log,
         log_format=chosen.log_format,
         node=node,
+        zone=chosen.zone,
         limits=limits,
         timeouts=timeouts,
     )

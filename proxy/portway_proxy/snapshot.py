@@ -150,6 +150,10 @@ class HashOn(msgspec.Struct, frozen=True):
     source: HashSource = HashSource.ADDRESS
     name: str = ""
 
+    def __str__(self) -> str:
+        """Return `header:X-User`, or what it is without a name."""
+        return f"{self.source}:{self.name}" if self.name else str(self.source)
+
 
 class Affinity(msgspec.Struct, frozen=True):
     """A cookie that keeps a client at one endpoint.

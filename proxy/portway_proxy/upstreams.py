@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,8 @@ from portway_proxy.snapshot import Ejection, Endpoint, Protocol, Retries, Upstre
 from portway_proxy.tally import Tally
 
 __all__ = ["LiveUpstream", "Surroundings"]
+
+_log = logging.getLogger(__name__)
 
 _ORDINARY = UpstreamPolicy()
 _ALWAYS = float("-inf")
@@ -256,8 +259,13 @@ class LiveUpstream:
         """Note that the endpoint of `pool` failed a request or a connection."""
         if pool.retired:
             return
-        if pool.health.fail(self._ejection, self._around.clock.now):
+        now = self._around.clock.now
+        health = pool.health
+        if health.fail(self._ejection, now):
             self.tally.ejections += 1
+            _log.info(
+                "%s of %s failed and is left alone for %g s", pool.endpoint, self.upstream.name, health.until - now
+            )
             self.refresh()
         self._attend(pool)
 

@@ -40,6 +40,7 @@ from portway_proxy.channel import (
     take_first,
     take_stored,
 )
+from portway_proxy.checks import Checks
 from portway_proxy.clock import Clock
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.l4.passthrough import Passthrough
@@ -91,6 +92,7 @@ class Worker:
         self.draining = False
         self._http = Http(self)
         self._resolver = Resolver(self.tasks)
+        self._checks = Checks(self.tasks)
         self._certificates = CertificateStore(configure.chain, configure.key) if configure.chain else None
         self._sockets: dict[str, socket.socket] = {}
         self._servers: dict[str, asyncio.Server] = {}
@@ -120,6 +122,7 @@ class Worker:
             self._certificates.update(snapshot.certificates, snapshot.default_certificate)
         self.live = live
         self._resolver.follow(live.upstreams.values())
+        self._checks.follow(live.upstreams.values())
         self._pass_through(snapshot)
 
     async def _obey(self, message: Command, fds: list[int]) -> None:
@@ -165,6 +168,7 @@ class Worker:
             raise BadSnapshot(f"the delta is for the snapshot {delta.base}, this worker serves {self.live.digest}")
         self.live = self.live.patch(delta.upstreams, generation, delta.digest)
         self._resolver.follow(self.live.upstreams.values())
+        self._checks.follow(self.live.upstreams.values())
 
     async def _serve(self) -> None:
         """Accept HTTP and HTTPS, if that has not begun; before the first snapshot clients wait in the backlog."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
     from portway_proxy.snapshot import Endpoint
 
-__all__ = ["Owner", "Pool"]
+__all__ = ["Owner", "Pool", "context"]
 
 # What this machine lacks, not what the endpoint did: the last is a port for our side of the connection.
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
@@ -188,7 +188,7 @@ class _Attempt:
                 lambda: connection,
                 pool.endpoint.address,
                 pool.endpoint.port,
-                ssl=_context() if pool.secure else None,
+                ssl=context() if pool.secure else None,
                 server_hostname="" if pool.secure else None,
             )
         except OSError as error:
@@ -230,9 +230,10 @@ class _Attempt:
 
 
 @functools.cache
-def _context() -> ssl.SSLContext:
+def context() -> ssl.SSLContext:
+    """Return what connections over TLS to endpoints use."""
     # As ingress-nginx's default: encrypted, not verified; an endpoint's certificate seldom names a pod's address.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    return made
