@@ -10,6 +10,7 @@ from portway_proxy.snapshot import (
     Capacity,
     Check,
     CheckKind,
+    Ejection,
     Policy,
     Retries,
     Route,
