@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +13,19 @@ from typing import cast
 
 from portway_proxy.tasks import Tasks
 
-__all__ = ["OK", "Client", "Endpoint", "Message", "Peer", "Script", "Truncated", "answering", "echoing", "reply"]
+__all__ = [
+    "OK",
+    "Client",
+    "Endpoint",
+    "Message",
+    "Peer",
+    "Script",
+    "TlsClient",
+    "Truncated",
+    "answering",
+    "echoing",
+    "reply",
+]
 
 PATIENCE = 10.0  # Seconds until a test gives up; nothing is expected to take long.
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: closing sends RST.
@@ -55,8 +68,8 @@ class Message:
 class Peer(asyncio.Protocol):
     """One end of a TCP connection: `received` is all that came, `how` is how the other side ended, if it did.
 
-    `how` becomes `eof`, and `reset` when a RST came. While `counting`, bytes are counted in `size` and dropped; while
-    `sipping`, it holds after each read.
+    `how` becomes `eof`, and `reset` when a RST came. While `counting`, bytes are counted in `size` and dropped; with a
+    `sink`, it gets them. While `sipping`, the peer holds after each read.
     """
 
     patience = PATIENCE
@@ -67,6 +80,7 @@ class Peer(asyncio.Protocol):
         self.how = ""
         self.lost = False
         self.counting = False
+        self.sink: Callable[[bytes], None] | None = None
         self.sipping = False
         self._position = 0
         self._changed = asyncio.Event()
@@ -80,7 +94,9 @@ class Peer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.size += len(data)
-        if not self.counting:
+        if self.sink is not None:
+            self.sink(data)
+        elif not self.counting:
             self.received += data
         if self.sipping:
             self.hold()
@@ -227,6 +243,14 @@ class Client(Peer):
         return await self.response()
 
 
+class TlsClient(Client):
+    """A client over TLS, where the end of one half is the end of both."""
+
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return False
+
+
 Script = Callable[[Peer], Awaitable[None]]
 """What an endpoint does with a connection; when it returns, the connection stays open."""
 
@@ -242,9 +266,9 @@ class Endpoint:
         self._tasks = Tasks()
         self._server: asyncio.Server | None = None
 
-    async def start(self, port: int = 0) -> None:
+    async def start(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._accept, "127.0.0.1", port)
+        self._server = await loop.create_server(self._accept, "127.0.0.1", port, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
@@ -25,6 +26,7 @@ from portway_proxy.settings import Limits, ProxySettings, Timeouts
 from portway_proxy.snapshot import Endpoint as SnapshotEndpoint
 from portway_proxy.snapshot import Host, Origin, PathMatch, Policy, Protocol, Route, Snapshot, Upstream
 from portway_proxy.tasks import Tasks
+from portway_proxy.upstreams import Surroundings
 from wire.peers import PATIENCE, Client, Endpoint, Script, echoing
 
 __all__ = [
@@ -99,27 +101,34 @@ class Site:
         self._log = os.memfd_create("access-log")
         self.access = AccessLog(self.clock, enabled=True, log_format="json", descriptor=self._log)
         self.clients: set[ClientConnection] = set()
-        self.live = Live.empty()
+        self.live = Live.empty(Surroundings(self.clock, 1, settings.zone, settings.timeouts.drain, b"key"))
         self.draining = False
         self.port = 0
+        self.tls_port = 0
         self.http = Http(self)
         self._ticking: asyncio.TimerHandle | None = None
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.AbstractServer | None = None
+        self._tls_server: asyncio.AbstractServer | None = None
 
     async def start(self, window: int = 0) -> None:
         self.access.start()
         self._tick()
-        sock = socket.create_server(("127.0.0.1", 0))
-        if window:
-            # What is accepted inherits this.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, window)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        sock = _listen(window)
         self._server = await self.loop.create_server(lambda: ClientConnection(self.http, tls=False), sock=sock)
         self.port = sock.getsockname()[1]
 
+    async def start_tls(self, context: ssl.SSLContext, window: int = 0) -> None:
+        """Listen on `tls_port` too."""
+        sock = _listen(window)
+        self._tls_server = await self.loop.create_server(
+            lambda: ClientConnection(self.http, tls=True), sock=sock, ssl=context, ssl_shutdown_timeout=1.0
+        )
+        self.tls_port = sock.getsockname()[1]
+
     async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        for server in (self._server, self._tls_server):
+            if server is not None:
+                server.close()
         for client in tuple(self.clients):
             client.abort()
         for some in self.live.upstreams.values():
@@ -168,6 +177,15 @@ class Site:
         self.clock._tick()
         self.clock.stop()  # Its own next tick would be a second away.
         self._ticking = self.loop.call_later(_TICK, self._tick)
+
+
+def _listen(window: int) -> socket.socket:
+    sock = socket.create_server(("127.0.0.1", 0))
+    if window:
+        # What is accepted inherits this.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, window)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+    return sock
 
 
 class _Faults(logging.Handler):

@@ -148,7 +148,7 @@ async def held_up(net: Net, script_ends: bytes = OK) -> tuple[Site, Peer, Client
 
     site, endpoint, client = await net.pair(script)
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (total + 100) + b"x" * total)
-    await eventually(lambda: any(some._paused for some in site.clients), what="the proxy holds the client up")
+    await eventually(lambda: any(some.write_paused for some in site.upstreams), what="the proxy holds the client up")
     return site, endpoint.peers[0], client, total
 
 
