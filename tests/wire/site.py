@@ -48,7 +48,7 @@ ORIGIN = Origin("Ingress", "shop", "web", "spec.rules[0]")
 WEB = "shop/web:80"
 _LIMITS = Limits()
 _TIMEOUTS = Timeouts()
-_TICK = 0.02  # Seconds between two looks at deadlines: fifty times as often as in a worker.
+_TICK = 0.005  # Seconds between two looks at deadlines: 200 times as often as in a worker.
 
 
 def prefix(path: str, name: str = WEB, policy: Policy | None = None) -> Route:
@@ -134,6 +134,8 @@ class Site:
         for some in self.live.upstreams.values():
             some.close()
         await self.tasks.close()
+        for _ in range(10):
+            await asyncio.sleep(0)  # As a rule all have left within a few turns.
         await eventually(lambda: not self.clients, what="every client connection leaves")
         if self._ticking is not None:
             self._ticking.cancel()
@@ -161,6 +163,7 @@ class Site:
 
     async def lines(self, count: int = 1) -> list[dict[str, object]]:
         """Return the access lines once there are `count` of them."""
+        self.access.expire()
         await eventually(lambda: self._written().count(b"\n") >= count, what=f"{count} access lines")
         lines = [json.loads(line) for line in self._written().splitlines()]
         assert len(lines) == count, lines
