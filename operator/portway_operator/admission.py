@@ -6,13 +6,13 @@ what is wrong only then is its fault. What it refers to may come later: that is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations, Reading, read
-from portway_operator.claims import Claims, claims_of, only
+from portway_operator.claims import Claim, Claims, Key, claims_of, only
 from portway_operator.compile.classes import Classes
 from portway_operator.compile.defaults import choose_default
 from portway_operator.compile.policies import Policies
@@ -22,7 +22,7 @@ from portway_operator.compile.upstreams import Upstreams
 from portway_operator.decode import BadObject, Raw, decode
 from portway_operator.decode.meta import CLASS_ANNOTATION
 from portway_operator.objects import Ingress, Meta
-from portway_operator.problems import Problem, Severity
+from portway_operator.problems import Origin, Problem, Severity
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
 
@@ -88,8 +88,8 @@ class Admission:
         was = _Findings()
         if isinstance(before, Ingress) and classes.ours(before):
             was = self._findings(before, classes)
-        known = {_said(problem) for problem in was.costly}
-        return Verdict(tuple(problem for problem in found.costly if _said(problem) not in known), found.others)
+        known = {_said(problem, after) for problem in was.costly}
+        return Verdict(tuple(one for one in found.costly if _said(one, after) not in known), found.others)
 
     def _findings(self, ingress: Ingress, classes: Classes) -> _Findings:
         """Return what is wrong with an Ingress, and with others because of it."""
@@ -117,16 +117,28 @@ class Admission:
         return [*table.problems, *noted]
 
     def _rivals(self, own: IngressRoutes, classes: Classes, upstreams: Upstreams) -> Iterator[IngressRoutes]:
-        """Yield the other Ingresses of ours that claim the same, without all that they claim beside that."""
-        wanted = frozenset(claims_of(own.ingress))
-        keys = self._claims.claimants(wanted)
+        """Yield who serves what `own` claims, without all that they serve beside that.
+
+        Of many that claim the same, the oldest is enough: the others have lost already.
+        """
+        served: dict[Key, set[Claim]] = {}
+        for claim in set(claims_of(own.ingress)):
+            for key in self._oldest(self._claims.claimants(claim), own, classes):
+                served.setdefault(key, set()).add(claim)
         if own.default is not None and not own.ingress.has_rules:
-            keys |= set(self._claims.defaults())
+            for key in self._oldest(self._claims.defaults(), own, classes):
+                served.setdefault(key, set())
         policies = Policies(_PLAIN, self._settings)
-        for key in keys - {own.ingress.meta.key}:
-            rival = self._store.ingresses.get(key)
-            if rival is not None and classes.ours(rival) and not self._store.refusal(rival):
-                yield RouteReader(only(rival, wanted), upstreams, policies, frozenset()).read()
+        for key, claims in served.items():
+            rival = only(self._store.ingresses[key], claims)
+            yield RouteReader(rival, upstreams, policies, frozenset()).read()
+
+    def _oldest(self, keys: Collection[Key], own: IngressRoutes, classes: Classes) -> Iterable[Key]:
+        """Return the oldest of these Ingresses, beside our own, that is served at all; none, or one."""
+        others = (self._store.ingresses.get(key) for key in keys if key != own.ingress.meta.key)
+        served = (one for one in others if one is not None and classes.ours(one) and not self._store.refusal(one))
+        oldest = min(served, key=lambda one: one.meta.precedence, default=None)
+        return () if oldest is None else (oldest.meta.key,)
 
 
 def _read(raw: Raw) -> Ingress | Problem:
@@ -150,7 +162,10 @@ def _named(raw: Raw) -> Ingress:
     return Ingress(meta, class_name=name if isinstance(name, str) else None)
 
 
-def _said(problem: Problem) -> tuple[str, str, str, str, str]:
-    """Return what makes two problems the same one, though fields may have moved."""
-    origin = problem.origin
-    return origin.kind, origin.namespace, origin.name, problem.code, problem.found
+def _said(problem: Problem, ingress: Ingress) -> tuple[Origin | None, str, str]:
+    """Return what makes a problem the same one as before.
+
+    In the Ingress itself fields may have moved; of another one the winner may have changed, and it lost all the same.
+    """
+    own = (problem.origin.namespace, problem.origin.name) == ingress.meta.key
+    return (None, problem.code, problem.found) if own else (problem.origin, problem.code, "")

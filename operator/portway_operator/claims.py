@@ -10,9 +10,10 @@ from typing import TypeAlias
 from portway_operator.objects import Ingress, IngressRule
 from portway_proxy.snapshot import PathMatch
 
-__all__ = ["Claim", "Claims", "claims_of", "only"]
+__all__ = ["Claim", "Claims", "Key", "claims_of", "only"]
 
 Key: TypeAlias = tuple[str, str]
+"""The namespace and the name of an Ingress."""
 
 Claim: TypeAlias = tuple[str, str, PathMatch]
 """A host, a path and how it is compared."""
@@ -55,9 +56,9 @@ class Claims:
             if after.default_backend is not None and not after.has_rules:
                 self._by_default.add(after.meta.key)
 
-    def claimants(self, claims: Iterable[Claim]) -> set[Key]:
-        """Return the Ingresses that claim any of these."""
-        return {key for claim in claims for key in self._by_claim.get(claim, ())}
+    def claimants(self, claim: Claim) -> Collection[Key]:
+        """Return the Ingresses that claim this."""
+        return self._by_claim.get(claim, ())
 
     def defaults(self) -> Collection[Key]:
         """Return the Ingresses that have nothing but a default backend."""
