@@ -141,7 +141,7 @@ async def test_a_download_larger_than_any_buffer_passes_a_client_that_stops_and_
     digest.take(client.unread)
     peer = stage.endpoint.peers[0]
     await eventually(lambda: not peer._writable.is_set(), what="the endpoint is held up")
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2)  # Time to take more than it may, if it would.
     assert stage.resident() < base + ALLOWED
     client.go_on()
     while digest.size < blocks * len(BLOCK):
@@ -178,7 +178,7 @@ async def test_an_upload_larger_than_any_buffer_passes_an_endpoint_that_stops_an
     async with asyncio.TaskGroup() as group:
         group.create_task(upload())
         await eventually(lambda: digests and not client._writable.is_set(), what="the client is held up")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # Time to take more than it may, if it would.
         assert stage.resident() < base + ALLOWED
         gate.set()
     assert (await client.response()).body.decode() == expected(blocks)

@@ -103,10 +103,10 @@ async def test_a_slow_reader_over_tls_holds_up_the_endpoint(net: Net, context: s
 
 async def test_a_slow_reader_over_tls_gets_the_last_bytes_before_the_end(net: Net, context: ssl.SSLContext) -> None:
     body = b"x" * 60_000
-    _, _, client = await pair(net, context, answering(reply(body)), window=8192)
+    site, _, client = await pair(net, context, answering(reply(body)), window=8192)
     client.hold()
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    await asyncio.sleep(0.1)
+    await eventually(lambda: any(some._lingering for some in site.clients), what="the response is complete")
     client.go_on()
     response = await client.response()
     assert (response.closes, response.body) == (True, body)
