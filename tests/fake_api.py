@@ -197,7 +197,7 @@ class FakeApi:
             return await self._write(request)
         found = self._find(request.path)
         if found is None:
-            return self._discover(request.path)
+            return self._one(request.path) or self._discover(request.path)
         collection, namespace = found
         keeps = _filter(namespace, request.query.get("fieldSelector", ""))
         if request.query.get("watch") == "true":
@@ -213,6 +213,13 @@ class FakeApi:
             if plural == collection.resource.plural and head.startswith(prefix):
                 return collection, head.removeprefix(prefix)
         return None
+
+    def _one(self, path: str) -> web.Response | None:
+        """Return a single object, if the path is of one."""
+        head, _, name = path.rpartition("/")
+        found = self._find(head)
+        raw = None if found is None else found[0].objects.get((found[1] or "", name))
+        return None if raw is None else web.json_response(raw)
 
     async def _write(self, request: web.Request) -> web.Response:
         """Take a patch of a status; our objects are nobody else's to write."""

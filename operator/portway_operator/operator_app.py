@@ -97,10 +97,7 @@ class OperatorApp:
             if settings.webhook is not None:
                 self.webhook_port = await self._webhook.start(settings.webhook)
         except BaseException:
-            await self._health.close()
-            await self._webhook.close()
-            await self._stream.close()
-            await self._exits.aclose()
+            await self.close()
             raise
         self._say_where()
         self.publisher.on_rejection.append(exclude_rejected(self.store, self.rebuild.poke))
