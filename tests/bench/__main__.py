@@ -34,7 +34,7 @@ def main() -> int:
     _allow_many_files()
     effort = _QUICK if options.quick else _FULL
     effort = Effort(options.rounds or effort.rounds, options.seconds or effort.seconds, effort.warm)
-    rows = [row for row in ROWS if not options.rows or any(row.key.startswith(key) for key in options.rows)]
+    rows = [row for row in ROWS if not options.rows or any(_named(row, key) for key in options.rows)]
     machine = _machine()
     print("\n".join(f"{key}: {value}" for key, value in machine.items()), end="\n\n")
     outcomes: list[Outcome] = []
@@ -56,13 +56,20 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     keys = ", ".join(row.key for row in ROWS)
     parser = argparse.ArgumentParser(prog="make bench", description="Portway beside other proxies.")
-    parser.add_argument("--rows", nargs="+", metavar="KEY", help=f"only rows whose key begins so: {keys}")
+    parser.add_argument(
+        "--rows", nargs="+", metavar="KEY", help=f"only these rows, or those whose keys begin so: {keys}"
+    )
     parser.add_argument("--rounds", type=int, help=f"measurements of each contender ({_FULL.rounds})")
     parser.add_argument("--seconds", type=float, help=f"length of a measurement ({_FULL.seconds:g})")
     parser.add_argument("--quick", action="store_true", help="one short round: does it run at all?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement here")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
     return parser.parse_args()
+
+
+def _named(row: Row, key: str) -> bool:
+    # A whole key is that row alone; else it is how the keys of several begin.
+    return row.key == key if any(other.key == key for other in ROWS) else row.key.startswith(key)
 
 
 def _taskset_missing() -> str:

@@ -11,17 +11,28 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from bench.processes import Fault, output, pinned
 from bench.scene import HOST, Scene
 from bench.stage import BULK, Stage
 
-__all__ = ["Bodies", "Load", "Traffic", "answer", "bodies", "held", "wrk", "wrk_missing"]
+__all__ = [
+    "CLOSING",
+    "FAST",
+    "PACED",
+    "VARIED",
+    "Bodies",
+    "Load",
+    "Manner",
+    "Traffic",
+    "answer",
+    "bodies",
+    "held",
+    "wrk",
+    "wrk_missing",
+]
 
-_CONNECTIONS = 64
-_PAUSING = 128
 _FIELDS = (
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
@@ -30,8 +41,6 @@ _FIELDS = (
 )
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
-
-_PAUSE = "function delay() return 10 end"
 
 # Requests are made once and sent in an order that jumps about, so that no cache profits from neighbours.
 _SPREAD = """
@@ -49,12 +58,51 @@ end
 """
 
 
+_VISITS = """
+local requests, at = {}, 0
+function init(args)
+  math.randomseed(7)
+  for number = 1, 10000 do
+    local id = string.format("%06x%06x%06x", math.random(2^24) - 1, math.random(2^24) - 1, math.random(2^24) - 1)
+    wrk.headers["Cookie"] = "session=" .. id .. "; theme=light; consent=all"
+    requests[number] = wrk.format("GET", "/visit/" .. number)
+  end
+end
+function request()
+  at = at % #requests + 1
+  return requests[at]
+end
+"""
+
+
 class Running(Protocol):
     """A proxy under load: where it stands, what it serves, on which port."""
 
     stage: Stage
     scene: Scene
     port: int
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How `wrk` asks: over how many connections, with which fields besides the ordinary ones, by which script."""
+
+    connections: int = 64
+    fields: tuple[str, ...] = ()
+    script: str = ""
+
+
+FAST = Manner()
+"""The same request again and again, as fast as it is answered."""
+
+CLOSING = Manner(fields=("Connection: close",))
+"""A new connection for each request."""
+
+PACED = Manner(connections=128, script="function delay() return 10 end")
+"""10 ms between a response and the next request of a connection."""
+
+VARIED = Manner(script=_VISITS)
+"""Requests of 10,000 visitors, each with a target and a cookie of its own, for responses that differ as well."""
 
 
 @dataclass(frozen=True)
@@ -89,24 +137,20 @@ def wrk_missing() -> str:
     return "" if shutil.which("wrk") else "apt-get install wrk"
 
 
-def wrk(running: Running, seconds: float, *fields: str, paced: bool = False) -> Load:
-    """Load a proxy with small requests; raises `Fault` when any request failed.
-
-    As fast as 64 connections can, or `paced`: 128 connections that wait 10 ms after each response.
-    """
-    stage, scene, port = running.stage, running.scene, running.port
-    connections = _PAUSING if paced else _CONNECTIONS
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
-    for field in (f"Host: {HOST}", *_FIELDS, *fields):
+def wrk(running: Running, seconds: float, manner: Manner) -> Load:
+    """Load a proxy with small requests, spread over the routes of its scene; raises `Fault` when any failed."""
+    scene = running.scene
+    command = ["wrk", "-t1", f"-c{manner.connections}", f"-d{max(1, round(seconds))}s", "--latency"]
+    for field in (f"Host: {HOST}", *_FIELDS, *manner.fields):
         command += ["-H", field]
-    if paced:
-        command += ["-s", str(_script(stage, "pause.lua", _PAUSE))]
-    elif scene.routes > 1:
-        text = _SPREAD.format(routes=scene.routes, host=HOST)
-        command += ["-s", str(_script(stage, f"spread-{scene.routes}.lua", text))]
+    script = _SPREAD.format(routes=scene.routes, host=HOST) if scene.routes > 1 else manner.script
+    if script:
+        path = running.stage.directory / "wrk.lua"
+        path.write_text(script)
+        command += ["-s", str(path)]
     scheme = "https" if scene.protocol == "https" else "http"
-    command.append(f"{scheme}://127.0.0.1:{port}/")
-    return parse(output(pinned(stage.cores.load, command), seconds + 20))
+    command.append(f"{scheme}://127.0.0.1:{running.port}/")
+    return parse(output(pinned(running.stage.cores.load, command), seconds + 20))
 
 
 def parse(text: str) -> Load:
@@ -163,9 +207,3 @@ def _connected(scene: Scene, port: int, timeout: float) -> socket.socket:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context.wrap_socket(sock, server_hostname=HOST)
-
-
-def _script(stage: Stage, name: str, text: str) -> Path:
-    path = stage.directory / name
-    path.write_text(text)
-    return path

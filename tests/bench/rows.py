@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bench.accounting import memory
 from bench.contest import Budget, Column, Contender, Row, Running, Values
-from bench.load import Traffic, bodies, held, wrk
+from bench.load import CLOSING, FAST, PACED, VARIED, Manner, Traffic, bodies, held, wrk
 from bench.peers import Baseline, Envoy, HAProxy, Nginx, Portway
 from bench.scene import Scene
 
@@ -34,13 +34,13 @@ _RSS = Column("rss", "RSS MB", 1, compared=True)
 _PSS = Column("pss", "PSS MB", 1)
 
 
-def small(*fields: str, paced: bool = False) -> Callable[[Running, float], Values]:
-    """Return the method that counts CPU time per small request; `fields` are added to each request."""
+def small(manner: Manner) -> Callable[[Running, float], Values]:
+    """Return the method that counts CPU time per small request."""
 
     def measure(running: Running, seconds: float) -> Values:
         running.logged()
         cpu, aside = running.cpu()
-        load = wrk(running, seconds, *fields, paced=paced)
+        load = wrk(running, seconds, manner)
         cpu_after, aside_after = running.cpu()
         return {
             "cpu": (cpu_after - cpu) / load.requests * 1e6,
@@ -74,7 +74,7 @@ def idle(running: Running, _seconds: float) -> Values:
 
 def clients(running: Running, seconds: float) -> Values:
     """Return the memory that a client costs which keeps its connection and asks for nothing."""
-    wrk(running, seconds)
+    wrk(running, seconds, FAST)
     before = memory(running.processes)
     with held(running.scene, running.port, _CLIENTS):
         after = memory(running.processes)
@@ -95,16 +95,24 @@ ROWS: tuple[Row, ...] = (
         title="L7 keep-alive, 69-byte response, 64 connections, access log on",
         contenders=_all(_HTTP, Nginx(), Nginx(log_buffer=False), HAProxy(), Envoy(), Baseline(), Portway()),
         columns=(_CPU, _RATE, _P99, Column("log", "log bytes/request", 0), _ASIDE),
-        measure=small(),
+        measure=small(FAST),
         baselines=("nginx", "envoy"),
         budgets=(Budget("portway", "cpu", 1.7, "nginx"), Budget("portway", "cpu", 0.6, "envoy")),
+    ),
+    Row(
+        key="l7-varied",
+        title="L7 keep-alive, no two heads alike: 10,000 cookies and targets, an ETag of its own in each response",
+        contenders=_all(_HTTP, Nginx(), HAProxy(), Envoy(), Portway()),
+        columns=(_CPU, _RATE, _P99),
+        measure=small(VARIED),
+        baselines=("nginx", "envoy"),
     ),
     Row(
         key="l7-paced",
         title="L7 keep-alive, about 10,000 requests/s: 128 connections that wait 10 ms after each response",
         contenders=_all(_HTTP, Nginx(), HAProxy(), Envoy(), Portway()),
         columns=(_CPU, _RATE, _P99),
-        measure=small(paced=True),
+        measure=small(PACED),
         baselines=("nginx", "envoy"),
     ),
     Row(
@@ -117,7 +125,7 @@ ROWS: tuple[Row, ...] = (
             Contender(Portway(), _MANY, ", 10,000 routes"),
         ),
         columns=(_CPU, _RATE, _P99),
-        measure=small(),
+        measure=small(FAST),
         baselines=("nginx, 10 routes", "portway, 10 routes"),
         budgets=(Budget("portway, 10,000 routes", "cpu", 1.15, "portway, 10 routes"),),
     ),
@@ -126,7 +134,7 @@ ROWS: tuple[Row, ...] = (
         title="L7 over TLS 1.3, keep-alive, 69-byte response, 64 connections",
         contenders=_all(_HTTPS, Nginx(), HAProxy(), Envoy(), Portway()),
         columns=(_CPU, _RATE, _P99),
-        measure=small(),
+        measure=small(FAST),
         baselines=("nginx", "envoy"),
         budgets=(Budget("portway", "cpu", 1.8, "nginx"),),
     ),
@@ -170,7 +178,7 @@ ROWS: tuple[Row, ...] = (
             Column("cpu", "CPU us/connection", 1),
             Column("rate", "connections/s", 0),
         ),
-        measure=small("Connection: close"),
+        measure=small(CLOSING),
         baselines=("haproxy",),
         budgets=(Budget("portway", "capacity", 0.5, "haproxy", least=True),),
     ),

@@ -52,6 +52,7 @@ http {{
     listen 127.0.0.1:{port} backlog=4096;
     default_type text/plain;
     location / {{ return 200 "{small}"; }}
+    location /visit/ {{ add_header ETag '"$request_id"'; return 200 "{small}"; }}
   }}
 }}
 """
