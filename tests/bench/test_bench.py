@@ -47,21 +47,23 @@ def test_failed_requests_are_a_fault_and_no_figure(line: str) -> None:
         parse(_REPORT + line)
 
 
+# Works long enough for the kernel to count it, says so, and ends with its standard input.
+_CHILD = "import os, sys; sum(range(5_000_000)); print(os.getpid(), flush=True); sys.stdin.read()"
+_PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+
+
 def test_tree_holds_children_and_counts_their_cpu_and_memory() -> None:
-    # A child of a child: its parent prints the child's process id and waits for it.
-    program = "import subprocess, sys; c = subprocess.Popen(['sleep', '60']); print(c.pid, flush=True); c.wait()"
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", _PARENT, _CHILD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         child = int(process.stdout.readline())
-        try:
-            assert tree(process.pid) == [process.pid, child]
-            assert command_line(child) == "sleep 60"
-            both = memory([process.pid, child])
-            assert both.rss > memory([child]).rss > 0
-            assert both.rss >= both.pss
-            assert cpu_seconds([process.pid, child]) > 0
-        finally:
-            subprocess.run(["kill", str(child)], check=True)
+        assert tree(process.pid) == [process.pid, child]
+        assert "sum(range(5_000_000))" in command_line(child)
+        both = memory([process.pid, child])
+        assert both.rss > memory([child]).rss > 0
+        assert both.rss >= both.pss
+        assert cpu_seconds([process.pid, child]) > cpu_seconds([process.pid])
+    assert command_line(child) == ""
 
 
 def _outcome(rounds: dict[str, list[Values]], budget: Budget) -> Outcome:
