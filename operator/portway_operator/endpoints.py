@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from portway_operator.objects import EndpointSlice, SliceEndpoint
 from portway_proxy.snapshot import Endpoint
 
 __all__ = ["Found", "SlicePick", "find_endpoints"]
+
+# Address and port -> zone, and the zones whose traffic it is meant for.
+_Places: TypeAlias = dict[tuple[str, int], tuple[str, frozenset[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,8 @@ def find_endpoints(slices: Collection[EndpointSlice], pick: SlicePick, *, anywhe
 
     `anywhere` allows addresses that no tenant of a cluster may use (loopback, link-local, ...).
     """
-    ready: dict[tuple[str, int], str] = {}
-    leaving: dict[tuple[str, int], str] = {}
+    ready: _Places = {}
+    leaving: _Places = {}
     refused = []
     for found in slices:
         numbers = _numbers(found, pick)
@@ -55,21 +59,19 @@ def find_endpoints(slices: Collection[EndpointSlice], pick: SlicePick, *, anywhe
                 continue
             for number in numbers:
                 key = (endpoint.address, number)
-                known = into.get(key, "")
-                into[key] = min(known, endpoint.zone) or known or endpoint.zone
+                zone, hints = into.get(key, ("", frozenset()))
+                into[key] = (min(zone, endpoint.zone) or zone or endpoint.zone, hints.union(endpoint.for_zones))
         if not anywhere and (bad := sorted({one.address for one in found.endpoints if one.special})):
             refused.append((found, tuple(bad)))
     chosen = ready or leaving
     return Found(
-        tuple(Endpoint(*key, zone) for key, zone in sorted(chosen.items())),
+        tuple(Endpoint(*key, zone, tuple(sorted(hints))) for key, (zone, hints) in sorted(chosen.items())),
         "" if chosen else _detail(slices, pick, anywhere=anywhere),
         tuple(sorted(refused, key=lambda one: one[0].meta.key)),
     )
 
 
-def _into(
-    endpoint: SliceEndpoint, ready: dict[tuple[str, int], str], leaving: dict[tuple[str, int], str]
-) -> dict[tuple[str, int], str] | None:
+def _into(endpoint: SliceEndpoint, ready: _Places, leaving: _Places) -> _Places | None:
     if endpoint.ready:
         return ready
     return leaving if endpoint.serving and endpoint.terminating else None

@@ -219,6 +219,7 @@ class SliceEndpoint:
     """One address of an EndpointSlice and its conditions, defaults filled in.
 
     `special` names why no tenant may send our traffic there (`loopback`, `link-local`, ...); empty for an ordinary one.
+    `for_zones` are the zones whose traffic it is meant for (`hints`), sorted.
     """
 
     address: str
@@ -227,6 +228,7 @@ class SliceEndpoint:
     terminating: bool = False
     zone: str = ""
     special: str = ""
+    for_zones: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,27 @@ from typing import TypeVar
 
 from portway_operator.decode.fields import show
 from portway_operator.objects import PortRef
-from portway_proxy.snapshot import Endpoint
+from portway_proxy.snapshot import Endpoint, HashOn, HashSource
 
-__all__ = ["PortMapping", "boolean", "endpoints", "one_of", "port_mappings", "ports", "size"]
+__all__ = [
+    "PortMapping",
+    "boolean",
+    "cookie_domain",
+    "cookie_path",
+    "count",
+    "endpoints",
+    "hash_on",
+    "host",
+    "methods",
+    "one_of",
+    "port_mappings",
+    "ports",
+    "seconds",
+    "size",
+    "statuses",
+    "target",
+    "token",
+]
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -26,6 +44,16 @@ _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 _SIZE = re.compile(r"([0-9]{1,15})([bkmgBKMG]?)")
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_TIME = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_STATUS = re.compile(r"[45][0-9]{2}")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")  # RFC 9110, 5.6.2
+# What a request line and a cookie attribute hold without a second thought: neither may end, or begin another part.
+_TARGET = re.compile(r"/[!$-~]{0,1023}")
+_COOKIE_PATH = re.compile(r"/[!-:<-~]{0,254}")
+_HOST = re.compile(r"(?=.{1,253}(?::|$))[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
+_DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
@@ -88,6 +116,93 @@ def port_mappings(value: str) -> tuple[PortMapping, ...]:
 def endpoints(value: str) -> tuple[Endpoint, ...]:
     """Return addresses with ports (`127.0.0.1:5000, [::1]:5000`), sorted."""
     return tuple(sorted({_endpoint(part) for part in _parts(value)}))
+
+
+def seconds(least: float, most: float) -> Callable[[str], float]:
+    """Return a parser for times from `least` to `most` seconds: `5`, `5s`, `500ms`, `2m`, `1h`, `1d`."""
+
+    def parse(value: str) -> float:
+        found = _TIME.fullmatch(value)
+        if found is None:
+            raise ValueError("it is no time such as 5s, 500ms or 2m")
+        time = float(found[1]) * _SECONDS[found[2]]
+        if not least <= time <= most:
+            raise ValueError(f"it is not from {least:g}s to {most:g}s")
+        return time
+
+    return parse
+
+
+def count(least: int, most: int) -> Callable[[str], int]:
+    """Return a parser for whole numbers from `least` to `most`."""
+
+    def parse(value: str) -> int:
+        if not _NUMBER.fullmatch(value) or not least <= int(value) <= most:
+            raise ValueError(f"it is no whole number from {least} to {most}")
+        return int(value)
+
+    return parse
+
+
+def statuses(value: str) -> tuple[int, ...]:
+    """Return error statuses (`502, 503`), sorted."""
+    return tuple(sorted({_status(part) for part in _parts(value)}))
+
+
+def methods(value: str) -> tuple[str, ...]:
+    """Return the names of methods (`GET, PUT`), in capitals and sorted."""
+    return tuple(sorted({token(part).upper() for part in _parts(value)}))
+
+
+def token(value: str) -> str:
+    """Return a name as RFC 9110 has them: of a field, a method, a cookie."""
+    if not _TOKEN.fullmatch(value):
+        raise ValueError(f"{show(value)} is no name of letters, digits and hyphens")
+    return value
+
+
+def target(value: str) -> str:
+    """Return a path, perhaps with a query, as a request line holds it."""
+    if not _TARGET.fullmatch(value):
+        raise ValueError("it is no path such as /healthz, without blanks and `#`")
+    return value
+
+
+def host(value: str) -> str:
+    """Return a host name or an IPv4 address, perhaps with a port."""
+    if not _HOST.fullmatch(value):
+        raise ValueError("it is no host name")
+    return value
+
+
+def cookie_path(value: str) -> str:
+    """Return the Path of a cookie."""
+    if not _COOKIE_PATH.fullmatch(value):
+        raise ValueError("it is no path such as /shop, without blanks and `;`")
+    return value
+
+
+def cookie_domain(value: str) -> str:
+    """Return the Domain of a cookie, lower-case."""
+    name = value.lower().removeprefix(".")
+    if not _DOMAIN.fullmatch(name):
+        raise ValueError("it is no domain such as shop.example")
+    return name
+
+
+def hash_on(value: str) -> HashOn:
+    """Return what a consistent hash is taken of: `source-address`, `uri`, `header:NAME` or `cookie:NAME`."""
+    source, colon, name = value.partition(":")
+    named = (HashSource.HEADER, HashSource.COOKIE)
+    if source not in tuple(HashSource) or (source in named) is not bool(colon):
+        raise ValueError("it is none of source-address, uri, header:NAME, cookie:NAME")
+    return HashOn(HashSource(source), token(name) if colon else "")
+
+
+def _status(text: str) -> int:
+    if not _STATUS.fullmatch(text):
+        raise ValueError(f"{show(text)} is no status from 400 to 599")
+    return int(text)
 
 
 def _parts(value: str) -> list[str]:

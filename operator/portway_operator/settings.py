@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["CONTROLLER", "L4_CLASS", "CompileSettings"]
 
@@ -31,6 +31,8 @@ class CompileSettings:
     allow_external_name: Services of type ExternalName are served.
     allow_catch_all: an Ingress with nothing but a default backend may serve what matches nothing else.
     reserved_ports: ports that no layer 4 listener may take, because the proxy itself listens there.
+    affinity_key: random bytes that sign affinity cookies. Without it each proxy has a key of its own, and a client that
+        comes to another proxy begins anew.
     """
 
     controller: str = CONTROLLER
@@ -44,3 +46,4 @@ class CompileSettings:
     allow_external_name: bool = True
     allow_catch_all: bool = True
     reserved_ports: frozenset[int] = frozenset()
+    affinity_key: bytes = field(default=b"", repr=False)

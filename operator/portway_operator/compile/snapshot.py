@@ -25,7 +25,7 @@ from portway_operator.ports import is_l4
 from portway_operator.problems import Origin, Problem, at
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
-from portway_proxy.snapshot import Listener, Snapshot, Upstream
+from portway_proxy.snapshot import Balance, Listener, SharedKey, Snapshot, Upstream
 
 __all__ = ["Compiled", "compile_snapshot", "compile_upstream"]
 
@@ -122,8 +122,12 @@ class _Compile:
             self.problems += one.problems
             by_service.setdefault((wanted.namespace, wanted.service), []).append(name)
         owned: list[Ingress | Service] = [*ingresses, *filter(is_l4, self._store.services.values())]
+        sticky = any(one.policy is not None and one.policy.affinity is not None for one in upstreams)
+        key = SharedKey(self._settings.affinity_key) if sticky and self._settings.affinity_key else None
         return Compiled(
-            msgspec.structs.replace(snapshot, upstreams=tuple(upstreams), problems=tuple(sorted(set(self.problems)))),
+            msgspec.structs.replace(
+                snapshot, upstreams=tuple(upstreams), problems=tuple(sorted(set(self.problems))), affinity_key=key
+            ),
             {key: tuple(names) for key, names in by_service.items()},
             frozenset(ingress.meta.key for ingress in ingresses),
             tuple(one for one in owned if not self._store.refusal(one)),
@@ -176,7 +180,11 @@ class _Compile:
         return table.listeners()
 
     def _check_annotations(self, service: Service) -> None:
-        self.problems += self._upstreams.annotations(service).problems
+        reading = self._upstreams.annotations(service)
+        self.problems += reading.problems
+        if reading.values.hash_on is not None and reading.values.balance not in (None, Balance.HASH):
+            origin = at(service, f"metadata.annotations[{PREFIX}hash-on]")
+            self.problems.append(problems.annotation_idle(origin, [f"{PREFIX}balance: {Balance.HASH}"]))
         if _ENDPOINTS not in service.meta.annotations:
             return
         origin = at(service, f"metadata.annotations[{_ENDPOINTS}]")

@@ -11,6 +11,7 @@ import msgspec
 from portway_operator import problems
 from portway_operator.addresses import special_use
 from portway_operator.annotations import Reading, ServiceAnnotations, read
+from portway_operator.compile.upstream_policies import with_policy
 from portway_operator.endpoints import Found, SlicePick, find_endpoints
 from portway_operator.objects import Kind, PortRef, Service, ServicePort
 from portway_operator.ports import find_port, speaks, speaks_http2, speaks_unknown, tcp_port_names
@@ -123,8 +124,7 @@ class Upstreams:
         if port is None:
             return Resolved(_without(wanted.upstream(), "port_missing"))
         annotations = self.annotations(service).values
-        upstream = wanted.upstream(port, speaks(port, annotations))
-        upstream = msgspec.structs.replace(upstream, balance=annotations.balance)
+        upstream = with_policy(wanted.upstream(port, speaks(port, annotations)), annotations)
         if upstream.protocol is Protocol.OPAQUE and not wanted.opaque:
             return Resolved(_without(upstream, "opaque_port"))
         found = () if wanted.opaque else _protocol_problems(service, port)

@@ -145,14 +145,27 @@ def _endpoint(value: object, field: str, family: int) -> list[SliceEndpoint]:
     ready = boolean(conditions.get("ready"), f"{field}.conditions.ready", default=True)
     serving = boolean(conditions.get("serving"), f"{field}.conditions.serving", default=True)
     terminating = boolean(conditions.get("terminating"), f"{field}.conditions.terminating", default=False)
-    zone = text(endpoint.get("zone"), f"{field}.zone", "")
-    if not zone.isprintable():
-        raise BadObject(f"{field}.zone", f"{show(zone)} is no zone.", "Use the value of the node's zone label.")
+    zone = _zone(endpoint.get("zone"), f"{field}.zone", "")
+    for_zones = _for_zones(endpoint.get("hints"), f"{field}.hints")
     addresses = items(endpoint.get("addresses"), f"{field}.addresses")
     if not addresses:
         raise BadObject(f"{field}.addresses", "There is no address.", "Give it one.")
     found = [_address(address, f"{field}.addresses[{index}]", family) for index, address in enumerate(addresses)]
-    return [SliceEndpoint(str(one), ready, serving, terminating, zone, special_use(one)) for one in found]
+    return [SliceEndpoint(str(one), ready, serving, terminating, zone, special_use(one), for_zones) for one in found]
+
+
+def _for_zones(value: object, field: str) -> tuple[str, ...]:
+    field += ".forZones"
+    hints = items(optional_mapping(value, field).get("forZones"), field)
+    each_zone = (mapping(hint, f"{field}[{index}]").get("name") for index, hint in enumerate(hints))
+    return tuple(sorted({_zone(name, f"{field}[{index}].name") for index, name in enumerate(each_zone)}))
+
+
+def _zone(value: object, field: str, default: str | None = None) -> str:
+    zone = text(value, field, default)
+    if not zone.isprintable():
+        raise BadObject(field, f"{show(zone)} is no zone.", "Use the value of the node's zone label.")
+    return zone
 
 
 def _address(value: object, field: str, family: int) -> Address:

@@ -6,6 +6,7 @@ The code of a problem is the name of its function, unless the docstring says oth
 from __future__ import annotations
 
 from portway_operator.problems.objects import (
+    annotation_idle,
     annotation_invalid,
     annotation_unknown,
     at,
@@ -49,6 +50,7 @@ __all__ = [
     "Problem",
     "Severity",
     "address_refused",
+    "annotation_idle",
     "annotation_invalid",
     "annotation_unknown",
     "app_protocol_unknown",

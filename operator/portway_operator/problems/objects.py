@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from portway_operator.decode.fields import BadObject, show
 from portway_operator.objects import Fault, Object
 from portway_proxy.snapshot import Origin, Problem, Severity
 
 __all__ = [
+    "annotation_idle",
     "annotation_invalid",
     "annotation_unknown",
     "at",
@@ -71,6 +74,19 @@ def annotation_invalid(origin: Origin, value: str, reason: str, *, closes: bool)
         f"The value {show(value)} cannot be used: {reason}.",
         "The paths of the Ingress answer 503." if closes else "The default is used.",
         "Correct the value or remove the annotation.",
+    )
+
+
+def annotation_idle(origin: Origin, others: Sequence[str]) -> Problem:
+    """Say that an annotation belongs to others of which none is set."""
+    wanted = " or ".join(others)
+    return Problem(
+        origin,
+        "annotation_idle",
+        f"It means something only beside {wanted}.",
+        "It has no effect.",
+        f"Set {wanted}, or remove it.",
+        Severity.NOTICE,
     )
 
 

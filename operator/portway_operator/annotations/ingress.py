@@ -1,0 +1,30 @@
+"""The annotations of an Ingress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portway_operator.annotations.rows import row
+from portway_operator.parse import boolean, size
+
+__all__ = ["IngressAnnotations"]
+
+
+@dataclass(frozen=True, slots=True)
+class IngressAnnotations:
+    """What the annotations of an Ingress say."""
+
+    ssl_redirect: bool | None = row(
+        "ssl-redirect",
+        boolean,
+        default=None,
+        doc="Whether requests without TLS are sent to https on hosts that have TLS; unset, the settings say.",
+        nginx="ssl-redirect",
+    )
+    body_size: int | None = row(
+        "body-size",
+        size,
+        default=None,
+        doc="The most that a request body may have (`8m`); 0 is no limit, unset leaves the proxy's own.",
+        nginx="proxy-body-size",
+    )

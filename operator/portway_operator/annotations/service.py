@@ -1,0 +1,272 @@
+"""The annotations of a Service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from portway_operator.annotations.rows import row
+from portway_operator.objects import PortRef
+from portway_operator.parse import (
+    PortMapping,
+    boolean,
+    cookie_domain,
+    cookie_path,
+    count,
+    endpoints,
+    hash_on,
+    host,
+    methods,
+    one_of,
+    port_mappings,
+    ports,
+    seconds,
+    statuses,
+    target,
+    token,
+)
+from portway_proxy.snapshot import Affinity, Balance, Capacity, Check, CheckKind, Ejection, Endpoint, HashOn, Retries
+
+__all__ = ["AffinityKind", "SameSite", "ServiceAnnotations"]
+
+_YEAR = 366 * 86400.0
+_MOST = 1_000_000
+_LIMITS = ("max_connections", "max_requests")
+
+
+class AffinityKind(StrEnum):
+    """What keeps a client at one endpoint."""
+
+    COOKIE = "cookie"
+
+
+class SameSite(StrEnum):
+    """The values of a cookie's SameSite."""
+
+    STRICT = "Strict"
+    LAX = "Lax"
+    NONE = "None"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAnnotations:
+    """What the annotations of a Service say; times are in seconds."""
+
+    balance: Balance | None = row(
+        "balance",
+        one_of(Balance),
+        default=None,
+        doc="How the next endpoint is chosen: `round-robin` (the default), `random`, `power-of-two` (of two by chance "
+        "the one with fewer requests in flight), `least-connections` or `consistent-hash`.",
+    )
+    hash_on: HashOn | None = row(
+        "hash-on",
+        hash_on,
+        default=None,
+        doc="What a consistent hash is taken of, and by itself the wish for one: `source-address`, `uri`, "
+        "`header:NAME` or `cookie:NAME`; requests that lack it go round-robin.",
+    )
+    affinity: AffinityKind | None = row(
+        "affinity",
+        one_of(AffinityKind),
+        default=None,
+        doc="`cookie` keeps each client at one endpoint, as long as that one serves, by a cookie of the proxy's own.",
+    )
+    affinity_cookie_name: str = row(
+        "affinity-cookie-name",
+        token,
+        default=Affinity().cookie,
+        doc="The name of that cookie.",
+        requires=("affinity",),
+    )
+    affinity_cookie_path: str = row(
+        "affinity-cookie-path",
+        cookie_path,
+        default=Affinity().path,
+        doc="The Path of that cookie.",
+        requires=("affinity",),
+    )
+    affinity_cookie_domain: str = row(
+        "affinity-cookie-domain",
+        cookie_domain,
+        default="",
+        doc="The Domain of that cookie; unset, it is for the host of the request alone.",
+        requires=("affinity",),
+    )
+    affinity_cookie_ttl: float = row(
+        "affinity-cookie-ttl",
+        seconds(0, _YEAR),
+        default=0.0,
+        doc="The Max-Age of that cookie (`3600`, `12h`); 0 is until the browser ends.",
+        requires=("affinity",),
+    )
+    affinity_cookie_same_site: SameSite = row(
+        "affinity-cookie-same-site",
+        one_of(SameSite),
+        default=SameSite.LAX,
+        doc="The SameSite of that cookie: `Strict`, `Lax` or `None`.",
+        requires=("affinity",),
+    )
+    affinity_cookie_secure: bool | None = row(
+        "affinity-cookie-secure",
+        boolean,
+        default=None,
+        doc="Whether that cookie is Secure; unset, it is when the request came over TLS.",
+        requires=("affinity",),
+    )
+    health_check: CheckKind | None = row(
+        "health-check",
+        one_of(CheckKind),
+        default=None,
+        doc="`http` or `tcp`: every worker asks each endpoint again and again, and leaves out those that are not well. "
+        "Ready pods were asked by Kubernetes; this is for what its probes cannot see.",
+    )
+    health_check_path: str = row(
+        "health-check-path",
+        target,
+        default=Check().path,
+        doc="The path, perhaps with a query, that an HTTP check asks for; a status from 200 to 399 is well.",
+        requires=("health_check",),
+    )
+    health_check_host: str = row(
+        "health-check-host",
+        host,
+        default="",
+        doc="The Host that an HTTP check names; unset, the endpoint's own address.",
+        requires=("health_check",),
+    )
+    health_check_interval: float = row(
+        "health-check-interval",
+        seconds(1, 3600),
+        default=Check().interval,
+        doc="The time between two checks of an endpoint (`5s`).",
+        requires=("health_check",),
+    )
+    health_check_timeout: float = row(
+        "health-check-timeout",
+        seconds(0.1, 60),
+        default=Check().timeout,
+        doc="The time that a check may take (`2s`, `500ms`).",
+        requires=("health_check",),
+    )
+    health_check_failures: int = row(
+        "health-check-failures",
+        count(1, 100),
+        default=Check().failures,
+        doc="After so many bad answers in a row an endpoint is left out.",
+        requires=("health_check",),
+    )
+    health_check_passes: int = row(
+        "health-check-passes",
+        count(1, 100),
+        default=Check().passes,
+        doc="After so many good answers in a row it is back.",
+        requires=("health_check",),
+    )
+    ejection_failures: int = row(
+        "ejection-failures",
+        count(0, _MOST),
+        default=Ejection().failures,
+        doc="After so many failures in a row (no connection, no answer, 502, 503, 504) an endpoint is left alone for a "
+        "while; 0 is never.",
+    )
+    ejection_time: float = row(
+        "ejection-time",
+        seconds(1, 300),
+        default=Ejection().seconds,
+        doc="How long, the first time; when it happens again and again, each time longer, up to 300 s.",
+    )
+    ejection_share: int = row(
+        "ejection-share",
+        count(0, 100),
+        default=Ejection().share,
+        doc="When more than this percentage of the endpoints would be left out, all are used.",
+    )
+    slow_start: float = row(
+        "slow-start",
+        seconds(0, 3600),
+        default=0.0,
+        doc="So long the share of an endpoint that just became ready grows, from a tenth to the whole (`30s`); 0 is at "
+        "once. It is not for a consistent hash.",
+    )
+    max_connections: int = row(
+        "max-connections",
+        count(0, _MOST),
+        default=0,
+        doc="The most connections that a proxy holds to one endpoint; 0 is no limit. Workers share it evenly.",
+    )
+    max_requests: int = row(
+        "max-requests",
+        count(0, _MOST),
+        default=0,
+        doc="The most requests that a proxy has in flight at one endpoint; 0 is no limit. Workers share it evenly.",
+    )
+    queue: int = row(
+        "queue",
+        count(0, _MOST),
+        default=Capacity().queue,
+        doc="How many requests may wait when every endpoint has its most; further ones get 503.",
+        requires=_LIMITS,
+    )
+    queue_timeout: float = row(
+        "queue-timeout",
+        seconds(0.1, 3600),
+        default=Capacity().timeout,
+        doc="How long a request may wait there until it gets 503.",
+        requires=_LIMITS,
+    )
+    retries: int = row(
+        "retries",
+        count(0, 10),
+        default=Retries().tries - 1,
+        doc="How often a request may be sent again, each time to another endpoint: when there was no connection, and "
+        "when there was no answer, if it has no body and its method is among `retry-methods`.",
+    )
+    retry_on: tuple[int, ...] = row(
+        "retry-on",
+        statuses,
+        default=(),
+        doc="Statuses that are as good as no answer (`502, 503, 504`).",
+    )
+    retry_methods: tuple[str, ...] = row(
+        "retry-methods",
+        methods,
+        default=Retries().methods,
+        doc="Methods that may be repeated although an endpoint may have acted on them.",
+    )
+    retry_timeout: float = row(
+        "retry-timeout",
+        seconds(0, 3600),
+        default=Retries().timeout,
+        doc="Later than this after its beginning a request is not sent again.",
+    )
+    retry_budget: int = row(
+        "retry-budget",
+        count(0, 100),
+        default=Retries().budget,
+        doc="The percentage of requests that may be repeated, beside ten a second.",
+    )
+    tcp_ports: tuple[PortMapping, ...] = row(
+        "tcp-ports",
+        port_mappings,
+        default=(),
+        doc="TCP ports to open for the Service, each with the Service's port if that is another: `5432, 9000:metrics`.",
+    )
+    udp_ports: tuple[PortMapping, ...] = row(
+        "udp-ports",
+        port_mappings,
+        default=(),
+        doc="As `tcp-ports`, for UDP; not served yet.",
+    )
+    opaque_ports: tuple[PortRef, ...] = row(
+        "opaque-ports",
+        ports,
+        default=(),
+        doc="Ports of the Service that do not speak HTTP, by number or name.",
+    )
+    endpoints: tuple[Endpoint, ...] = row(
+        "endpoints",
+        endpoints,
+        default=(),
+        doc="Where the Service lives, for `portway run` and a Service without EndpointSlices: `127.0.0.1:5000`.",
+    )
