@@ -64,6 +64,11 @@ class ControlPlane:
     def ca_file(self) -> Path:
         return self._authority.ca_file
 
+    @property
+    def serving_certificate(self) -> tuple[Path, Path]:
+        """The certificate and the key of the API server, which are good for anything on 127.0.0.1."""
+        return self._serving
+
     def admin(self) -> Connection:
         """Return the connection of somebody who may do everything."""
         return Connection(self.url, ca_file=self.ca_file, certificate=self._admin)
@@ -89,7 +94,7 @@ class ControlPlane:
         self._spawn(
             "kube-controller-manager",
             self._binaries.controllers,
-            f"--kubeconfig={self._kubeconfig()}",
+            f"--kubeconfig={self.kubeconfig()}",
             f"--controllers={','.join(_CONTROLLERS)}",
             "--leader-elect=false",
             "--bind-address=127.0.0.1",
@@ -191,7 +196,8 @@ class ControlPlane:
             # There is nothing else to wait on: a program that starts tells nobody.
             threading.Event().wait(0.05)
 
-    def _kubeconfig(self) -> Path:
+    def kubeconfig(self) -> Path:
+        """Return a kubeconfig of somebody who may do everything."""
         certificate, key = self._admin
         config = {
             "apiVersion": "v1",

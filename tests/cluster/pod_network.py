@@ -44,6 +44,11 @@ class PodNetwork:
             self.close()
             raise NoPodNetwork(f"no network namespace: {error.stderr.decode().strip()}") from error
 
+    @property
+    def outer(self) -> str:
+        """Our own address on it: what the tests themselves listen on."""
+        return f"{self._network}.1"
+
     def address(self, number: int) -> str:
         """Return the address of a pod; `number` is 0 to 126."""
         return f"{self._network}.{128 + number}"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+import aiohttp
+import pytest
 import pytest_asyncio
 
 from cluster.control_plane import ControlPlane
@@ -17,6 +21,7 @@ from cluster.operating import ingress, service
 from cluster.pod_network import Pod, PodNetwork
 from cluster.replicas import Fleet, Replica, fleet, until
 from cluster.rights import NAMESPACE, USER
+from wire.command import portway
 
 HERE = ("--publish-status-address", "192.0.2.1")
 
@@ -254,3 +259,106 @@ def missing() -> Raw:
 
 async def event_of(kubectl: Kubectl, namespace: str, name: str) -> bool:
     return any(one["involvedObject"]["name"] == name for one in await kubectl.list("Event", namespace))
+
+
+async def test_an_ingress_that_would_lose_a_route_never_reaches_the_cluster(
+    ships: Fleet, kubectl: Kubectl, namespace: str, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    await kubectl.apply(service(namespace), service(namespace, "other"), ingress(namespace))
+    certificate, key = control_plane.serving_certificate
+    flags = ["--validating-webhook", "127.0.0.1:0", "--validating-webhook-certificate", str(certificate)]
+    operator = await ships.operator(*HERE, *flags, "--validating-webhook-key", str(key))
+    await operator.ready()
+    line = await operator.command.until(r" webhook on \S+ port \d+$")
+    url = f"https://127.0.0.1:{line.rpartition(' ')[2]}/ingresses"
+    hook = {
+        "name": "ingresses.portway.dev",
+        "clientConfig": {"url": url, "caBundle": base64.b64encode(control_plane.ca_file.read_bytes()).decode()},
+        "rules": [
+            {
+                "apiGroups": ["networking.k8s.io"],
+                "apiVersions": ["v1"],
+                "operations": ["CREATE", "UPDATE"],
+                "resources": ["ingresses"],
+            }
+        ],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+        "timeoutSeconds": 5,
+    }
+    meta = {"name": f"portway-{namespace}"}
+    kind = "ValidatingWebhookConfiguration"
+    raw = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": meta, "webhooks": [hook]}
+    await kubectl.apply(raw)
+    rival = ingress(namespace, "rival")
+    rival["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] = "other"
+    try:
+        said: list[tuple[int, str]] = []
+
+        async def refused() -> bool:
+            try:
+                # Until the API server has heard of the webhook, the rival gets in.
+                await kubectl.apply(rival)
+                await kubectl.delete("Ingress", "rival", namespace)
+            except aiohttp.ClientResponseError as error:
+                said.append((error.status, error.message))
+            return bool(said)
+
+        await until(refused, 20, "the rival is refused")
+        [(code, message)] = said
+        assert code == 422
+        assert f"{namespace}.example / (prefix) is already served by Ingress {namespace}/web" in message
+        foreign = rival | {"spec": rival["spec"] | {"ingressClassName": "nginx"}}
+        await kubectl.apply(foreign)
+        await kubectl.patch("Ingress", "web", namespace, {"metadata": {"labels": {"team": "a"}}})
+        with pytest.raises(aiohttp.ClientResponseError, match="is already served by"):
+            await kubectl.patch("Ingress", "rival", namespace, {"spec": {"ingressClassName": "portway"}})
+    finally:
+        await kubectl.delete(kind, str(meta["name"]))
+
+
+async def waited(ships: Fleet, namespace: str, *flags: str, what: str = "ingress/web") -> tuple[int, str]:
+    """Return the status of `portway wait-applied` and what it wrote."""
+    arguments = ["-n", namespace, "--kubeconfig", str(ships.plane.kubeconfig()), "--timeout", "15s", *flags]
+    async with portway("wait-applied", what, *arguments) as command:
+        return await command.ended(), command.said
+
+
+async def test_waiting_for_an_ingress_ends_when_every_proxy_serves_it(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod, pod_network: PodNetwork
+) -> None:
+    await shop(kubectl, namespace, pod)
+    operator = await ships.operator(*HERE, "--health-address", "0.0.0.0")
+    proxies = [await ships.proxy(operator, name=f"proxy-{number}") for number in range(2)]
+    await proxies[0].answers(f"{namespace}.example", "a")
+    # Directly, and as from somebody's own machine: by way of the API server.
+    assert await waited(ships, namespace, "--operator", operator.url) == (
+        0,
+        f"Ingress {namespace}/web is served by 2 proxies",
+    )
+    await kubectl.pod(NAMESPACE, "operator-1", pod_network.outer, app="operator")
+    front = service(NAMESPACE, "portway-operator", "operator", operator.health_port)
+    front["spec"]["ports"][0]["port"] = 8081
+    await kubectl.apply(front)
+    for path in ("/new", "/newer"):
+        await kubectl.apply(ingress(namespace, path=path))
+        status, said = await waited(ships, namespace)
+        assert (status, said) == (0, f"Ingress {namespace}/web is served by 2 proxies")
+        for proxy in proxies:
+            assert await proxy.ask(f"{namespace}.example", path) == "a", "it is served the moment that the wait ends"
+
+    # A proxy that cannot answer any more: stopped, as by a node in trouble.
+    os.killpg(proxies[1].command.process.pid, signal.SIGSTOP)
+    try:
+        await kubectl.apply(ingress(namespace, path="/newest"))
+        status, said = await waited(ships, namespace, "--timeout", "2s")
+        assert status == 1
+        assert re.search(r"^proxy-1: It serves version \d+, and not \d+ yet\.$", said, re.MULTILINE), said
+        assert "proxy-0:" not in said
+    finally:
+        os.killpg(proxies[1].command.process.pid, signal.SIGCONT)
+    assert (await waited(ships, namespace))[0] == 0
+    status, said = await waited(ships, namespace, what="ingress/nothing")
+    assert (status, said) == (2, f"portway: There is no Ingress {namespace}/nothing.")
