@@ -100,6 +100,7 @@ class Events:
         self._backoff = Backoff()
         self._standing: dict[str, _Standing] = {}
         self._told: dict[str, _Told] = {}
+        self._names: dict[tuple[Problem, str], str] = {}
         self._wake = asyncio.Event()
         self._trouble = ""
 
@@ -209,12 +210,13 @@ class Events:
 
     def _named(self, problems: Iterable[Problem]) -> Iterator[tuple[str, Problem]]:
         """Yield each problem that has an object, with the name of its Event."""
+        before, self._names = self._names, {}
         for problem in problems:
             regarding = self._regarding(problem.origin)
             if regarding is not None:
-                parts = (*map(str, (problem.origin, problem.code, problem.found)), regarding.uid)
-                digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-                yield f"{problem.origin.name[:_NAME]}.{digest}", problem
+                key = problem, regarding.uid
+                name = self._names[key] = before.get(key) or _name(*key)
+                yield name, problem
 
     def _regarding(self, origin: Origin) -> _Regarding | None:
         """Return the object that a problem is about; None for what is no object of the API (a setting)."""
@@ -242,6 +244,13 @@ def _bounded(problems: Iterable[Problem]) -> Iterator[Problem]:
         seen[key] += 1
         if seen[key] <= _ONE_OBJECT:
             yield problem
+
+
+def _name(problem: Problem, uid: str) -> str:
+    """Return the name of the Event: the same for the same finding about the same object, in every replica."""
+    parts = (str(problem.origin), problem.code, problem.found, uid)
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return f"{problem.origin.name[:_NAME]}.{digest}"
 
 
 def _note(problem: Problem) -> str:
