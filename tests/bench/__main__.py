@@ -12,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
+from bench.apart import congestion_control, go_apart
 from bench.contest import Effort, Outcome, Row, contest
 from bench.load import wrk_missing
 from bench.peers import Nginx, Peer
@@ -26,6 +27,7 @@ _QUICK = Effort(rounds=1, seconds=1.0, warm=0.0)
 def main() -> int:
     """Run the rows that were asked for; 0 unless the load generator or the endpoint cannot be started at all."""
     options = _options()
+    go_apart()
     needed = [name for name in (wrk_missing(), Nginx().missing(), _taskset_missing()) if name]
     if needed:
         print("The benchmark itself needs: " + "; ".join(needed), file=sys.stderr)
@@ -90,6 +92,7 @@ def _machine() -> dict[str, str]:
         "processor": f"{model}, {os.cpu_count()} cores; proxy on {cores.proxy}, load on {cores.load}, "
         f"endpoint on {cores.endpoint}",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "TCP": congestion_control(),
         "load before": " ".join(f"{value:.2f}" for value in os.getloadavg()),
     }
 
