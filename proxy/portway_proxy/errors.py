@@ -248,10 +248,14 @@ class UpstreamError(ProxyError):
 
 
 class ConnectFailed(UpstreamError):
-    """An endpoint refused the connection or could not be reached."""
+    """An endpoint could not be reached; `refused` when it said so at once, which cost it nothing."""
 
     reason = "connect_failed"
     retry = Retry.ALWAYS
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class ConnectTimeout(UpstreamError):

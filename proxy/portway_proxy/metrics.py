@@ -78,7 +78,7 @@ RETRIES: Final = Family(
     "portway_retries_total",
     Kind.COUNTER,
     ("upstream", "cause"),
-    "Requests that were sent once more, by what the attempt before failed of (connect, stale, reset, status).",
+    "Requests that were sent once more, by what the attempt before failed of (refused, connect, stale, reset, status).",
 )
 RETRIES_REFUSED: Final = Family(
     "portway_retries_refused_total", Kind.COUNTER, ("upstream",), "Retries that were due and not in the budget."

@@ -51,8 +51,8 @@ class Selection(Generic[C]):
     __slots__ = (
         "_all",
         "_balance",
-        "_hashes",
         "_ring",
+        "_second",
         "_share",
         "_slow_start",
         "_unfit",
@@ -76,6 +76,7 @@ class Selection(Generic[C]):
         self._unfit: frozenset[C] = frozenset()
         self.candidates: tuple[C, ...] = ()
         self.balancer: Balancer[C] = balancer(balance, (), _RANDOM)
+        self._second = self.balancer
         self.probe: C | None = None
         self.wake = NEVER
 
@@ -85,6 +86,8 @@ class Selection(Generic[C]):
         weights = ramp([one.health for one in candidates], self._slow_start, now)
         if candidates != self.candidates or weights != self._weights:
             self.balancer = balancer(self._balance, candidates, _RANDOM, _load, weights, self.balancer)
+            # With a turn of its own: if two endpoints took turns, every request would begin with the one that fails.
+            self._second = balancer(self._balance, candidates, _RANDOM, _load, weights)
             self.candidates, self._weights = candidates, weights
         if everyone != self._all:
             self._all = everyone
@@ -109,7 +112,7 @@ class Selection(Generic[C]):
         ill = [one for one in self._all if one.health.out or one in exclude]
         for unwanted in (ill, exclude):
             try:
-                return self.balancer.choose(unwanted) if key is None else self.of_key(key, unwanted)
+                return self._second.choose(unwanted) if key is None else self.of_key(key, unwanted)
             except NoEndpoints:
                 pass
         # Nobody of this zone, or of those that are well, is left.

@@ -199,11 +199,11 @@ class LiveUpstream:
             self._queue.add(exchange)
         return pool
 
-    def another(self, exchange: Exchange, cause: str, *, unsent: bool) -> Pool | None:
+    def another(self, exchange: Exchange, cause: str) -> Pool | None:
         """Return the pool for one more attempt at a request, or None when there is none or the budget refuses.
 
-        A request of which nothing was sent is no more of a load to an endpoint that is well than it would have been at
-        first: the budget is for all others.
+        An attempt that was refused cost nobody anything. One that did not connect is no more of a load to another
+        endpoint, if that is well, than it would have been at first. The budget is for everything else.
         """
         terms = self._terms
         key, full = (None, []) if terms is None else (terms.key(exchange), terms.full(self.pools))
@@ -211,8 +211,12 @@ class LiveUpstream:
             pool = self._selection.another((*exchange.tried, *full), key)
         except NoEndpoints:
             return None
-        free = unsent and not pool.health.failures and not pool.health.out
-        if not free and not self.retries.budget.take(sum(self.statuses.values()), self._around.clock.now):
+        well = not pool.health.failures and not pool.health.out
+        if (
+            cause != "refused"
+            and not (cause == "connect" and well)
+            and not self.retries.budget.take(sum(self.statuses.values()), self._around.clock.now)
+        ):
             self.tally.refused += 1
             return None
         self.tally.retries[cause] += 1

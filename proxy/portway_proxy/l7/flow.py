@@ -13,6 +13,7 @@ from portway_proxy.errors import (
     ClientError,
     ClientGone,
     Closed,
+    ConnectFailed,
     NoEndpoints,
     ProxyError,
     Retry,
@@ -164,7 +165,8 @@ def _again(exchange: Exchange, error: ProxyError) -> bool:
     if pool is None or upstream is None:
         return False
     if error.retry is Retry.ALWAYS:
-        return _timely(exchange, upstream) and _elsewhere(exchange, pool, "connect")
+        refused = isinstance(error, ConnectFailed) and error.refused
+        return _timely(exchange, upstream) and _elsewhere(exchange, pool, "refused" if refused else "connect")
     if not _repeatable(exchange, upstream):
         return False
     if isinstance(error, UpstreamStale) and not pool.retired:
@@ -195,7 +197,7 @@ def _elsewhere(exchange: Exchange, pool: Pool, cause: str) -> bool:
     """Send the request to an endpoint that has not failed it, if there is one; return whether it is under way."""
     upstream = exchange.upstream
     exchange.tried += (pool,)
-    other = None if upstream is None else upstream.another(exchange, cause, unsent=cause == "connect")
+    other = None if upstream is None else upstream.another(exchange, cause)
     if other is None:
         return False
     _detach(exchange)

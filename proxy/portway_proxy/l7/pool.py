@@ -192,8 +192,9 @@ class _Attempt:
                 server_hostname="" if pool.secure else None,
             )
         except OSError as error:
-            kind = NoDescriptors if error.errno in _OURS else ConnectFailed
-            self._fail(kind(f"{pool.endpoint}: {error}"))
+            text = f"{pool.endpoint}: {error}"
+            refused = isinstance(error, ConnectionRefusedError)
+            self._fail(NoDescriptors(text) if error.errno in _OURS else ConnectFailed(text, refused=refused))
             return
         except asyncio.CancelledError:
             # Given up just when it connected, it is closed without being told.
