@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import socket
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn
@@ -104,6 +105,9 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     watch_secrets_namespace: Annotated[
         str | None, typer.Option(help="Namespaces to read TLS Secrets of.", show_default="as --watch-namespace")
     ] = None,
+    watch_secrets: Annotated[
+        str, typer.Option(help="Single TLS Secrets to read beside these, with commas: namespace/name,...")
+    ] = "",
     default_backend_service: Annotated[
         str, typer.Option(help="namespace/name[:port] of what serves requests that nothing else does.")
     ] = "",
@@ -178,6 +182,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     namespaces = _namespaces(watch_namespace, "--watch-namespace")
     files = _files(stream_certificate, stream_key, stream_client_ca)
     secrets = watch_secrets_namespace
+    single = [_object(each, "--watch-secrets") for each in _several(watch_secrets)]
     settings = OperatorSettings(
         pods=OwnPods(pod_name or socket.gethostname(), namespace, operator_selector, proxy_selector),
         compile=CompileSettings(
@@ -196,7 +201,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             namespaces,
             None if secrets is None else _namespaces(secrets, "--watch-secrets-namespace"),
             service,
-            certificate,
+            frozenset(each for each in (certificate, *single) if each is not None),
         ),
         status=StatusSettings(
             service,
@@ -245,7 +250,7 @@ def _scope(
     namespaces: tuple[str, ...],
     secrets: tuple[str, ...] | None,
     service: tuple[str, str] | None,
-    certificate: tuple[str, str] | None,
+    certificates: Collection[tuple[str, str]],
 ) -> Scope:
     """Return what is read: the named objects by themselves, where nothing else covers them."""
     named = set()
@@ -253,8 +258,7 @@ def _scope(
         named.add(Target(Kind.SERVICE, *service))
     covered = namespaces if secrets is None else secrets
     everywhere = secrets is None and not namespaces
-    if certificate is not None and not everywhere and certificate[0] not in covered:
-        named.add(Target(Kind.SECRET, *certificate))
+    named |= {Target(Kind.SECRET, *each) for each in certificates if not everywhere and each[0] not in covered}
     return Scope(namespaces, secrets, frozenset(named))
 
 

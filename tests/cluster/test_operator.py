@@ -7,49 +7,23 @@ import base64
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl, Raw
 from cluster.operating import ingress, service
 from cluster.pod_network import Pod, PodNetwork
-from cluster.replicas import Fleet, Replica, fleet, until
+from cluster.replicas import Fleet, Replica, shop, until
 from cluster.rights import NAMESPACE, USER
+from portway_operator.api_objects import ApiObjects, Conflict
 from wire.command import portway
 
 HERE = ("--publish-status-address", "192.0.2.1")
-
-
-@pytest_asyncio.fixture
-async def ships(control_plane: ControlPlane, kubectl: Kubectl, tmp_path: Path) -> AsyncIterator[Fleet]:
-    # What operators before left behind.
-    for kind, name in (("Lease", "portway"),):
-        for found in await kubectl.list(kind, NAMESPACE):
-            if found["metadata"]["name"] == name:
-                await kubectl.delete(kind, name, NAMESPACE)
-    async with fleet(control_plane, kubectl, tmp_path) as ships:
-        yield ships
-
-
-@pytest_asyncio.fixture
-async def pod(pod_network: PodNetwork) -> AsyncIterator[Pod]:
-    """A server on a pod's address."""
-    pod = Pod(pod_network, 0, "a")
-    await pod.start()
-    yield pod
-    await pod.stop()
-
-
-async def shop(kubectl: Kubectl, namespace: str, pod: Pod) -> None:
-    """Have an Ingress whose Service leads to `pod`."""
-    await kubectl.apply(service(namespace), ingress(namespace))
-    await kubectl.pod(namespace, "a", pod.address, app="web")
 
 
 async def status(kubectl: Kubectl, namespace: str, name: str = "web", kind: str = "Ingress") -> object:
@@ -146,6 +120,22 @@ async def test_a_layer_4_service_gets_the_address_in_a_form_that_kube_proxy_leav
     point = {"ip": "192.0.2.1", "ipMode": "Proxy"}
     await until(says(kubectl, namespace, point, name="db", kind="Service"), 20, "the status is written")
     await kubectl.delete("Service", "db", namespace)
+
+
+async def test_a_status_is_never_written_into_a_namesake(
+    kubectl: Kubectl, namespace: str, control_plane: ControlPlane
+) -> None:
+    await kubectl.apply(ingress(namespace))
+    uid = (await kubectl.get("Ingress", "web", namespace))["metadata"]["uid"]
+    await kubectl.delete("Ingress", "web", namespace)
+    await kubectl.apply(ingress(namespace))
+    connection = control_plane.admin()
+    async with connection.session() as session:
+        points = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+        path = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses/web/status"
+        with pytest.raises(Conflict):
+            await ApiObjects(session, connection).merge(path, {"metadata": {"uid": uid}, "status": points})
+    assert await status(kubectl, namespace) is None
 
 
 async def test_statuses_follow_the_service_that_publishes_the_proxies(

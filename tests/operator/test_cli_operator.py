@@ -128,7 +128,9 @@ def test_what_lies_outside_of_the_namespaces_that_are_read_is_read_by_name(start
     secrets = start(*flags, "--watch-secrets-namespace", "shop").scope
     assert secrets.secret_namespaces == ("shop",)
     assert secrets.named == {default}
-    assert start("--watch-secrets-namespace", "").scope.secret_namespaces == ()
+    single = start("--watch-secrets-namespace", "", "--watch-secrets", "shop/a,web/b").scope
+    assert single.secret_namespaces == ()
+    assert single.named == {Target(Kind.SECRET, "shop", "a"), Target(Kind.SECRET, "web", "b")}
 
 
 def test_every_flag_may_come_from_the_environment(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
