@@ -20,7 +20,7 @@ from bench.report import as_data, as_markdown, as_text
 from bench.rows import ROWS
 from bench.stage import Cores, opened
 
-_FULL = Effort(rounds=3, seconds=3.0, warm=1.0)
+_FULL = Effort(rounds=3, seconds=2.0, warm=1.0)
 _QUICK = Effort(rounds=1, seconds=1.0, warm=0.0)
 
 
