@@ -162,7 +162,6 @@ class LiveUpstream:
             self._queue = self._queue or Queue(around.clock, self._find)
             self._queue.most = self._terms.capacity.queue
             self._queue.timeout = self._terms.capacity.timeout
-            self._queue.selective = self._terms.sticky
         for pool in self.pools:
             if not self._ejection.failures:
                 pool.health.pardon()
@@ -193,10 +192,12 @@ class LiveUpstream:
             self.parked.append(exchange)
             return None
         pool = self._probed_by(exchange)
-        if pool is None and not self._queue:
+        queue = self._queue
+        tie = None if queue is None else self._tie_of(exchange)
+        if pool is None and not (queue and queue.holds_up(tie)):
             pool = self._find(exchange)
-        if pool is None and self._queue is not None:
-            self._queue.add(exchange)
+        if pool is None and queue is not None:
+            queue.add(exchange, tie)
         return pool
 
     def another(self, exchange: Exchange, cause: str) -> Pool | None:
@@ -232,9 +233,8 @@ class LiveUpstream:
         if terms is None:
             return self.next_pool()
         full = terms.full(self.pools)
-        pinned = terms.pinned(exchange)
-        if pinned is not None and pinned in self._selection.candidates:
-            return None if pinned in full else pinned
+        if (tie := self._tie_of(exchange)) is not None:
+            return None if tie in full else tie
         key = terms.key(exchange)
         try:
             return self._balancer.choose(full) if key is None else self._selection.of_key(key, full)
@@ -242,6 +242,11 @@ class LiveUpstream:
             if full:
                 return None
             raise self._failure() from None
+
+    def _tie_of(self, exchange: Exchange) -> Pool | None:
+        """Return the endpoint that the client is tied to, if requests go there now."""
+        pinned = None if self._terms is None else self._terms.pinned(exchange)
+        return pinned if pinned is not None and pinned in self._selection.candidates else None
 
     def _probed_by(self, exchange: Exchange) -> Pool | None:
         """Return the endpoint that was ejected, when its time is over and this request may ask it."""

@@ -8,49 +8,51 @@ from collections.abc import Callable
 from portway_proxy.clock import NEVER, Watch
 from portway_proxy.errors import ProxyError, QueueFull, QueueTimeout
 from portway_proxy.l7 import flow
-from portway_proxy.l7.exchange import Exchange, State
+from portway_proxy.l7.exchange import PENDING, Exchange
 from portway_proxy.l7.pool import Pool
 
 __all__ = ["Queue"]
 
 
 class Queue:
-    """The first to come is the first to go, unless what it waits for is one endpoint that is still busy.
+    """The first to come is the first to go, unless it is tied to one endpoint that is still busy.
 
     An exchange that ended meanwhile is skipped when its turn comes. `find` returns a pool with room for an exchange, or
-    None; it raises a `ProxyError` when there is nothing left to wait for. `selective` says that there may be room for
-    one and not for the other.
+    None; it raises a `ProxyError` when there is nothing left to wait for.
     """
 
-    __slots__ = ("_clock", "_find", "_scheduled", "_waiting", "deadline", "most", "selective", "timeout")
+    __slots__ = ("_clock", "_find", "_scheduled", "_waiting", "deadline", "most", "timeout")
 
     def __init__(self, clock: Watch, find: Callable[[Exchange], Pool | None]) -> None:
         self.most = 0
         self.timeout = 0.0
-        self.selective = False
         self.deadline = NEVER
         self._clock = clock
         self._find = find
-        self._waiting: deque[tuple[float, Exchange]] = deque()
+        self._waiting: deque[tuple[float, Exchange, Pool | None]] = deque()
         self._scheduled = False
 
     def __len__(self) -> int:
-        return sum(exchange.state is State.PENDING for _, exchange in self._waiting)
+        return sum(exchange.state is PENDING for _, exchange, _ in self._waiting)
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, exchange: Exchange) -> None:
+    def holds_up(self, tie: Pool | None) -> bool:
+        """Return whether somebody waits whose turn is before that of a newcomer, who is tied to `tie` or to nobody."""
+        return any(other is None or other is tie for _, exchange, other in self._waiting if exchange.state is PENDING)
+
+    def add(self, exchange: Exchange, tie: Pool | None) -> None:
         """Let `exchange` wait; raises `QueueFull` when as many as may do already."""
         if len(self._waiting) >= self.most:
-            self._waiting = deque(entry for entry in self._waiting if entry[1].state is State.PENDING)
+            self._waiting = deque(entry for entry in self._waiting if entry[1].state is PENDING)
             if len(self._waiting) >= self.most:
                 raise QueueFull(f"{self.most} requests wait already")
         until = exchange.client.http.loop.time() + self.timeout
         if not self._waiting:
             self.deadline = until
             self._clock.watch(self)
-        self._waiting.append((until, exchange))
+        self._waiting.append((until, exchange, tie))
 
     def freed(self) -> None:
         """Send who waits to where there is room, in the loop's next turn."""
@@ -63,8 +65,8 @@ class Queue:
         self._scheduled = False
         served = set()
         for entry in tuple(self._waiting):
-            exchange = entry[1]
-            if exchange.state is State.PENDING:
+            _, exchange, tie = entry
+            if exchange.state is PENDING:
                 try:
                     pool = self._find(exchange)
                 except ProxyError as error:
@@ -72,10 +74,10 @@ class Queue:
                 else:
                     if pool is not None:
                         flow.send(exchange, pool)
-                    elif self.selective:
-                        continue
+                    elif tie is None:
+                        break  # There is no room at all.
                     else:
-                        break
+                        continue
             served.add(entry)
         self._waiting = deque(entry for entry in self._waiting if entry not in served)
         self._rewind()
@@ -84,8 +86,8 @@ class Queue:
         """Answer those who waited too long."""
         now = self._clock.now
         while self._waiting and self._waiting[0][0] <= now:
-            _, exchange = self._waiting.popleft()
-            if exchange.state is State.PENDING:
+            _, exchange, _ = self._waiting.popleft()
+            if exchange.state is PENDING:
                 flow.fail(exchange, QueueTimeout(f"no endpoint had room within {self.timeout:g} s"))
         self._rewind()
 
