@@ -14,8 +14,9 @@ import pytest_asyncio
 from cluster.binaries import Unavailable, find_or_build
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl, kubectl_on
-from cluster.pod_network import NoPodNetwork, PodNetwork
-from cluster.rights import operator_rights
+from cluster.pod_network import NoPodNetwork, Pod, PodNetwork
+from cluster.replicas import Fleet, fleet
+from cluster.rights import NAMESPACE, operator_rights
 from cluster.wire import Wire
 
 _numbers = itertools.count(1)
@@ -88,3 +89,21 @@ async def wire(control_plane: ControlPlane) -> AsyncIterator[Wire]:
 @pytest.fixture
 def token_file(tmp_path: Path) -> Path:
     return tmp_path / "token"
+
+
+@pytest_asyncio.fixture
+async def ships(control_plane: ControlPlane, kubectl: Kubectl, tmp_path: Path) -> AsyncIterator[Fleet]:
+    """A fleet whose first operator leads at once, whatever operators before left behind."""
+    for lease in await kubectl.list("Lease", NAMESPACE):
+        await kubectl.delete("Lease", lease["metadata"]["name"], NAMESPACE)
+    async with fleet(control_plane, kubectl, tmp_path) as ships:
+        yield ships
+
+
+@pytest_asyncio.fixture
+async def pod(pod_network: PodNetwork) -> AsyncIterator[Pod]:
+    """A server on a pod's address."""
+    pod = Pod(pod_network, 0, "a")
+    await pod.start()
+    yield pod
+    await pod.stop()

@@ -15,10 +15,14 @@ import yaml
 
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl
+from cluster.operating import ingress, service
+from cluster.pod_network import Pod
 from cluster.rights import NAMESPACE
+from eventually import eventually
+from portway_proxy.tasks import Tasks
 from wire.command import Command, portway
 
-__all__ = ["Fleet", "Replica", "RunningProxy", "fleet", "until"]
+__all__ = ["PROXY_TOKENS", "Fleet", "Load", "Replica", "RunningProxy", "fleet", "shop", "until"]
 
 _ANY = ("--health-port", "0", "--stream-address", "127.0.0.1", "--stream-port", "0", "--stream-hosts", "127.0.0.1")
 _QUIET = ("--http-port", "0", "--https-port", "0", "--admin-port", "0", "--workers", "1", "--no-access-log")
@@ -67,20 +71,67 @@ class RunningProxy:
     command: Command
     client: aiohttp.ClientSession
     http_port: int
+    https_port: int
+    admin_port: int
+
+    async def page(self, path: str) -> tuple[int, str]:
+        """Return the status and the body of a page of the admin server."""
+        async with self.client.get(f"http://127.0.0.1:{self.admin_port}{path}") as response:
+            return response.status, await response.text()
 
     async def ask(self, host: str, path: str = "/") -> str:
         """Return the body that it answers with, or the status when that is not 200."""
         url = f"http://127.0.0.1:{self.http_port}{path}"
-        async with self.client.get(url, headers={"Host": host}) as response:
+        async with self.client.get(url, headers={"Host": host}, allow_redirects=False) as response:
             return (await response.text()).strip() if response.status == 200 else str(response.status)
 
-    async def answers(self, host: str, wanted: str, seconds: float = 20.0) -> None:
+    async def answers(self, host: str, wanted: str, path: str = "/", seconds: float = 20.0) -> None:
         """Wait until it answers so."""
 
         async def so() -> bool:
-            return await self.ask(host) == wanted
+            return await self.ask(host, path) == wanted
 
-        await until(so, seconds, f"{host} answers {wanted}", self.command)
+        await until(so, seconds, f"{host}{path} answers {wanted}", self.command)
+
+
+class Load:
+    """Requests to a proxy without a pause, beside what a test does; each must get an answer out of `wanted`."""
+
+    def __init__(self, proxy: RunningProxy, host: str, *wanted: str) -> None:
+        self._proxy = proxy
+        self._host = host
+        self._wanted = wanted
+        self.answered = 0
+        self.failed: list[str] = []
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Load]:
+        """Ask again and again until the block ends, and then fail if any request did."""
+        tasks = Tasks()
+        clients = [tasks.spawn(self._ask(), f"client {number}") for number in range(4)]
+        try:
+            yield self
+            assert not any(client.done() for client in clients)
+        finally:
+            await tasks.close()
+        assert self.failed == []
+
+    async def more(self, count: int = 50) -> None:
+        """Wait until so many more requests were answered."""
+        wanted = self.answered + count
+        await eventually(lambda: self.answered >= wanted, 20, "the proxy answers")
+
+    async def _ask(self) -> None:
+        while True:
+            try:
+                said = await self._proxy.ask(self._host)
+            except (aiohttp.ClientError, OSError) as error:
+                said = repr(error)
+            if said in self._wanted:
+                self.answered += 1
+            else:
+                self.failed.append(said)
+            await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -94,10 +145,10 @@ class Fleet:
     exits: AsyncExitStack
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
-    async def operator(self, *flags: str, name: str = "") -> Replica:
-        """Start an operator as its service account; it ends with the test."""
+    async def operator(self, *flags: str, name: str = "", server: str = "") -> Replica:
+        """Start an operator as its service account, whose API server is at `server`; it ends with the test."""
         name = name or f"portway-operator-{next(self._numbers)}"
-        kubeconfig = await self._kubeconfig(name)
+        kubeconfig = await self._kubeconfig(name, server or self.plane.url)
         arguments: list[str | Path] = [
             "operator",
             "--kubeconfig",
@@ -114,14 +165,15 @@ class Fleet:
     async def proxy(self, *operators: Replica, name: str = "") -> RunningProxy:
         """Start a proxy that follows the operators, as its pod does; it ends with the test."""
         name = name or f"portway-proxy-{next(self._numbers)}"
-        token, authority = self.directory / f"{name}.token", await self._authority()
+        token, authority = self.directory / f"{name}.token", await self.authority()
         token.write_text(await self.kubectl.token(NAMESPACE, "portway-proxy", PROXY_TOKENS))
         followed = [part for one in operators for part in ("--operator", f"https://127.0.0.1:{one.stream_port}")]
         files = ["--ca-file", str(authority), "--token-file", str(token), "--state-dir", str(self.directory / name)]
         command = await self.exits.enter_async_context(portway("proxy", *followed, *files, "--node", name, *_QUIET))
-        return RunningProxy(command, self.client, await _port(command, "http"))
+        ports = [await _port(command, what) for what in ("http", "https", "admin")]
+        return RunningProxy(command, self.client, *ports)
 
-    async def _kubeconfig(self, name: str) -> Path:
+    async def _kubeconfig(self, name: str, server: str) -> Path:
         token = self.directory / f"{name}.token"
         token.write_text(await self.kubectl.token(NAMESPACE, "portway-operator"))
         config = {
@@ -130,7 +182,7 @@ class Fleet:
             "clusters": [
                 {
                     "name": "here",
-                    "cluster": {"server": self.plane.url, "certificate-authority": str(self.plane.ca_file)},
+                    "cluster": {"server": server, "certificate-authority": str(self.plane.ca_file)},
                 }
             ],
             "users": [{"name": "us", "user": {"tokenFile": str(token)}}],
@@ -141,7 +193,7 @@ class Fleet:
         path.write_text(yaml.safe_dump(config))
         return path
 
-    async def _authority(self) -> Path:
+    async def authority(self) -> Path:
         """Return a file with the authority that operators publish for proxies."""
         path = self.directory / "ca.crt"
 
@@ -163,6 +215,12 @@ async def fleet(plane: ControlPlane, kubectl: Kubectl, directory: Path) -> Async
     """Give a fleet without any operator or proxy; all that is started ends with it."""
     async with aiohttp.ClientSession() as client, AsyncExitStack() as exits:
         yield Fleet(plane, kubectl, directory, client, exits)
+
+
+async def shop(kubectl: Kubectl, namespace: str, pod: Pod) -> None:
+    """Have an Ingress whose Service leads to `pod`."""
+    await kubectl.apply(service(namespace), ingress(namespace))
+    await kubectl.pod(namespace, "a", pod.address, app="web")
 
 
 async def until(
