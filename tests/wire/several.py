@@ -8,12 +8,12 @@ from collections.abc import Iterable
 
 import msgspec
 
-from portway_proxy.settings import Limits, Timeouts
+from portway_proxy.settings import Timeouts
 from portway_proxy.snapshot import Balance, Snapshot, UpstreamPolicy
 from portway_proxy.snapshot import Endpoint as SnapshotEndpoint
 from portway_proxy.upstreams import LiveUpstream
 from wire.peers import Client, Endpoint, Peer, Script, answering, reply
-from wire.site import WEB, Net, Site, limits, prefix, table, upstream, waits
+from wire.site import WEB, Net, Site, prefix, table, upstream, waits
 
 __all__ = ["Several", "breaking", "requests_at", "saying", "several", "unused_port"]
 
@@ -93,7 +93,7 @@ class Several:
         return Counter(await self.bodies(count, *fields))
 
 
-_LIMITS, _TIMEOUTS = limits(), waits()
+_TIMEOUTS = waits()
 
 
 async def several(
@@ -103,7 +103,7 @@ async def several(
     balance: Balance = Balance.ROUND_ROBIN,
     *,
     timeouts: Timeouts = _TIMEOUTS,
-    most: Limits = _LIMITS,
+    zone: str = "",
 ) -> Several:
     """Run an endpoint for each of the scripts, or for each letter of a text, and a site that serves them."""
     if isinstance(scripts, str):
@@ -113,5 +113,5 @@ async def several(
     for endpoint, script in zip(endpoints, scripts, strict=True):
         endpoint.script = script
     some = Several(net, endpoints, balance, policy)
-    some.site = await net.site(some.snapshot(), most, timeouts)
+    some.site = await net.site(some.snapshot(), timeouts=timeouts, zone=zone)
     return some

@@ -149,8 +149,10 @@ class Site:
     def later(self, seconds: float) -> None:
         """Be `seconds` later, with all that happens until then because nothing else did."""
         self._time.forward += seconds
-        self.clock._tick()
-        self.clock.stop()
+        # The second tick acts on what had its time at the first.
+        for _ in range(2):
+            self.clock._tick()
+            self.clock.stop()
 
     def pooled(self, name: str = WEB) -> int:
         """Return how many idle connections wait for requests to this upstream."""
@@ -221,10 +223,15 @@ class Net:
         assert [endpoint.faults for endpoint in self._endpoints if endpoint.faults] == []
 
     async def site(
-        self, snapshot: Snapshot, limits: Limits = _LIMITS, timeouts: Timeouts = _TIMEOUTS, window: int = 0
+        self,
+        snapshot: Snapshot,
+        limits: Limits = _LIMITS,
+        timeouts: Timeouts = _TIMEOUTS,
+        window: int = 0,
+        zone: str = "",
     ) -> Site:
         """Run a site; `window` bounds what the kernel takes for each of its clients."""
-        site = Site(ProxySettings(http_port=0, https_port=8443, limits=limits, timeouts=timeouts))
+        site = Site(ProxySettings(http_port=0, https_port=8443, limits=limits, timeouts=timeouts, zone=zone))
         await site.start(window)
         self.stack.push_async_callback(site.close)
         site.serve(snapshot)
