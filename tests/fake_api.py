@@ -231,7 +231,7 @@ class FakeApi:
         patch = json.loads(await request.read())
         self.patches.append((request.path, patch))
         if patch.get("metadata", {}).get("uid") not in (None, before["metadata"]["uid"]):
-            return _status(409, "the uid is another")
+            return _status(422, 'metadata.uid: Invalid value: "another": field is immutable')
         return web.json_response(self.apply({**before, "status": merged(before.get("status"), patch["status"])}))
 
     def _list(self, request: web.Request, collection: _Collection, keeps: Callable[[Raw], bool]) -> web.Response:

@@ -50,7 +50,9 @@ class Objects:
             return _status(404, "not found")
         after = merged(before, body) if request.method == "PATCH" else body
         wanted, actual = after["metadata"], before["metadata"]
-        if any(wanted.get(key) != actual[key] for key in ("uid", "resourceVersion")):
+        if wanted.get("uid") != actual["uid"]:
+            return _status(422, 'metadata.uid: Invalid value: "another": field is immutable')
+        if wanted.get("resourceVersion") != actual["resourceVersion"]:
             return _status(409, "the object has been modified")
         return web.json_response(self.put(path.rpartition("/")[0], after))
 

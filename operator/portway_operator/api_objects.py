@@ -121,11 +121,17 @@ class ApiObjects:
                 return msgspec.json.decode(await response.read(), type=Raw)
         except ApiRefused as error:
             self.errors[str(error.status)] += 1
-            kind = _REFUSALS.get(error.status, ApiUnavailable)
-            raise kind(f"{method} {path}: {error}", error.status) from None
+            raise _kind_of(error)(f"{method} {path}: {error}", error.status) from None
         except (aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:
             self.errors[type(error).__name__] += 1
             raise ApiUnavailable(f"{method} {path}: {str(error) or type(error).__name__}") from None
+
+
+def _kind_of(error: ApiRefused) -> type[ApiUnavailable]:
+    # A patch that names another uid than the object has is told so, and not with a 409.
+    if error.status == 422 and "metadata.uid:" in str(error):
+        return Conflict
+    return _REFUSALS.get(error.status, ApiUnavailable)
 
 
 def _resource(path: str) -> str:

@@ -115,7 +115,7 @@ class Status:
         # What the watch has not told yet: the version that our write made, and what it says.
         self._written: dict[Key, tuple[int, Addresses]] = {}
         # What the API server will not take; tried again when something else is to be written.
-        self._refused: dict[Key, _Write] = {}
+        self._refused: dict[Key, tuple[str, _Write]] = {}
         self._trouble = self._said = ""
 
     def poke(self) -> None:
@@ -200,9 +200,9 @@ class Status:
         if not self._applied.acknowledged(owned) or (one := self._now(owned)) is None:
             return None
         write = _Write(one, addresses if owned.served else ())
-        if self._published(one) == write.addresses or self._refused.get(write.key) == write:
+        if self._published(one) == write.addresses:
             return None
-        return write
+        return None if self._refused.get(write.key) == (one.meta.uid, write) else write
 
     def _published(self, one: Ingress | Service) -> Addresses:
         """Return what the status of an object says, our own writes that no watch told of yet included."""
@@ -246,7 +246,7 @@ class Status:
             return False
         # Gone, or another by now: the watch is about to tell.
         if not isinstance(trouble, Missing | Conflict):
-            self._refused[write.key] = write
+            self._refused[write.key] = write.object.meta.uid, write
             _log.warning("the status of %s %s/%s is refused: %s", *write.key, trouble)
         return True
 

@@ -155,14 +155,19 @@ async def test_statuses_follow_the_service_that_publishes_the_proxies(
         await until(says(kubectl, namespace, *expected), 15, "the statuses follow")
 
 
+async def proxy_pod(kubectl: Kubectl, pod: Pod) -> tuple[str, ...]:
+    """Have a proxy's pod on a node with addresses; return the flags that find it."""
+    node = [{"type": "InternalIP", "address": "10.0.0.9"}, {"type": "ExternalIP", "address": "203.0.113.9"}]
+    await kubectl.patch("Node", "node", None, {"status": {"addresses": node}}, "status")
+    await kubectl.pod(NAMESPACE, "proxy-1", pod.address, app="proxy")
+    return ("--proxy-selector", "app=proxy", "--operator-selector", "app=operator")
+
+
 async def test_statuses_name_the_nodes_of_the_proxies_and_are_emptied_with_the_last_pod(
     ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod
 ) -> None:
     await shop(kubectl, namespace, pod)
-    node = [{"type": "InternalIP", "address": "10.0.0.9"}, {"type": "ExternalIP", "address": "203.0.113.9"}]
-    await kubectl.patch("Node", "node", None, {"status": {"addresses": node}}, "status")
-    await kubectl.pod(NAMESPACE, "proxy-1", pod.address, app="proxy")
-    selectors = ("--proxy-selector", "app=proxy", "--operator-selector", "app=operator")
+    selectors = await proxy_pod(kubectl, pod)
     operator = await ships.operator(*selectors, name="operator-1")
     proxy = await ships.proxy(operator, name="proxy-1")
     await proxy.answers(f"{namespace}.example", "a")
@@ -217,8 +222,7 @@ async def test_the_operator_needs_no_more_than_its_rights_and_writes_nothing_els
 ) -> None:
     before = len(control_plane.audit(USER))
     await shop(kubectl, namespace, pod)
-    await kubectl.pod(NAMESPACE, "proxy-1", pod.address, app="proxy")
-    selectors = ("--proxy-selector", "app=proxy", "--operator-selector", "app=operator")
+    selectors = await proxy_pod(kubectl, pod)
     for number in range(2):
         operator = await ships.operator(*selectors, name=f"operator-{number}")
         proxy = await ships.proxy(operator, name="proxy-1")
@@ -226,6 +230,7 @@ async def test_the_operator_needs_no_more_than_its_rights_and_writes_nothing_els
         await until(operator.leads, 25, "it leads")
         await kubectl.apply(ingress(namespace, f"bad-{number}", host=f"bad{number}.example", **missing()))
         await until(partial(event_of, kubectl, namespace, f"bad-{number}"), 15, "an Event is there")
+        await until(says(kubectl, namespace, {"ip": "203.0.113.9"}), 15, "the status is written")
         await operator.command.stop(signal.SIGTERM)
     entries = control_plane.audit(USER)[before:]
     assert [entry for entry in entries if entry.code == 403] == []

@@ -148,6 +148,19 @@ async def test_a_namesake_made_later_is_another_ingress(api: FakeApi) -> None:
         await eventually(scene.written)
 
 
+async def test_a_namesake_made_while_we_write_is_left_to_the_next_look(api: FakeApi) -> None:
+    async with running(api, served=False) as scene:
+        scene.publish()
+        api.delete(Kind.INGRESS, "shop", "web")
+        api.apply(ingress("web"))
+        scene.acknowledge()
+        await eventually(lambda: scene.objects.errors == {"422": 1})
+        assert scene.written() is None
+        scene.publish()
+        scene.acknowledge()
+        await eventually(scene.written)
+
+
 async def test_only_the_leader_writes(api: FakeApi) -> None:
     async with running(api, served=False) as scene:
         scene.leads.leading = False
