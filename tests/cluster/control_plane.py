@@ -141,6 +141,10 @@ class ControlPlane:
         process.kill()
         process.wait()
 
+    def stop_controllers(self) -> None:
+        """End the controllers; whoever makes Services with a selector makes their EndpointSlices too from now on."""
+        self._end("kube-controller-manager")
+
     def compact(self) -> None:
         """Make etcd forget its history: no watch resumes from before now, once the API server was started anew."""
         url = f"http://127.0.0.1:{self._etcd_port}/v3/kv"

@@ -59,6 +59,10 @@ class PodNetwork:
         with ThreadPoolExecutor(1) as inside:
             return inside.submit(self._within, lambda: socket.create_server((address, port))).result()
 
+    def inside(self, command: list[str]) -> list[str]:
+        """Return the command that runs `command` in the namespace, in the same process."""
+        return ["ip", "netns", "exec", self._name, *command]
+
     def close(self) -> None:
         """Remove the namespace, and with it the interfaces."""
         _ip("netns", "delete", self._name, check=False)
