@@ -94,13 +94,14 @@ class RouteReader:
 class HostTable:
     """The routes of each host, filled by `add` from the oldest Ingress to the youngest."""
 
-    __slots__ = ("_declared", "_defaults", "_routes", "problems")
+    __slots__ = ("_declared", "_defaults", "_routes", "_unused", "problems")
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self._routes: dict[str, dict[PathKey, Route]] = {}
         self._declared: dict[str, tuple[str, str]] = {}
         self._defaults: list[tuple[str, Route]] = []
+        self._unused: list[tuple[str, Route]] = []
 
     def add(self, found: IngressRoutes) -> None:
         """Take in the routes of a younger Ingress; what an older one has stays."""
@@ -117,13 +118,19 @@ class HostTable:
                     problems.path_taken(route.origin, host, f"{route.path} ({route.match})", winner.origin, severity)
                 )
         # As in ingress-nginx: a default backend serves the hosts that its Ingress was the first to declare.
-        self._defaults += [(host, route) for host, route in found.defaults if self._declared[host] == key]
+        for host, route in found.defaults:
+            (self._defaults if self._declared[host] == key else self._unused).append((host, route))
 
-    def hosts(self) -> tuple[Host, ...]:
-        """Return the hosts in order, each with its routes in order of precedence."""
+    def hosts(self, default: Route | None) -> tuple[Host, ...]:
+        """Return the hosts in order, each with its routes in order of precedence; `default` is that of every host."""
         for host, route in self._defaults:
             # It serves what no rule matches, so that any Ingress's rule for `/` comes before it.
             self._routes[host].setdefault(_ANY_PATH, route)
+        self.problems += [
+            problems.default_unused(route.origin, host, self._declared[host])
+            for host, route in self._unused
+            if not _replaced(route, self._routes[host].get(_ANY_PATH, default))
+        ]
         return tuple(Host(name, self._sorted(self._routes[name])) for name in sorted(self._routes))
 
     def _sorted(self, routes: dict[PathKey, Route]) -> tuple[Route, ...]:
@@ -133,6 +140,15 @@ class HostTable:
                 if loser is not None and loser.upstream != route.upstream:
                     self.problems.append(problems.path_shadowed(loser.origin, loser.path, route.origin))
         return tuple(sorted(routes.values(), key=_precedence))
+
+
+def _replaced(unused: Route, route: Route | None) -> bool:
+    """Return whether what serves the rest of a host is as the Ingress of an unused default would have it."""
+    if route is None:
+        return False
+    ours, theirs = unused.origin, route.origin
+    same = (ours.kind, ours.namespace, ours.name) == (theirs.kind, theirs.namespace, theirs.name)
+    return same or route.upstream == unused.upstream
 
 
 def _precedence(route: Route) -> tuple[bool, int, int, str]:

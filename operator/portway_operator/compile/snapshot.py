@@ -98,7 +98,7 @@ class _Compile:
         default = default or default_service(self._store, self._upstreams, self._settings, self.problems)
         certificate = self._default_certificate()
         snapshot = Snapshot(
-            hosts=hosts.hosts(),
+            hosts=hosts.hosts(default),
             default=default,
             listeners=self._listeners(),
             certificates=tls.certificates(certificate),

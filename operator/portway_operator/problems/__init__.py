@@ -21,6 +21,7 @@ from portway_operator.problems.objects import (
 from portway_operator.problems.routes import (
     catch_all_refused,
     default_taken,
+    default_unused,
     host_unserved,
     path_pattern,
     path_shadowed,
@@ -62,6 +63,7 @@ __all__ = [
     "class_foreign",
     "class_missing",
     "default_taken",
+    "default_unused",
     "endpoints_ignored",
     "external_name_disabled",
     "external_name_refused",

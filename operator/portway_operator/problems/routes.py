@@ -8,6 +8,7 @@ from portway_proxy.snapshot import Origin, Problem, Severity
 __all__ = [
     "catch_all_refused",
     "default_taken",
+    "default_unused",
     "host_unserved",
     "path_pattern",
     "path_shadowed",
@@ -71,6 +72,18 @@ def default_taken(origin: Origin, winner: Origin) -> Problem:
         f"{winner} is already the default for every host.",
         "This one is left out.",
         "Remove one of the two, or give this Ingress rules.",
+    )
+
+
+def default_unused(origin: Origin, host: str, declared: tuple[str, str]) -> Problem:
+    """Say that a host was named first by another Ingress, and is not this default backend's to serve."""
+    return Problem(
+        origin,
+        "default_unused",
+        f"{host or 'Any host'} was first named by Ingress {'/'.join(declared)}.",
+        "This default backend serves none of the host's requests.",
+        "To serve what no other path matches, give this Ingress a rule with the path / for the host.",
+        Severity.NOTICE,
     )
 
 
