@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -186,6 +187,8 @@ async def _run(standalone: Standalone) -> None:
 def _serve(work: Coroutine[None, None, None]) -> None:
     """Run `work` to its end; what the user can mend is said in one line."""
     log_to_stderr()
+    # It counts changes of files that may mean nothing; what came of them is said in a line of ours.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:
         # Ctrl-C before anything is served; from then on it is a signal that the supervisor takes.
         with suppress(KeyboardInterrupt):

@@ -93,6 +93,7 @@ async def test_several_paths_are_read_and_every_change_is_one_line(tmp_path: Pat
             )
             assert await command.stop() == 0
             assert len(command.errors("^generation|^problem")) == 5
+            assert not command.errors("^info (?!portway_)")
 
 
 async def test_a_file_that_no_longer_parses_keeps_what_it_said_and_names_file_and_line(tmp_path: Path) -> None:
