@@ -86,11 +86,12 @@ class Clock:
 
     def _tick(self) -> None:
         self._handle = self._loop.call_later(1.0, self._tick)
-        self.now = now = self._loop.time()
+        # Deadlines are set from `now`, which is up to a tick old: only what passed at the last tick has had its time.
+        passed, self.now = self.now, self._loop.time()
         self.wall = time.time()
-        for item in [item for item in self._watched if item.deadline <= now]:
+        for item in [item for item in self._watched if item.deadline <= passed]:
             # What came before it may have ended it, or given it more time.
-            if item.deadline <= now and item in self._watched:
+            if item.deadline <= passed and item in self._watched:
                 try:
                     item.expire()
                 except Exception:  # noqa: BLE001 - the fault of one must not cost all others their timeouts

@@ -31,7 +31,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """How long the proxy waits. All are checked by the coarse clock: up to a second late, never early."""
+    """How long the proxy waits. All are checked by the coarse clock: up to two seconds late, never early."""
 
     head: float = 60.0  # A whole request head; nginx and ingress-nginx 60.
     body: float = 60.0  # Between two reads of a request body; nginx 60.

@@ -31,16 +31,20 @@ def ticking() -> Clock:
 
 
 @pytest.mark.looptime
-async def test_a_deadline_passes_within_a_second_and_never_early() -> None:
+@pytest.mark.parametrize("late", [0.0, 0.3, 0.999])
+async def test_a_deadline_passes_within_two_seconds_and_never_early(late: float) -> None:
     clock = ticking()
-    start = clock.now
-    items = [Item(start + after) for after in (0.5, 1.0, 3.5, NEVER)]
+    await asyncio.sleep(late)  # How old `now` is when the deadlines are set from it.
+    start = asyncio.get_running_loop().time()
+    items = [Item(clock.now + after) for after in (0.5, 1.0, 3.5, NEVER)]
     for item in items:
         clock.watch(item)
     await asyncio.sleep(10)
     clock.stop()
-    for item, at in zip(items, ([1.0], [1.0], [4.0], []), strict=True):
-        assert [round(time - start, 6) for time in item.expired] == at
+    for item, after in zip(items[:3], (0.5, 1.0, 3.5), strict=True):
+        (expired,) = (time - start for time in item.expired)
+        assert after <= expired <= after + 2
+    assert items[3].expired == []
 
 
 @pytest.mark.looptime
@@ -130,7 +134,7 @@ async def test_one_that_fails_costs_nobody_else_a_deadline(caplog: pytest.LogCap
     for item in items:
         clock.watch(item)
     with caplog.at_level(logging.ERROR):
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(2.5)
     clock.stop()
     assert [len(item.expired) for item in items] == [1] * 20
     assert len(caplog.records) == 10
