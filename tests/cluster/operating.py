@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from portway_proxy.settings import ProxySettings
 from portway_proxy.supervisor import Supervisor
 from portway_proxy.tasks import Tasks
 
-__all__ = ["Operator", "Traffic", "ingress", "operating", "renew", "service"]
+__all__ = ["Operator", "Traffic", "ingress", "operating", "renew", "service", "tls_secret"]
 
 EVERYTHING = Scope()
 PATIENT = Pace()
@@ -173,3 +174,9 @@ def ingress(namespace: str, name: str = "web", host: str = "", path: str = "/", 
         "metadata": {"name": name, "namespace": namespace},
         "spec": spec | more,
     }
+
+
+def tls_secret(namespace: str, chain: bytes, key: bytes, name: str = "cert") -> Raw:
+    data = {"tls.crt": base64.b64encode(chain).decode(), "tls.key": base64.b64encode(key).decode()}
+    meta = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "kubernetes.io/tls", "data": data}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 import yaml
+from cryptography import x509
 
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl
@@ -84,6 +86,19 @@ class RunningProxy:
         url = f"http://127.0.0.1:{self.http_port}{path}"
         async with self.client.get(url, headers={"Host": host}, allow_redirects=False) as response:
             return (await response.text()).strip() if response.status == 200 else str(response.status)
+
+    async def shake_hands(self, host: str) -> tuple[int, str]:
+        """Return the serial number of the certificate that is shown for `host`, and the body that comes with it."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.https_port, ssl=context, server_hostname=host)
+        try:
+            shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            answer = await reader.read()
+        finally:
+            writer.transport.abort()
+        return x509.load_der_x509_certificate(shown).serial_number, answer.decode().rpartition("\r\n")[2]
 
     async def answers(self, host: str, wanted: str, path: str = "/", seconds: float = 20.0) -> None:
         """Wait until it answers so."""

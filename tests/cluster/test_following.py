@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,7 +15,7 @@ from cryptography import x509
 from certs import issue
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl, Raw
-from cluster.operating import Operator, Traffic, ingress, operating, renew, service
+from cluster.operating import Operator, Traffic, ingress, operating, renew, service, tls_secret
 from cluster.pod_network import Pod, PodNetwork
 from cluster.rights import NAMESPACE, USER
 from cluster.wire import Wire
@@ -128,12 +127,6 @@ async def test_an_ingress_is_served_while_its_class_is_ours(
         await operator.answers(host(namespace), "/", "a")
         await kubectl.delete("IngressClass", name)
         await operator.answers(host(namespace), "/", "404")
-
-
-def tls_secret(namespace: str, chain: bytes, key: bytes) -> Raw:
-    data = {"tls.crt": base64.b64encode(chain).decode(), "tls.key": base64.b64encode(key).decode()}
-    meta = {"name": "cert", "namespace": namespace}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "kubernetes.io/tls", "data": data}
 
 
 async def shows(operator: Operator, name: str, serial: int) -> None:
