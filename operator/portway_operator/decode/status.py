@@ -1,4 +1,4 @@
-"""Reads where an object says that it is reached. Nothing is routed by it, so what is malformed is left out in silence."""
+"""Reads where an object says that it is reached: nothing is routed by it, so what is malformed is left out silently."""
 
 from __future__ import annotations
 
