@@ -5,9 +5,16 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from portway_proxy.snapshot import (
+    Affinity,
     Balance,
+    Capacity,
     Certificate,
+    Check,
+    CheckKind,
+    Ejection,
     Endpoint,
+    HashOn,
+    HashSource,
     Host,
     Listener,
     Origin,
@@ -15,16 +22,29 @@ from portway_proxy.snapshot import (
     Policy,
     Problem,
     Protocol,
+    Retries,
     Route,
     Severity,
+    SharedKey,
     Snapshot,
     Upstream,
+    UpstreamPolicy,
 )
 
 __all__ = ["FULL", "KEY", "snapshots", "upstreams"]
 
 WEB = Origin("Ingress", "shop", "web", "spec.rules[0].http.paths[0]")
 KEY = b"-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n"
+
+TUNED = UpstreamPolicy(
+    hash_on=HashOn(HashSource.HEADER, "X-User"),
+    affinity=Affinity("route", "/shop", "shop.example", 3600, "Strict", secure=True),
+    check=Check(CheckKind.HTTP, "/healthz", "shop.example", 10.0),
+    ejection=Ejection(3, 30.0, 70),
+    slow_start=30.0,
+    capacity=Capacity(20, 10, 50, 2.0),
+    retries=Retries(2, (502, 503), ("GET",), 5.0, 50),
+)
 
 FULL = Snapshot(
     hosts=(
@@ -44,11 +64,15 @@ FULL = Snapshot(
         Upstream("shop/db:5432", Protocol.OPAQUE, Balance.RANDOM, (Endpoint("fd00::1", 5432),)),
         Upstream("shop/external:443", Protocol.HTTPS, external_name="api.example", external_port=443),
         Upstream("shop/none:80", reason="service_missing"),
+        Upstream(
+            "shop/tuned:80", balance=Balance.HASH, endpoints=(Endpoint("10.0.0.3", 80, "a", ("a", "b")),), policy=TUNED
+        ),
         Upstream("shop/web:80", endpoints=(Endpoint("10.0.0.1", 8080, "a"), Endpoint("10.0.0.2", 8080))),
     ),
     listeners=(Listener(5432, "shop/db:5432", Origin("Service", "shop", "db", "spec.ports[0]")),),
     certificates=(Certificate("shop/tls", ("*.shop.example", "shop.example"), b"chain", KEY, 1_900_000_000),),
     default_certificate="shop/tls",
+    affinity_key=SharedKey(KEY),
     problems=(
         Problem(
             Origin("Ingress", "shop", "old", "spec.rules[0]"),
@@ -67,7 +91,29 @@ FULL = Snapshot(
 words = st.text(max_size=6)
 numbers = st.integers(0, 65535)
 origins = st.builds(Origin, words, words, words, words)
-endpoints = st.builds(Endpoint, words, numbers, words)
+endpoints = st.builds(Endpoint, words, numbers, words, st.lists(words, max_size=2).map(tuple))
+seconds = st.floats(0.1, 1e6)
+upstream_policies = st.builds(
+    UpstreamPolicy,
+    st.none() | st.builds(HashOn, st.sampled_from(HashSource), words),
+    st.none() | st.builds(Affinity, words, words, words, numbers, words, st.none() | st.booleans()),
+    st.none()
+    | st.builds(
+        Check, st.sampled_from(CheckKind), words, words, seconds, seconds, st.integers(1, 9), st.integers(1, 9)
+    ),
+    st.none() | st.builds(Ejection, numbers, seconds, st.integers(0, 100)),
+    st.just(0.0) | seconds,
+    st.none() | st.builds(Capacity, numbers, numbers, numbers, seconds),
+    st.none()
+    | st.builds(
+        Retries,
+        numbers,
+        st.lists(numbers, max_size=2).map(tuple),
+        st.lists(words, max_size=2).map(tuple),
+        seconds,
+        st.integers(0, 100),
+    ),
+)
 upstreams = st.builds(
     Upstream,
     words,
@@ -77,6 +123,7 @@ upstreams = st.builds(
     words,
     numbers,
     words,
+    st.none() | upstream_policies,
 )
 policies = st.builds(Policy, st.booleans(), st.none() | st.integers(0, 2**62), words)
 routes = st.builds(Route, words, st.sampled_from(PathMatch), words, origins, st.none() | policies)
@@ -92,5 +139,6 @@ snapshots = st.builds(
     ).map(tuple),
     words,
     st.lists(st.builds(Problem, origins, words, words, words, words, st.sampled_from(Severity)), max_size=2).map(tuple),
+    st.none() | st.builds(SharedKey, st.binary()),
 )
 """Any snapshot, sensible or not; no two upstreams have one name."""

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from portway_proxy import codec
 from portway_proxy.codec import SCHEMA, Delta, Digest, decode, digest, encode, patch
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.snapshot import Endpoint, Snapshot, Upstream
+from portway_proxy.snapshot import Endpoint, Snapshot, Upstream, UpstreamPolicy
 from snapshots import FULL, snapshots, upstreams
 
-WEB = FULL.upstreams[3]
+WEB = FULL.upstreams[-1]
 
 
 def envelope(**changes: object) -> bytes:
@@ -57,6 +57,14 @@ def test_a_digest_is_kept_up_to_date_without_reading_the_rest(snapshot: Snapshot
 
 def test_a_digest_that_is_known_is_not_made_again() -> None:
     assert encode(FULL, digest(FULL)) == encode(FULL)
+
+
+def test_an_ordinary_upstream_is_small_and_policies_say_only_what_is_asked_for() -> None:
+    ordinary = msgspec.msgpack.encode(Upstream("shop/web:80", endpoints=(Endpoint("10.0.0.1", 8080),)))
+    assert len(ordinary) < 150
+    assert msgspec.msgpack.decode(ordinary)["policy"] is None
+    policy = msgspec.msgpack.decode(msgspec.msgpack.encode(UpstreamPolicy(slow_start=30.0)))
+    assert policy == {"slow_start": 30.0}
 
 
 # --- what is no snapshot
@@ -124,9 +132,9 @@ def test_a_byte_that_flipped_is_noticed_or_was_of_no_consequence(place: int, fli
 def test_a_patch_replaces_upstreams_in_their_places_and_nothing_else() -> None:
     new = Upstream("shop/web:80", endpoints=(Endpoint("10.0.0.3", 8080),))
     patched = patch(FULL, (new,))
-    assert patched.upstreams == (*FULL.upstreams[:3], new)
+    assert patched.upstreams == (*FULL.upstreams[:-1], new)
     assert msgspec.structs.replace(patched, upstreams=FULL.upstreams) == FULL
-    assert FULL.upstreams[3] == WEB
+    assert FULL.upstreams[-1] == WEB
     assert patch(FULL, ()) == FULL
 
 

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from portway_proxy.describe import describe, describe_json, describe_policy, describe_upstream
 from portway_proxy.snapshot import (
     Balance,
+    Check,
+    CheckKind,
+    Ejection,
     Endpoint,
     Host,
     Origin,
@@ -20,8 +23,9 @@ from portway_proxy.snapshot import (
     Route,
     Snapshot,
     Upstream,
+    UpstreamPolicy,
 )
-from snapshots import FULL, snapshots
+from snapshots import FULL, TUNED, snapshots
 
 GOLDEN = """\
 * prefix / => shop/none:80 -> 503 service_missing  <- Ingress shop/web spec.rules[0].http.paths[0]
@@ -58,6 +62,19 @@ def test_an_empty_snapshot_says_nothing() -> None:
         (
             Upstream("a/b:80", Protocol.HTTPS, Balance.RANDOM, (Endpoint("10.0.0.1", 1),)),
             "a/b:80 -> 10.0.0.1:1 (https, random)",
+        ),
+        (
+            Upstream("a/b:80", balance=Balance.HASH, endpoints=(Endpoint("10.0.0.1", 1),), policy=TUNED),
+            (
+                "a/b:80 -> 10.0.0.1:1 (consistent-hash, hash-on=header:X-User, affinity=route, "
+                "check=http:shop.example/healthz every 10s, ejection=3 for 30s up to 70%, slow-start=30s, "
+                "max-connections=20, max-requests=10, queue=50 for 2s, tries=2, retry-on=502 503, retry-methods=GET, "
+                "retry-timeout=5s, retry-budget=50%)"
+            ),
+        ),
+        (
+            Upstream("a/b:80", policy=UpstreamPolicy(ejection=Ejection(failures=0), check=Check(CheckKind.TCP))),
+            "a/b:80 -> 503 no_endpoints (check=tcp every 5s, ejection=off)",
         ),
     ],
 )
@@ -107,6 +124,7 @@ def test_json_says_everything_but_the_keys() -> None:
         {"name": "shop/tls", "hosts": ["*.shop.example", "shop.example"], "not_after": 1_900_000_000}
     ]
     assert b"secret" not in describe_json(FULL)
+    assert "affinity_key" not in shown
     for part in ("hosts", "default", "upstreams", "listeners", "default_certificate", "problems"):
         assert shown[part] == json.loads(msgspec.json.encode(getattr(FULL, part)))
 

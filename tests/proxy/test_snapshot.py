@@ -84,6 +84,7 @@ def test_no_text_form_of_a_certificate_shows_its_key() -> None:
     for text in (repr(certificate), str(certificate), f"{certificate}", repr(FULL), str([certificate])):
         assert "secret" not in text
         assert "PRIVATE" not in text
+    assert str(FULL.affinity_key) == "SharedKey(...)"
     assert repr(certificate) == (
         "Certificate(name='shop/tls', hosts=('*.shop.example', 'shop.example'), not_after=1900000000)"
     )
