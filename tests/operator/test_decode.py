@@ -237,6 +237,36 @@ def test_conditions_that_are_not_said_are_those_of_kep_1669() -> None:
     assert {(one.ready, one.serving, one.terminating) for one in found.endpoints} == {(True, True, False)}
 
 
+@pytest.mark.parametrize(
+    ("hints", "zones"),
+    [
+        (None, ()),
+        ({}, ()),
+        ({"forZones": []}, ()),
+        ({"forZones": [{"name": "b"}, {"name": "a"}, {"name": "b"}]}, ("a", "b")),
+        ({"forNodes": [{"name": "node"}]}, ()),
+    ],
+)
+def test_zone_hints_are_read(hints: object, zones: tuple[str, ...]) -> None:
+    found = read(
+        Kind.ENDPOINT_SLICE, addressType="IPv4", endpoints=[{"addresses": ["10.0.0.1"], "zone": "a", "hints": hints}]
+    )
+    assert isinstance(found, EndpointSlice)
+    assert found.endpoints == (SliceEndpoint("10.0.0.1", zone="a", for_zones=zones),)
+
+
+@pytest.mark.parametrize("hints", ["a", {"forZones": "a"}, {"forZones": ["a"]}, {"forZones": [{"name": "a\n"}]}])
+def test_an_endpoint_with_malformed_hints_is_left_out(hints: object) -> None:
+    found = read(
+        Kind.ENDPOINT_SLICE,
+        addressType="IPv4",
+        endpoints=[{"addresses": ["10.0.0.1"], "hints": hints}, {"addresses": ["10.0.0.2"]}],
+    )
+    assert isinstance(found, EndpointSlice)
+    assert [one.address for one in found.endpoints] == ["10.0.0.2"]
+    assert [fault.field.startswith("endpoints[0].hints") for fault in found.faults] == [True]
+
+
 def test_an_address_is_kept_in_its_shortest_form_and_a_special_one_says_so() -> None:
     found = read(
         Kind.ENDPOINT_SLICE,

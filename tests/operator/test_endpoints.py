@@ -50,6 +50,17 @@ def test_a_port_without_number_means_the_services_own() -> None:
     assert addresses(piece(SliceEndpoint("10.0.0.1"), ports=(SlicePort("http", None),))) == ["10.0.0.1:8080"]
 
 
+def test_the_zones_that_an_endpoint_is_meant_for_come_with_it() -> None:
+    slices = [
+        piece(SliceEndpoint("10.0.0.1", for_zones=("b",)), SliceEndpoint("10.0.0.2")),
+        piece(SliceEndpoint("10.0.0.1", for_zones=("a", "b")), name="web-2"),
+    ]
+    assert find_endpoints(slices, HTTP, anywhere=False).endpoints == (
+        Endpoint("10.0.0.1", 8080, "", ("a", "b")),
+        Endpoint("10.0.0.2", 8080),
+    )
+
+
 def test_the_least_zone_is_kept_when_slices_disagree() -> None:
     slices = [
         piece(SliceEndpoint("10.0.0.1", zone=zone), name=f"web-{index}") for index, zone in enumerate(["b", "", "a"])

@@ -6,10 +6,45 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway_operator.parse import PortMapping, boolean, endpoints, one_of, port_mappings, ports, size
-from portway_proxy.snapshot import Balance, Endpoint
+from portway_operator.parse import (
+    PortMapping,
+    boolean,
+    cookie_domain,
+    cookie_path,
+    count,
+    endpoints,
+    hash_on,
+    host,
+    methods,
+    one_of,
+    port_mappings,
+    ports,
+    seconds,
+    size,
+    statuses,
+    target,
+    token,
+)
+from portway_proxy.snapshot import Balance, Endpoint, HashOn, HashSource
 
-PARSERS: list[Callable[[str], object]] = [boolean, endpoints, one_of(Balance), port_mappings, ports, size]
+PARSERS: list[Callable[[str], object]] = [
+    boolean,
+    cookie_domain,
+    cookie_path,
+    count(0, 10),
+    endpoints,
+    hash_on,
+    host,
+    methods,
+    one_of(Balance),
+    port_mappings,
+    ports,
+    seconds(0, 10),
+    size,
+    statuses,
+    target,
+    token,
+]
 
 
 @pytest.mark.parametrize("word", ["1", "t", "T", "TRUE", "true", "True"])
@@ -87,3 +122,93 @@ def test_no_text_raises_anything_but_a_value_error(parse: Callable[[str], object
         said = str(error)
     assert said
     assert said.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5", 5.0),
+        ("5s", 5.0),
+        ("500ms", 0.5),
+        ("1.5s", 1.5),
+        ("2m", 120.0),
+        ("1h", 3600.0),
+        ("1d", 86400.0),
+        ("0", 0.0),
+    ],
+)
+def test_a_time_has_a_unit_or_is_in_seconds(text: str, expected: float) -> None:
+    assert seconds(0, 1e6)(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "5 s", "5S", "1e3", "\u0665s", "5s5ms", "1_0s", "inf", "9" * 10])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no time"):
+        seconds(0, 1e6)(text)
+
+
+def test_a_time_and_a_number_have_bounds() -> None:
+    assert seconds(1, 2)("2s") == 2.0
+    for text in ("999ms", "2001ms"):
+        with pytest.raises(ValueError, match="not from 1s to 2s"):
+            seconds(1, 2)(text)
+    assert count(1, 9)("9") == 9
+    for text in ("0", "10", "", "-1", "1.0", "+1", "\u0661"):
+        with pytest.raises(ValueError, match="no whole number from 1 to 9"):
+            count(1, 9)(text)
+
+
+def test_statuses_and_methods_are_sorted_and_each_once() -> None:
+    assert statuses("503, 502,503") == (502, 503)
+    assert methods("put, GET,Put") == ("GET", "PUT")
+
+
+@pytest.mark.parametrize("text", ["", "200", "5xx", "600", "503 502", "503,"])
+def test_what_is_no_error_status_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no status"):
+        statuses(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("source-address", HashOn(HashSource.ADDRESS)),
+        ("uri", HashOn(HashSource.URI)),
+        ("header:X-User", HashOn(HashSource.HEADER, "X-User")),
+        ("cookie:session", HashOn(HashSource.COOKIE, "session")),
+    ],
+)
+def test_a_hash_is_taken_of_what_is_named(text: str, expected: HashOn) -> None:
+    assert hash_on(text) == expected
+    assert str(expected) == text
+
+
+@pytest.mark.parametrize("text", ["", "header", "cookie", "uri:x", "source-address:", "header:", "header:a b", "body"])
+def test_what_no_hash_can_be_taken_of_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"it is none of|no name"):
+        hash_on(text)
+
+
+@pytest.mark.parametrize("parse", [token, target, host, cookie_path, cookie_domain, hash_on])
+@pytest.mark.parametrize("bad", ["\r", "\n", " ", "\0", "\x7f", "\u00e4", "\u2028"])
+def test_nothing_that_reaches_a_head_ends_a_line_or_begins_another_part(
+    parse: Callable[[str], object], bad: str
+) -> None:
+    for text in (f"/a{bad}b", f"a{bad}b", f"header:a{bad}b", f"/a{bad}", f"a{bad}"):
+        with pytest.raises(ValueError, match=r"no |none of"):
+            parse(text)
+
+
+def test_a_cookie_path_holds_no_attribute() -> None:
+    assert cookie_path("/shop/a=b") == "/shop/a=b"
+    with pytest.raises(ValueError, match="no path"):
+        cookie_path("/;Secure")
+
+
+def test_names_of_hosts_are_taken_as_they_are_and_domains_in_their_one_form() -> None:
+    assert host("Shop.example:8080") == "Shop.example:8080"
+    assert target("/healthz?deep=1") == "/healthz?deep=1"
+    assert cookie_domain(".Shop.example") == "shop.example"
+    for text in ("", "-a", "a..b/", "a:b", "a:123456"):
+        with pytest.raises(ValueError, match="no host name"):
+            host(text)
