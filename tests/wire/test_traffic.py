@@ -129,6 +129,15 @@ async def test_what_no_route_matches_is_404(net: Net, host: str, path: str, reas
     assert response.get(b"server") == b"portway"
     line = await site.line()
     assert (line["status"], line["reason"], line["upstream"]) == (404, reason, "")
+    assert line["response_size"] == len(response.body)
+
+
+async def test_the_line_of_an_answer_to_head_counts_no_body(net: Net) -> None:
+    site, client = await routed(net, {"shop.example": [prefix("/a", A)]})
+    client.send(b"HEAD /b HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+    assert (await client.response(b"HEAD")).status == 404
+    line = await site.line()
+    assert (line["status"], line["response_size"]) == (404, 0)
 
 
 async def test_a_host_that_was_chosen_is_never_left_for_a_wildcard(net: Net) -> None:

@@ -217,7 +217,9 @@ def _answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool
         fields += b"Connection: close\r\n"
     elif exchange.head.minor == 0:
         fields += b"Connection: keep-alive\r\n"
-    client.write(reply(status, fields, bodiless=exchange.head.method == b"HEAD"))
+    answer = reply(status, fields, bodiless=exchange.head.method == b"HEAD")
+    exchange.response_size = len(answer) - answer.index(b"\r\n\r\n") - 4
+    client.write(answer)
     http.counters.replies[exchange.reason] += 1
     _finish(exchange)
     client.finished(keeps=keeps)
