@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
@@ -11,7 +12,7 @@ from certs import issue
 from cluster.kubectl import Kubectl, Raw
 from cluster.operating import ingress, service, tls_secret
 from cluster.pod_network import Pod, PodNetwork
-from cluster.replicas import Fleet, RunningProxy, shop, until
+from cluster.replicas import Fleet, Load, RunningProxy, shop, until
 
 HERE = ("--publish-status-address", "192.0.2.1")
 
@@ -129,3 +130,42 @@ async def test_a_certificate_appears_rotates_and_goes(proxies: Proxies, kubectl:
         return await proxies.shown(host) == default
 
     await until(gone, 20, "the default certificates are shown")
+
+
+async def test_a_storm_of_endpoint_changes_ends_in_the_last_of_each_and_fails_no_request(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pods: list[Pod]
+) -> None:
+    names = [f"web-{number}" for number in range(50)]
+
+    def slice_of(name: str, pod: Pod) -> Raw:
+        return {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": name, "namespace": namespace, "labels": {"kubernetes.io/service-name": name}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [pod.address]}],
+            "ports": [{"name": "http", "port": 8080}],
+        }
+
+    for name in names:
+        made, route = service(namespace, name), ingress(namespace, name, host=f"{name}.{namespace}.example")
+        del made["spec"]["selector"]
+        route["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] = name
+        await kubectl.apply(made, route, slice_of(name, pods[0]))
+    operator = await ships.operator(*HERE)
+    proxy = await ships.proxy(operator)
+    for name in names:
+        await proxy.answers(f"{name}.{namespace}.example", "a")
+
+    async def storm(name: str) -> None:
+        for number in range(40):
+            await kubectl.apply(slice_of(name, pods[number % 2]))
+
+    async with Load(proxy, f"{names[0]}.{namespace}.example", "a", "b").running() as load:
+        await asyncio.gather(*map(storm, names))
+        for name in names:
+            await proxy.answers(f"{name}.{namespace}.example", "b")
+        await load.more()
+    assert await operator.metric('events_total{kind="EndpointSlice"}') >= 40 * len(names) * 0.9
+    assert await operator.metric("kopf_restarts_total") == 0
+    assert await operator.metric("rejections_total") == 0
