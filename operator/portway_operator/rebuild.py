@@ -14,7 +14,7 @@ from math import inf
 from portway_operator.compile import Compiled, compile_snapshot, compile_upstream
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
-from portway_proxy.codec import Delta, Digest, patch
+from portway_proxy.codec import Delta, Digest, find, patch
 from portway_proxy.errors import ProxyError
 from portway_proxy.snapshot import Snapshot
 
@@ -142,9 +142,10 @@ class Rebuild:
         if base is None or self.compiled is None:
             return
         digest = copy(self._digest)
-        old = {upstream.name: upstream for upstream in base.snapshot.upstreams}
+        names = sorted(name for service in services for name in self.compiled.by_service.get(service, ()))
+        old = find(base.snapshot, names)
         new = []
-        for name in sorted(name for service in services for name in self.compiled.by_service.get(service, ())):
+        for name in names:
             before, after = old.get(name), compile_upstream(self._store, self._settings, name)
             if before is None or after is None or before.reason != after.reason:
                 # More than its endpoints is another now, its problems at least: a whole compile tells.

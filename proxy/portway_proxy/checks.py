@@ -38,15 +38,24 @@ class Checks:
 
     def follow(self, upstreams: Iterable[LiveUpstream]) -> None:
         """Check those of `upstreams` whose policy asks for it from now on, and no others."""
-        wanted = {live: check for live in upstreams if (check := _check_of(live)) is not None}
-        for live, (check, task) in list(self._followed.items()):
-            if wanted.get(live) != check:
-                task.cancel()
-                del self._followed[live]
-        for live, check in wanted.items():
-            if live not in self._followed:
+        wanted = [live for live in upstreams if _check_of(live) is not None]
+        for live in self._followed.keys() - set(wanted):
+            self._forget(live)
+        self.update(wanted)
+
+    def update(self, upstreams: Iterable[LiveUpstream]) -> None:
+        """Check these as their policies ask for now; all others stay as they are."""
+        for live in upstreams:
+            check = _check_of(live)
+            if live in self._followed and self._followed[live][0] != check:
+                self._forget(live)
+            if check is not None and live not in self._followed:
                 task = self._tasks.spawn(_keep(live, check), f"check {live.upstream.name}")
                 self._followed[live] = (check, task)
+
+    def _forget(self, live: LiveUpstream) -> None:
+        _, task = self._followed.pop(live)
+        task.cancel()
 
 
 def _check_of(live: LiveUpstream) -> Check | None:

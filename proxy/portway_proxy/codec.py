@@ -7,19 +7,23 @@ upstreams alone, updates the digest without another walk through the whole snaps
 from __future__ import annotations
 
 import hashlib
-from typing import Self
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Final, Self
 
 import msgspec
 
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.snapshot import Snapshot, Upstream
 
-__all__ = ["SCHEMA", "Delta", "Digest", "decode", "digest", "encode", "patch"]
+__all__ = ["SCHEMA", "Delta", "Digest", "decode", "digest", "encode", "find", "patch"]
 
 SCHEMA = 1
 """The version of the snapshot's schema; a proxy refuses what it does not know."""
 
 _MODULUS = 1 << 256
+_name: Final = attrgetter("name")
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -111,8 +115,30 @@ def patch(snapshot: Snapshot, upstreams: tuple[Upstream, ...]) -> Snapshot:
 
     Raises `BadSnapshot` when one of them is not in the snapshot.
     """
+    patched = list(snapshot.upstreams)
     new = {upstream.name: upstream for upstream in upstreams}
-    patched = tuple(new.pop(old.name, old) for old in snapshot.upstreams)
+    for name, place in _places(patched, new):
+        patched[place] = new.pop(name)
     if new:
         raise BadSnapshot(f"the delta names upstreams that the snapshot does not have: {', '.join(sorted(new))}")
-    return msgspec.structs.replace(snapshot, upstreams=patched)
+    return msgspec.structs.replace(snapshot, upstreams=tuple(patched))
+
+
+def find(snapshot: Snapshot, names: Iterable[str]) -> dict[str, Upstream]:
+    """Return the upstreams with these names, by name; those that the snapshot does not have are left out."""
+    return {name: snapshot.upstreams[place] for name, place in _places(snapshot.upstreams, names)}
+
+
+def _places(upstreams: Sequence[Upstream], names: Iterable[str]) -> list[tuple[str, int]]:
+    """Return the names that are among `upstreams`, each with its index."""
+    found, others = [], set()
+    for name in names:
+        # What a compile makes is sorted: a delta need not walk through 10,000 upstreams in every process.
+        place = bisect_left(upstreams, name, key=_name)
+        if place < len(upstreams) and upstreams[place].name == name:
+            found.append((name, place))
+        else:
+            others.add(name)
+    if others:
+        found += [(one.name, place) for place, one in enumerate(upstreams) if one.name in others]
+    return found

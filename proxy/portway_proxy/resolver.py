@@ -61,16 +61,23 @@ class Resolver:
     def follow(self, upstreams: Iterable[LiveUpstream]) -> None:
         """Resolve the external names among `upstreams` from now on, and no others."""
         wanted = {live.upstream.name: live for live in upstreams if live.upstream.external_name}
-        for name, (host, port, task) in list(self._followed.items()):
-            live = wanted.get(name)
-            if live is None or (live.upstream.external_name, live.upstream.external_port) != (host, port):
-                task.cancel()
-                del self._followed[name]
-        for name in wanted.keys() - self._followed.keys():
-            live = wanted[name]
-            host, port = live.upstream.external_name, live.upstream.external_port
-            task = self._tasks.spawn(_keep(live, host, port), f"resolve {host}")
-            self._followed[name] = (host, port, task)
+        for name in self._followed.keys() - wanted.keys():
+            self._forget(name)
+        self.update(wanted.values())
+
+    def update(self, upstreams: Iterable[LiveUpstream]) -> None:
+        """Resolve what these name now; all others stay as they are."""
+        for live in upstreams:
+            name, host, port = live.upstream.name, live.upstream.external_name, live.upstream.external_port
+            if name in self._followed and self._followed[name][:2] != (host, port):
+                self._forget(name)
+            if host and name not in self._followed:
+                task = self._tasks.spawn(_keep(live, host, port), f"resolve {host}")
+                self._followed[name] = (host, port, task)
+
+    def _forget(self, name: str) -> None:
+        _, _, task = self._followed.pop(name)
+        task.cancel()
 
 
 async def _keep(live: LiveUpstream, host: str, port: int) -> None:

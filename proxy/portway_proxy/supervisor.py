@@ -274,7 +274,7 @@ class Supervisor:
     def _content_after(self, delta: codec.Delta, before: Snapshot) -> codec.Digest:
         """Return the digest of what `delta` makes of the snapshot; raises `BadSnapshot` when it says another one."""
         content = copy.copy(self._content)
-        old = {upstream.name: upstream for upstream in before.upstreams}
+        old = codec.find(before, (upstream.name for upstream in delta.upstreams))
         for upstream in delta.upstreams:
             content.replace(old[upstream.name], upstream)
         if str(content) != delta.digest:

@@ -167,8 +167,9 @@ class Worker:
         if delta.base != self.live.digest:
             raise BadSnapshot(f"the delta is for the snapshot {delta.base}, this worker serves {self.live.digest}")
         self.live = self.live.patch(delta.upstreams, generation, delta.digest)
-        self._resolver.follow(self.live.upstreams.values())
-        self._checks.follow(self.live.upstreams.values())
+        changed = [self.live.upstreams[upstream.name] for upstream in delta.upstreams]
+        self._resolver.update(changed)
+        self._checks.update(changed)
 
     async def _serve(self) -> None:
         """Accept HTTP and HTTPS, if that has not begun; before the first snapshot clients wait in the backlog."""

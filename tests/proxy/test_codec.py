@@ -138,6 +138,16 @@ def test_a_patch_replaces_upstreams_in_their_places_and_nothing_else() -> None:
     assert patch(FULL, ()) == FULL
 
 
+@pytest.mark.parametrize("names", ["abcdefg", "gfedcba", "dagbecf"])
+def test_a_patch_finds_upstreams_in_whatever_order_they_are(names: str) -> None:
+    snapshot = Snapshot(upstreams=tuple(map(Upstream, names)))
+    new = tuple(Upstream(name, endpoints=(Endpoint("10.0.0.1", 80),)) for name in "bfc")
+    patched = patch(snapshot, new)
+    assert [upstream.name for upstream in patched.upstreams] == list(names)
+    assert {upstream.name for upstream in patched.upstreams if upstream.endpoints} == set("bfc")
+    assert codec.find(patched, ["c", "x", "a"]) == {"c": new[2], "a": Upstream("a")}
+
+
 def test_a_patch_of_an_upstream_that_is_not_there_is_refused_by_name() -> None:
     new = Upstream("shop/new:80")
     with pytest.raises(BadSnapshot, match="shop/new:80"):
