@@ -24,7 +24,7 @@ RATE = 50
 """Changes a second."""
 
 CHANGES = 1000
-INGRESS_CHANGES = 40
+INGRESS_CHANGES = 30
 INGRESS_EVERY = 50
 """Of the changes under load, each fiftieth is to an Ingress."""
 
@@ -153,10 +153,11 @@ class Run:
         written = await self._cluster.put(self._slice(number))
         return written, await self._served(awaited)
 
-    async def _change_ingress(self, number: int) -> tuple[Written, Awaited]:
-        # Of Services that no other change is about.
+    async def _change_ingress(self, _: int) -> tuple[Written, Awaited]:
+        number = next(self._numbers)
+        # Its Services are none that other changes are about.
         owner = REAL // 2 - 1 - number % INGRESS_CHANGES
-        fresh = f"/fresh-{next(self._numbers)}"
+        fresh = f"/fresh-{number}"
         first = 2 * owner
         awaited = self._probes.expect(host(first), fresh, self._answer(first))
         written = await self._cluster.put(ingress(owner, fresh))
