@@ -26,7 +26,7 @@ from portway_proxy.settings import ProxySettings
 from portway_proxy.supervisor import Supervisor
 from portway_proxy.tasks import Tasks
 
-__all__ = ["Operator", "Traffic", "ingress", "operating", "renew", "service", "tls_secret"]
+__all__ = ["Operator", "ingress", "operating", "renew", "service", "tls_secret"]
 
 EVERYTHING = Scope()
 PATIENT = Pace()
@@ -118,39 +118,6 @@ def _both(first: Callable[[Change], None], second: Callable[[Change], None]) -> 
         second(change)
 
     return take
-
-
-class Traffic:
-    """Requests without a pause, beside what a test does."""
-
-    def __init__(self, operator: Operator, host: str) -> None:
-        self._operator = operator
-        self._host = host
-        self.answered = 0
-        self.failed: list[str] = []
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Ask again and again until the block ends."""
-        tasks = Tasks()
-        workers = [tasks.spawn(self._ask(), f"client {number}") for number in range(4)]
-        try:
-            yield
-            assert not any(worker.done() for worker in workers)
-        finally:
-            await tasks.close()
-
-    async def _ask(self) -> None:
-        while True:
-            try:
-                status, body = await self._operator.ask(self._host)
-            except (aiohttp.ClientError, OSError) as error:
-                status, body = 0, repr(error)
-            if status == 200:
-                self.answered += 1
-            else:
-                self.failed.append(f"{status} {body}")
-            await asyncio.sleep(0.005)
 
 
 def service(namespace: str, name: str = "web", app: str = "web", target: int | str = 8080) -> Raw:

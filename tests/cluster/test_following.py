@@ -15,7 +15,7 @@ from cryptography import x509
 from certs import issue
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl, Raw
-from cluster.operating import Operator, Traffic, ingress, operating, renew, service, tls_secret
+from cluster.operating import Operator, ingress, operating, renew, service, tls_secret
 from cluster.pod_network import Pod, PodNetwork
 from cluster.rights import NAMESPACE, USER
 from cluster.wire import Wire
@@ -220,24 +220,6 @@ async def test_what_was_deleted_before_a_compaction_is_no_ghost(
         assert operator.source.counters.restarts == 0
         await kubectl.apply(ingress(namespace, "late", host="late.example"))
         await operator.answers("late.example", "/", "a")
-
-
-async def test_an_api_server_that_is_away_for_a_minute_costs_no_request(
-    operate: Operating, kubectl: Kubectl, namespace: str, pods: list[Pod], control_plane: ControlPlane
-) -> None:
-    async with shop(operate, kubectl, namespace, pods) as operator:
-        traffic = Traffic(operator, host(namespace))
-        async with traffic.running():
-            control_plane.kill_apiserver()
-            await asyncio.sleep(60)
-            served = traffic.answered
-            assert served > 1000
-            assert operator.source.troubles()
-            await asyncio.to_thread(control_plane.start_apiserver)
-            await kubectl.pod(namespace, "b", pods[1].address, app="web")
-            await operator.answers(host(namespace), "/", "a", "b", seconds=30)
-            await eventually(lambda: operator.source.troubles() == [], 20)
-        assert traffic.failed == []
 
 
 async def test_a_missing_right_is_named_and_everything_else_works(
