@@ -16,7 +16,7 @@ from cluster.kubectl import Kubectl
 from cluster.operating import ingress
 from cluster.pod_network import Pod
 from cluster.replicas import Fleet, shop, until
-from cluster.rights import NAMESPACE
+from cluster.rights import NAMESPACE, USER
 
 HERE = ("--publish-status-address", "192.0.2.1")
 SECRET = "portway-proxy-certificate"
@@ -33,6 +33,7 @@ def shared() -> Iterator[Path]:
 async def test_with_certificates_of_the_operators_own_nobody_needs_a_token(
     ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod, shared: Path
 ) -> None:
+    before = len(ships.plane.audit(USER))
     await shop(kubectl, namespace, pod)
     operator = await ships.operator(*HERE, "--proxy-auth", "mtls", "--proxy-certificate-secret", SECRET)
     authority = await ships.authority()
@@ -60,6 +61,9 @@ async def test_with_certificates_of_the_operators_own_nobody_needs_a_token(
     await stranger.command.until("no operator to follow")
     assert (await stranger.page("/readyz"))[0] == 503
     assert await operator.metric("proxies") == 1
+    entries = ships.plane.audit(USER)[before:]
+    assert [entry for entry in entries if entry.code == 403] == []
+    assert [entry for entry in entries if entry.resource == "tokenreviews"] == []
 
 
 async def test_in_one_pod_a_socket_is_the_only_door(
