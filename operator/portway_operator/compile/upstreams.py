@@ -124,7 +124,9 @@ class Upstreams:
         if port is None:
             return Resolved(_without(wanted.upstream(), "port_missing"))
         annotations = self.annotations(service).values
-        upstream = with_policy(wanted.upstream(port, speaks(port, annotations)), annotations)
+        upstream = wanted.upstream(port, speaks(port, annotations))
+        if service.meta.annotations:
+            upstream = with_policy(upstream, annotations)
         if upstream.protocol is Protocol.OPAQUE and not wanted.opaque:
             return Resolved(_without(upstream, "opaque_port"))
         found = () if wanted.opaque else _protocol_problems(service, port)
