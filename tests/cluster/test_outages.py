@@ -107,7 +107,7 @@ async def test_an_operator_that_is_killed_is_replaced_by_one_that_sends_nothing_
         replacement = await successor(ships, operator)
 
         async def followed() -> bool:
-            return await replacement.metric("proxies") == 1 and await replacement.metric("generation") == 1
+            return await replacement.metric("proxies") == 1 and await replacement.metric("generation") >= 1
 
         await until(followed, 40, "the proxy follows the new operator", replacement.command)
         await load.more()
