@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from portway_proxy.balance import Balancer, Ring, balancer
+from portway_proxy.balance import Balancer, Ring, RoundRobin, balancer
 from portway_proxy.clock import NEVER
 from portway_proxy.errors import NoEndpoints
 from portway_proxy.health import Health, ramp, too_many_out
@@ -20,6 +20,7 @@ __all__ = ["Candidate", "Selection"]
 _RANDOM = random.Random()  # noqa: S311 - it spreads load, it guards nothing
 _EJECTION = Ejection()
 _ORDINARY = UpstreamPolicy()
+_NOBODY: frozenset[Any] = frozenset()
 
 
 class Candidate(Protocol):
@@ -75,8 +76,8 @@ class Selection(Generic[C]):
         self._ring: Ring[C] | None = None
         self._unfit: frozenset[C] = frozenset()
         self.candidates: tuple[C, ...] = ()
-        self.balancer: Balancer[C] = balancer(balance, (), _RANDOM)
-        self._second = self.balancer
+        self.balancer: Balancer[C] = RoundRobin((), 0)
+        self._second: Balancer[C] | None = None
         self.probe: C | None = None
         self.wake = NEVER
 
@@ -86,17 +87,18 @@ class Selection(Generic[C]):
         weights = ramp([one.health for one in candidates], self._slow_start, now)
         if candidates != self.candidates or weights != self._weights:
             self.balancer = balancer(self._balance, candidates, _RANDOM, _load, weights, self.balancer)
-            # With a turn of its own: if two endpoints took turns, every request would begin with the one that fails.
-            self._second = balancer(self._balance, candidates, _RANDOM, _load, weights)
+            self._second = None
             self.candidates, self._weights = candidates, weights
         if everyone != self._all:
             self._all = everyone
             if self._balance is Balance.HASH:
                 self._ring = Ring(everyone, lambda one: one.label)
-        self._unfit = frozenset(everyone).difference(candidates)
+        self._unfit = _NOBODY if candidates is everyone else frozenset(everyone).difference(candidates)
         self.probe = next((one for one in self._unfit if one.health.due(now)), None)
-        ejected = [one.health.until for one in everyone if one.health.ejected and one.health.until > now]
-        self.wake = now if weights is not None else min(ejected, default=NEVER)
+        self.wake = now if weights is not None else NEVER
+        for one in everyone:
+            if one.health.ejected and now < one.health.until < self.wake:
+                self.wake = one.health.until
 
     def of_key(self, key: bytes, exclude: Collection[C] = ()) -> C:
         """Return the candidate for the hash of `key`; raises `NoEndpoints` when all are in `exclude`."""
@@ -112,7 +114,7 @@ class Selection(Generic[C]):
         ill = [one for one in self._all if one.health.out or one in exclude]
         for unwanted in (ill, exclude):
             try:
-                return self._second.choose(unwanted) if key is None else self.of_key(key, unwanted)
+                return self._others().choose(unwanted) if key is None else self.of_key(key, unwanted)
             except NoEndpoints:
                 pass
         # Nobody of this zone, or of those that are well, is left.
@@ -122,9 +124,17 @@ class Selection(Generic[C]):
             raise NoEndpoints
         return _RANDOM.choice(others)
 
+    def _others(self) -> Balancer[C]:
+        # With a turn of its own: if two endpoints took turns, every request would begin with the one that fails.
+        if self._second is None:
+            self._second = balancer(self._balance, self.candidates, _RANDOM, _load, self._weights)
+        return self._second
+
     def _fit(self, everyone: tuple[C, ...]) -> tuple[C, ...]:
         """Return those of this zone that are well, or those of all zones; when too few are well, all."""
         local = self._local(everyone)
+        if local is everyone and not any(one.health.out for one in everyone):
+            return everyone
         for some in (local, everyone):
             well = tuple(one for one in some if not one.health.out)
             if well and not too_many_out([one.health for one in some], self._share):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 
 from portway_proxy.l7.pool import Pool
@@ -32,9 +31,13 @@ class Tally:
         self.refused = 0
         self.checks_passed = 0
         self.checks_failed = 0
-        self.retries: Counter[str] = Counter()
+        self.retries: dict[str, int] = {}
         self._connected = 0
         self._failed = 0
+
+    def repeat(self, cause: str) -> None:
+        """Count a request that is sent once more."""
+        self.retries[cause] = self.retries.get(cause, 0) + 1
 
     def retire(self, pool: Pool) -> None:
         """Keep what the pool of an endpoint that is gone had counted."""

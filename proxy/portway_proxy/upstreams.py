@@ -16,9 +16,9 @@ from portway_proxy.l7.pool import Pool
 from portway_proxy.l7.queue import Queue
 from portway_proxy.l7.terms import Terms
 from portway_proxy.metrics import QUEUED, REQUESTS, Sample
-from portway_proxy.retries import RetryRules
+from portway_proxy.retries import Budget, rules
 from portway_proxy.selection import Selection
-from portway_proxy.snapshot import Ejection, Endpoint, Protocol, Retries, Upstream, UpstreamPolicy
+from portway_proxy.snapshot import Ejection, Endpoint, Protocol, Upstream, UpstreamPolicy
 from portway_proxy.tally import Tally
 
 __all__ = ["LiveUpstream", "Surroundings"]
@@ -26,6 +26,7 @@ __all__ = ["LiveUpstream", "Surroundings"]
 _log = logging.getLogger(__name__)
 
 _ORDINARY = UpstreamPolicy()
+_EJECTION = Ejection()
 _ALWAYS = float("-inf")
 
 
@@ -56,6 +57,7 @@ class LiveUpstream:
     __slots__ = (
         "_around",
         "_balancer",
+        "_budget",
         "_ejection",
         "_failure",
         "_key",
@@ -85,6 +87,7 @@ class LiveUpstream:
         self._around = around or Surroundings()
         self._key = key or self._around.key
         self._queue: Queue | None = None
+        self._budget: Budget | None = None
         self._failure: Callable[[], ProxyError] = partial(NoEndpoints, upstream.reason)
         self._configure(upstream)
         self.serve(upstream.endpoints)
@@ -155,8 +158,9 @@ class LiveUpstream:
         policy = upstream.policy or _ORDINARY
         around = self._around
         self._selection: Selection[Pool] = Selection(upstream.balance, policy, around.zone)
-        self._ejection = policy.ejection or Ejection()
-        self.retries = RetryRules(policy.retries or Retries(), around.workers, around.clock.now)
+        self._ejection = policy.ejection or _EJECTION
+        self.retries = rules(policy.retries)
+        self._budget = None
         self._terms = Terms.of(upstream, self._key, around.workers)
         if self._terms is not None and self._terms.capacity is not None:
             self._queue = self._queue or Queue(around.clock, self._find)
@@ -213,15 +217,17 @@ class LiveUpstream:
         except NoEndpoints:
             return None
         well = not pool.health.failures and not pool.health.out
-        if (
-            cause != "refused"
-            and not (cause == "connect" and well)
-            and not self.retries.budget.take(sum(self.statuses.values()), self._around.clock.now)
-        ):
+        if cause != "refused" and not (cause == "connect" and well) and not self._spend():
             self.tally.refused += 1
             return None
-        self.tally.retries[cause] += 1
+        self.tally.repeat(cause)
         return pool
+
+    def _spend(self) -> bool:
+        requests, now = sum(self.statuses.values()), self._around.clock.now
+        if self._budget is None:
+            self._budget = self.retries.budget(self._around.workers, requests, now)
+        return self._budget.take(requests, now)
 
     def cookie_for(self, exchange: Exchange, pool: Pool) -> bytes:
         """Return the line that ties the client to the endpoint of `pool`; empty when it is, or need not be."""

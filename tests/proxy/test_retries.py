@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway_proxy.retries import Budget, RetryRules
+from portway_proxy.retries import Budget, RetryRules, rules
 from portway_proxy.snapshot import Retries
 
 
@@ -17,11 +17,11 @@ def spend(budget: Budget, requests: int, now: float, most: int = 10_000) -> int:
 
 
 def test_two_seconds_of_the_free_rate_are_there_from_the_beginning() -> None:
-    assert spend(Budget(0.2, 10.0, 0.0), 0, 0.0) == 20
+    assert spend(Budget(0.2, 10.0, 0, 0.0), 0, 0.0) == 20
 
 
 def test_time_and_requests_fill_it() -> None:
-    budget = Budget(0.2, 10.0, 0.0)
+    budget = Budget(0.2, 10.0, 0, 0.0)
     spend(budget, 0, 0.0)
     assert spend(budget, 0, 1.0) == 10
     assert spend(budget, 100, 1.0) == 20
@@ -29,24 +29,33 @@ def test_time_and_requests_fill_it() -> None:
 
 
 def test_what_is_not_spent_within_two_seconds_is_lost() -> None:
-    budget = Budget(0.2, 10.0, 0.0)
+    budget = Budget(0.2, 10.0, 0, 0.0)
     assert spend(budget, 0, 3600.0) == 20
     # 1,000 requests a second for an hour: what two seconds of that bring.
     assert spend(budget, 3_600_000, 7200.0) == 420
 
 
+def test_requests_before_the_first_retry_are_not_paid_for() -> None:
+    assert spend(Budget(0.2, 10.0, 1_000_000, 0.0), 1_000_000, 0.0) == 20
+
+
+def test_upstreams_with_equal_policies_share_their_rules() -> None:
+    assert rules(Retries(tries=2)) is rules(Retries(tries=2))
+    assert rules(None).tries == Retries().tries
+
+
 def test_workers_share_the_free_rate() -> None:
-    assert spend(RetryRules(Retries(), 4, 0.0).budget, 0, 0.0) == 5
+    assert spend(RetryRules(Retries()).budget(4, 0, 0.0), 0, 0.0) == 5
 
 
 def test_a_budget_of_nothing_leaves_the_free_rate() -> None:
-    budget = RetryRules(Retries(budget=0), 1, 0.0).budget
+    budget = RetryRules(Retries(budget=0)).budget(1, 0, 0.0)
     assert spend(budget, 100_000, 1.0) == 20
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 3), st.integers(0, 300)), max_size=40))
 def test_never_more_than_the_share_and_the_rate(steps: list[tuple[int, int, int]]) -> None:
-    budget = Budget(0.2, 10.0, 0.0)
+    budget = Budget(0.2, 10.0, 0, 0.0)
     requests, now, taken = 0, 0.0, 0
     for more, seconds, wanted in steps:
         requests += more
@@ -72,11 +81,11 @@ def test_never_more_than_the_share_and_the_rate(steps: list[tuple[int, int, int]
 def test_only_what_changes_nothing_and_has_no_body_may_be_repeated(
     method: bytes, bodiless: bool, repeatable: bool
 ) -> None:
-    assert RetryRules(Retries(), 1, 0.0).repeatable(method, bodiless=bodiless) is repeatable
+    assert RetryRules(Retries()).repeatable(method, bodiless=bodiless) is repeatable
 
 
 def test_a_service_may_name_other_methods() -> None:
-    rules = RetryRules(Retries(methods=("DELETE", "PUT")), 1, 0.0)
+    rules = RetryRules(Retries(methods=("DELETE", "PUT")))
     assert rules.repeatable(b"DELETE", bodiless=True)
     assert not rules.repeatable(b"DELETE", bodiless=False)
     assert not rules.repeatable(b"GET", bodiless=True)

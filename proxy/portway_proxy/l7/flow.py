@@ -171,7 +171,7 @@ def _again(exchange: Exchange, error: ProxyError) -> bool:
         return False
     if isinstance(error, UpstreamStale) and not pool.retired:
         # The endpoint itself may be well: its old connection had ended. A new one tells.
-        upstream.tally.retries["stale"] += 1
+        upstream.tally.repeat("stale")
         exchange.on(ATTEMPT_FAILED)
         pool.connect(exchange.client.http, exchange)
         return True

@@ -24,6 +24,9 @@ __all__ = ["Owner", "Pool", "context"]
 # What this machine lacks, not what the endpoint did: the last is a port for our side of the connection.
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 
+# A cluster has many thousands of endpoints that nobody asks for anything: an empty set for each would be megabytes.
+_NOTHING: frozenset[UpstreamConnection] = frozenset()
+
 
 class Owner(Protocol):
     """The upstream that a pool belongs to."""
@@ -79,7 +82,7 @@ class Pool:
         self.failed = 0
         self.deadline = NEVER
         self._idle: list[UpstreamConnection] = []
-        self._open: set[UpstreamConnection] = set()
+        self._open: set[UpstreamConnection] | frozenset[UpstreamConnection] = _NOTHING
 
     def __len__(self) -> int:
         return len(self._idle)
@@ -125,11 +128,14 @@ class Pool:
 
     def opened(self, connection: UpstreamConnection) -> None:
         """Count a connection from its beginning."""
+        if isinstance(self._open, frozenset):
+            self._open = set()
         self._open.add(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
         """Drop a connection that ended; harmless when it was dropped before."""
-        self._open.discard(connection)
+        if isinstance(self._open, set):
+            self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         if self.limited:

@@ -34,8 +34,10 @@ class Terms:
     @classmethod
     def of(cls, upstream: Upstream, key: bytes, workers: int) -> Self | None:
         """Return the terms of `upstream`, or None when it treats all requests alike."""
-        terms = cls(upstream, key, workers)
-        return None if terms.capacity is None and terms._cookies is None and terms._hash is None else terms
+        policy = upstream.policy or _ORDINARY
+        if upstream.balance is not Balance.HASH and policy.affinity is None and policy.capacity is None:
+            return None
+        return cls(upstream, key, workers)
 
     @property
     def sticky(self) -> bool:
