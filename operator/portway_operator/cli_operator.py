@@ -36,6 +36,8 @@ CONTEXT: Final = {"auto_envvar_prefix": "PORTWAY"}
 # A Service called portway-health has Kubernetes set PORTWAY_HEALTH_PORT=tcp://10.0.0.1:80 in every pod beside it.
 _SERVICE_LINKS: Final = ("tcp://", "udp://", "sctp://")
 
+_SHORTEST_KEY: Final = 16  # Bytes: 128 bits cannot be guessed.
+
 _OBJECT = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?)/([a-z0-9]([a-z0-9.-]*[a-z0-9])?)")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\.?", re.IGNORECASE)
@@ -90,6 +92,18 @@ def _ports(text: str) -> frozenset[int]:
     return frozenset(map(int, ports))
 
 
+def _affinity_key(file: Path | None) -> bytes:
+    if file is None:
+        return b""
+    try:
+        key = file.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"--affinity-key-file: {file}: {error.strerror}.") from None
+    if len(key) < _SHORTEST_KEY:
+        raise typer.BadParameter(f"--affinity-key-file: {file} has less than {_SHORTEST_KEY} bytes.")
+    return key
+
+
 def operator(  # noqa: PLR0913 - the options of a command are its arguments
     *,
     kubeconfig: Annotated[str | None, typer.Option(help="A kubeconfig; in a pod, its service account.")] = None,
@@ -123,6 +137,10 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
         typer.Option("--allow-external-name/--disable-svc-external-name", help="Serve Services of type ExternalName."),
     ] = True,
     reserved_ports: Annotated[str, typer.Option(help="The proxies' own ports, which no Service may have.")] = "",
+    affinity_key_file: Annotated[
+        Path | None,
+        typer.Option(help="Random bytes that sign affinity cookies, so that all proxies know each other's."),
+    ] = None,
     # --- what is written
     publish_service: Annotated[
         str, typer.Option(help="namespace/name of the Service that clients reach the proxies by.")
@@ -196,6 +214,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             allow_external_name=allow_external_name,
             allow_catch_all=catch_all,
             reserved_ports=_ports(reserved_ports),
+            affinity_key=_affinity_key(affinity_key_file),
         ),
         scope=_scope(
             namespaces,

@@ -133,6 +133,16 @@ def test_what_lies_outside_of_the_namespaces_that_are_read_is_read_by_name(start
     assert single.named == {Target(Kind.SECRET, "shop", "a"), Target(Kind.SECRET, "web", "b")}
 
 
+def test_the_key_of_affinity_cookies_comes_from_a_file(start: Start, refuse: Refuse, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(b"k" * 32)
+    assert start("--affinity-key-file", str(key)).compile.affinity_key == b"k" * 32
+    assert start().compile.affinity_key == b""
+    key.write_bytes(b"short")
+    assert "has less than 16 bytes" in refuse("--affinity-key-file", str(key))
+    assert "No such file" in refuse("--affinity-key-file", str(tmp_path / "none"))
+
+
 def test_every_flag_may_come_from_the_environment(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "PORTWAY_PUBLISH_STATUS_ADDRESS": "192.0.2.1,LB.example",
