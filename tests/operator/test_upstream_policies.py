@@ -116,6 +116,8 @@ def test_a_port_that_is_passed_through_takes_what_needs_no_look_into_its_bytes()
         check=Check(CheckKind.TCP), slow_start=5.0
     )
     assert upstream(Protocol.OPAQUE, health_check="http").policy is None
+    assert upstream(Protocol.OPAQUE, balance="random").balance is Balance.RANDOM
+    assert upstream(Protocol.OPAQUE, hash_on="uri") == Upstream("shop/web:80", Protocol.OPAQUE)
 
 
 def test_every_value_that_a_policy_takes_has_its_proxys_default() -> None:

@@ -57,7 +57,8 @@ class ServiceAnnotations:
         one_of(Balance),
         default=None,
         doc="How the next endpoint is chosen: `round-robin` (the default), `random`, `power-of-two` (of two by chance "
-        "the one with fewer requests in flight), `least-connections` or `consistent-hash`.",
+        "the one with fewer requests in flight), `least-connections` or `consistent-hash`. A port that is passed "
+        "through takes the first two only.",
     )
     hash_on: HashOn | None = row(
         "hash-on",

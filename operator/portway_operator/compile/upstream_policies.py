@@ -28,6 +28,8 @@ def with_policy(upstream: Upstream, values: ServiceAnnotations) -> Upstream:
     """Return `upstream` balanced, and with the policy that the annotations of its Service ask for; None for nothing."""
     hashed = values.balance is None and values.hash_on is not None
     balance = Balance.HASH if hashed else values.balance or Balance.ROUND_ROBIN
+    if upstream.protocol is Protocol.OPAQUE and balance is not Balance.RANDOM:
+        balance = Balance.ROUND_ROBIN  # Relays know neither keys nor loads.
     policy = _opaque(values) if upstream.protocol is Protocol.OPAQUE else _http(values, balance)
     return msgspec.structs.replace(upstream, balance=balance, policy=None if policy == _ORDINARY else policy)
 
