@@ -14,6 +14,7 @@ from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations, Reading, read
 from portway_operator.claims import Claim, Claims, Key, claims_of, only
 from portway_operator.compile.classes import Classes
+from portway_operator.compile.configuration import configured
 from portway_operator.compile.defaults import choose_default
 from portway_operator.compile.policies import Policies
 from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
@@ -60,11 +61,16 @@ class Admission:
 
     def __init__(self, store: ObjectStore, settings: CompileSettings) -> None:
         self._store = store
-        self._settings = settings
+        self._given = settings
         self._claims = Claims()
         # No Service's endpoints matter here, and there may be thousands.
         self._names = ObjectStore()
         self._names.services = store.services
+
+    @property
+    def _settings(self) -> CompileSettings:
+        """Return what counts now."""
+        return configured(self._store, self._given)[0]
 
     def begin(self) -> None:
         """Take in all Ingresses that the store has now."""

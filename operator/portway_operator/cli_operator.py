@@ -122,6 +122,9 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     watch_secrets: Annotated[
         str, typer.Option(help="Single TLS Secrets to read beside these, with commas: namespace/name,...")
     ] = "",
+    configmap: Annotated[
+        str, typer.Option(help="namespace/name of a ConfigMap whose keys count over these flags, and may change.")
+    ] = "",
     default_backend_service: Annotated[
         str, typer.Option(help="namespace/name[:port] of what serves requests that nothing else does.")
     ] = "",
@@ -197,6 +200,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     namespace = pod_namespace or connection.namespace
     certificate = _object(default_ssl_certificate, "--default-ssl-certificate")
     service = _object(publish_service, "--publish-service")
+    own = _object(configmap, "--configmap")
     namespaces = _namespaces(watch_namespace, "--watch-namespace")
     files = _files(stream_certificate, stream_key, stream_client_ca)
     secrets = watch_secrets_namespace
@@ -214,6 +218,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             allow_external_name=allow_external_name,
             allow_catch_all=catch_all,
             reserved_ports=_ports(reserved_ports),
+            config_map=configmap,
             affinity_key=_affinity_key(affinity_key_file),
         ),
         scope=_scope(
@@ -221,6 +226,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             None if secrets is None else _namespaces(secrets, "--watch-secrets-namespace"),
             service,
             frozenset(each for each in (certificate, *single) if each is not None),
+            own,
         ),
         status=StatusSettings(
             service,
@@ -270,11 +276,14 @@ def _scope(
     secrets: tuple[str, ...] | None,
     service: tuple[str, str] | None,
     certificates: Collection[tuple[str, str]],
+    config_map: tuple[str, str] | None,
 ) -> Scope:
     """Return what is read: the named objects by themselves, where nothing else covers them."""
     named = set()
     if service is not None and namespaces and service[0] not in namespaces:
         named.add(Target(Kind.SERVICE, *service))
+    if config_map is not None:
+        named.add(Target(Kind.CONFIG_MAP, *config_map))
     covered = namespaces if secrets is None else secrets
     everywhere = secrets is None and not namespaces
     named |= {Target(Kind.SECRET, *each) for each in certificates if not everywhere and each[0] not in covered}

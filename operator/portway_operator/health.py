@@ -28,6 +28,10 @@ class Vital(Protocol):
     def registry(self) -> CollectorRegistry:
         """The metrics."""
 
+    @property
+    def lag(self) -> float:
+        """How late the event loop was at worst in the last minute, in seconds."""
+
     def ailing(self) -> str:
         """Return why this process should be started anew, or nothing."""
 
@@ -61,7 +65,7 @@ class Health:
         await self._runner.cleanup()
 
     async def _live(self, _request: web.Request) -> web.Response:
-        return _verdict(self._vital.ailing(), "alive")
+        return _verdict(self._vital.ailing(), f"alive; the loop was at most {self._vital.lag:.3f} s late")
 
     async def _ready(self, _request: web.Request) -> web.Response:
         return _verdict(self._vital.unready(), "ready")

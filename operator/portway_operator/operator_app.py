@@ -150,6 +150,11 @@ class OperatorApp:
         """Return the metrics."""
         return self._metrics.registry
 
+    @property
+    def lag(self) -> float:
+        """Return how late our loop was at worst in the last minute, in seconds."""
+        return self._heartbeat.lag
+
     def ailing(self) -> str:
         """Return why this process should be started anew: kopf's thread hangs. Our own loop lives, or could not say."""
         silent = time.monotonic() - self.source.heartbeat

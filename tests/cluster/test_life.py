@@ -13,6 +13,7 @@ from cluster.kubectl import Kubectl, Raw
 from cluster.operating import ingress, service, tls_secret
 from cluster.pod_network import Pod, PodNetwork
 from cluster.replicas import Fleet, Load, RunningProxy, shop, until
+from cluster.rights import NAMESPACE
 
 HERE = ("--publish-status-address", "192.0.2.1")
 
@@ -130,6 +131,21 @@ async def test_a_certificate_appears_rotates_and_goes(proxies: Proxies, kubectl:
         return await proxies.shown(host) == default
 
     await until(gone, 20, "the default certificates are shown")
+
+
+async def test_the_operators_own_config_map_counts_while_it_is_there(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pods: list[Pod]
+) -> None:
+    host = f"{namespace}.example"
+    await shop(kubectl, namespace, pods[0])
+    await kubectl.apply(ingress(namespace, tls="cert"))
+    proxies = Proxies([await ships.proxy(await ships.operator(*HERE, "--configmap", f"{NAMESPACE}/portway"))])
+    await proxies.answer(host, "308")
+    meta = {"name": "portway", "namespace": NAMESPACE}
+    await kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"ssl-redirect": "false"}})
+    await proxies.answer(host, "a")
+    await kubectl.delete("ConfigMap", "portway", NAMESPACE)
+    await proxies.answer(host, "308")
 
 
 async def test_a_storm_of_endpoint_changes_ends_in_the_last_of_each_and_fails_no_request(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl, Raw
@@ -24,6 +25,7 @@ from portway_operator.api_objects import ApiObjects, Conflict
 from wire.command import portway
 
 HERE = ("--publish-status-address", "192.0.2.1")
+WEBHOOK = Path(__file__).parents[2] / "manifests" / "webhook.yaml"
 
 
 async def status(kubectl: Kubectl, namespace: str, name: str = "web", kind: str = "Ingress") -> object:
@@ -265,29 +267,20 @@ async def test_an_ingress_that_would_lose_a_route_never_reaches_the_cluster(
     operator = await ships.operator(*HERE, *flags, "--validating-webhook-key", str(key))
     await operator.ready()
     line = await operator.command.until(r" webhook on \S+ port \d+$")
-    url = f"https://127.0.0.1:{line.rpartition(' ')[2]}/ingresses"
-    hook = {
-        "name": "ingresses.portway.dev",
-        "clientConfig": {"url": url, "caBundle": base64.b64encode(control_plane.ca_file.read_bytes()).decode()},
-        "rules": [
-            {
-                "apiGroups": ["networking.k8s.io"],
-                "apiVersions": ["v1"],
-                "operations": ["CREATE", "UPDATE"],
-                "resources": ["ingresses"],
-            }
-        ],
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-        "admissionReviewVersions": ["v1"],
-        "sideEffects": "None",
-        "failurePolicy": "Fail",
-        "timeoutSeconds": 5,
+    raw: Raw = yaml.safe_load(WEBHOOK.read_text())
+    (hook,) = raw["webhooks"]
+    assert hook["failurePolicy"] == "Ignore"
+    # What people apply, but for where the operator is, and for whom it is asked.
+    hook["clientConfig"] = {
+        "url": f"https://127.0.0.1:{line.rpartition(' ')[2]}{hook['clientConfig']['service']['path']}",
+        "caBundle": base64.b64encode(control_plane.ca_file.read_bytes()).decode(),
     }
-    meta = {"name": f"portway-{namespace}"}
-    kind = "ValidatingWebhookConfiguration"
-    raw = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": meta, "webhooks": [hook]}
+    hook["namespaceSelector"] = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    kind, name = str(raw["kind"]), f"portway-{namespace}"
+    raw["metadata"] = {"name": name}
     await kubectl.apply(raw)
-    rival = ingress(namespace, "rival")
+    # Of two that were made in one second the first name is the older.
+    rival = ingress(namespace, "web-rival")
     rival["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] = "other"
     try:
         said: list[tuple[int, str]] = []
@@ -296,7 +289,7 @@ async def test_an_ingress_that_would_lose_a_route_never_reaches_the_cluster(
             try:
                 # Until the API server has heard of the webhook, the rival gets in.
                 await kubectl.apply(rival)
-                await kubectl.delete("Ingress", "rival", namespace)
+                await kubectl.delete("Ingress", "web-rival", namespace)
             except aiohttp.ClientResponseError as error:
                 said.append((error.status, error.message))
             return bool(said)
@@ -309,9 +302,9 @@ async def test_an_ingress_that_would_lose_a_route_never_reaches_the_cluster(
         await kubectl.apply(foreign)
         await kubectl.patch("Ingress", "web", namespace, {"metadata": {"labels": {"team": "a"}}})
         with pytest.raises(aiohttp.ClientResponseError, match="is already served by"):
-            await kubectl.patch("Ingress", "rival", namespace, {"spec": {"ingressClassName": "portway"}})
+            await kubectl.patch("Ingress", "web-rival", namespace, {"spec": {"ingressClassName": "portway"}})
     finally:
-        await kubectl.delete(kind, str(meta["name"]))
+        await kubectl.delete(kind, name)
 
 
 async def waited(ships: Fleet, namespace: str, *flags: str, what: str = "ingress/web") -> tuple[int, str]:

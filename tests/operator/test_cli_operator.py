@@ -133,6 +133,12 @@ def test_what_lies_outside_of_the_namespaces_that_are_read_is_read_by_name(start
     assert single.named == {Target(Kind.SECRET, "shop", "a"), Target(Kind.SECRET, "web", "b")}
 
 
+def test_the_config_map_that_is_named_is_read_wherever_it_is(start: Start) -> None:
+    settings = start("--configmap", "portway/settings", "--watch-namespace", "shop")
+    assert settings.scope.named == {Target(Kind.CONFIG_MAP, "portway", "settings")}
+    assert settings.compile.config_map == "portway/settings"
+
+
 def test_the_key_of_affinity_cookies_comes_from_a_file(start: Start, refuse: Refuse, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_bytes(b"k" * 32)

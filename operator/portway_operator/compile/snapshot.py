@@ -13,6 +13,7 @@ import msgspec
 from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations, read
 from portway_operator.compile.classes import Classes
+from portway_operator.compile.configuration import configured
 from portway_operator.compile.defaults import choose_default, default_service
 from portway_operator.compile.listeners import ListenerTable
 from portway_operator.compile.policies import Policies
@@ -71,7 +72,7 @@ def compile_upstream(store: ObjectStore, settings: CompileSettings, name: str) -
     wanted = parse_name(name)
     if wanted is None:
         return None
-    upstream = Upstreams(store, settings).resolve(wanted).upstream
+    upstream = Upstreams(store, configured(store, settings)[0]).resolve(wanted).upstream
     return upstream if upstream.name == name else None
 
 
@@ -81,8 +82,9 @@ class _Compile:
     def __init__(self, store: ObjectStore, settings: CompileSettings) -> None:
         self.problems: list[Problem] = store.reported
         self._store = store
-        self._settings = settings
-        self._upstreams = Upstreams(store, settings)
+        self._settings, found = configured(store, settings)
+        self.problems += found
+        self._upstreams = Upstreams(store, self._settings)
 
     def run(self) -> Compiled:
         """Return the result."""

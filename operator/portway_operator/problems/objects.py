@@ -66,6 +66,31 @@ def setting_invalid(name: str, value: str, remedy: str) -> Problem:
     return Problem(origin, "setting_invalid", f"{show(value)} is malformed.", "It has no effect.", remedy)
 
 
+def config_map_missing(origin: Origin) -> Problem:
+    """Say that the ConfigMap that a flag names does not exist."""
+    return Problem(
+        origin,
+        "config_map_missing",
+        "There is no such ConfigMap.",
+        "What the flags say counts.",
+        "Create it, or do not name it by --configmap.",
+        Severity.NOTICE,
+    )
+
+
+def config_key_unknown(origin: Origin, remedy: str) -> Problem:
+    """Say that the ConfigMap has no key of that name."""
+    return Problem(origin, "config_key_unknown", "There is no such key.", "It has no effect.", remedy, Severity.NOTICE)
+
+
+def config_value_invalid(origin: Origin, value: str, reason: str) -> Problem:
+    """Say that a value of the ConfigMap is malformed; `reason` is the parser's sentence."""
+    found = f"The value {show(value)} cannot be used: {reason}."
+    return Problem(
+        origin, "config_value_invalid", found, "What the flags say counts.", "Correct the value or remove the key."
+    )
+
+
 def annotation_invalid(origin: Origin, value: str, reason: str, *, closes: bool) -> Problem:
     """Say that an annotation's value is malformed; `reason` is the parser's sentence."""
     return Problem(
