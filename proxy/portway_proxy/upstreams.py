@@ -195,9 +195,9 @@ class LiveUpstream:
         if self.parked is not None:
             self.parked.append(exchange)
             return None
-        pool = self._probed_by(exchange)
         queue = self._queue
-        tie = None if queue is None else self._tie_of(exchange)
+        tie = self._tie_of(exchange)
+        pool = self._probed_by(exchange, tie)
         if pool is None and not (queue and queue.holds_up(tie)):
             pool = self._find(exchange)
         if pool is None and queue is not None:
@@ -231,7 +231,11 @@ class LiveUpstream:
 
     def cookie_for(self, exchange: Exchange, pool: Pool) -> bytes:
         """Return the line that ties the client to the endpoint of `pool`; empty when it is, or need not be."""
-        return b"" if self._terms is None else self._terms.cookie_for(exchange, pool)
+        if self._terms is None or pool.retired:
+            return b""
+        # Whose request only asked whether another endpoint is well again has not lost its own.
+        tie = self._tie_of(exchange)
+        return b"" if tie is not None and tie not in exchange.tried else self._terms.cookie_for(exchange, pool)
 
     def _find(self, exchange: Exchange) -> Pool | None:
         """Return the pool for a request, or None when there is no room."""
@@ -254,7 +258,7 @@ class LiveUpstream:
         pinned = None if self._terms is None else self._terms.pinned(exchange)
         return pinned if pinned is not None and pinned in self._selection.candidates else None
 
-    def _probed_by(self, exchange: Exchange) -> Pool | None:
+    def _probed_by(self, exchange: Exchange, tie: Pool | None) -> Pool | None:
         """Return the endpoint that was ejected, when its time is over and this request may ask it."""
         pool = self._selection.probe
         if pool is None:
@@ -262,7 +266,8 @@ class LiveUpstream:
         now = self._around.clock.now
         head = exchange.head
         # A request that may be repeated costs its client nothing when the endpoint is still ill.
-        if not self.retries.repeatable(head.method, bodiless=head.bodiless) and not pool.health.takes_any(now):
+        harmless = tie is None and self.retries.repeatable(head.method, bodiless=head.bodiless)
+        if not harmless and not pool.health.takes_any(now):
             return None
         pool.health.probe(now)
         self.refresh()
@@ -278,10 +283,10 @@ class LiveUpstream:
         health = pool.health
         if health.fail(self._ejection, now):
             self.tally.ejections += 1
-            _log.info(
-                "%s of %s failed and is left alone for %g s", pool.endpoint, self.upstream.name, health.until - now
-            )
             self.refresh()
+            if pool not in self._selection.candidates:
+                wait = health.until - now
+                _log.info("%s of %s failed and is left alone for %g s", pool.endpoint, self.upstream.name, wait)
         self._attend(pool)
 
     def succeeded(self, pool: Pool) -> None:

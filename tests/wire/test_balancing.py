@@ -245,6 +245,28 @@ async def test_a_client_whose_endpoint_fails_is_tied_to_another_one(net: Net) ->
     assert cookie_of(response) not in ("", cookie)
 
 
+async def test_no_client_loses_its_endpoint_by_asking_whether_another_one_is_well_again(net: Net) -> None:
+    some = await several(net, "ab", UpstreamPolicy(affinity=Affinity()))
+    client = await some.client()
+    response = await client.get()
+    while response.body != b"b":
+        response = await client.get()
+    cookie = cookie_of(response)
+    some.endpoints[0].refuse()
+    for peer in some.endpoints[0].peers:
+        peer.close()
+    await eventually(lambda: not len(some.live.pools[0]))
+    assert await some.bodies(20) == "b" * 20
+    assert some.live.pools[0].health.ejected
+    await some.endpoints[0].start(some.endpoints[0].port)
+    some.site.later(12)
+    assert [(await with_cookie(client, cookie)).body for _ in range(5)] == [b"b"] * 5
+    some.site.later(30)
+    bodies = [await with_cookie(client, cookie) for _ in range(5)]
+    assert {cookie_of(response) for response in bodies} == {""}
+    assert [response.body for response in bodies] == [b"a", b"b", b"b", b"b", b"b"]
+
+
 async def test_a_websocket_is_tied_too(net: Net) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()

@@ -11,6 +11,7 @@ from eventually import eventually
 from portway_proxy.checks import Checks
 from portway_proxy.metrics import CHECKS, EJECTIONS, ENDPOINTS_OUT
 from portway_proxy.snapshot import Check, CheckKind, Ejection, Retries, UpstreamPolicy
+from tcp import no_descriptor_left
 from wire.peers import Client, Message, Peer, Script, answering, reply
 from wire.several import Several, breaking, requests_at, saying, several, unused_port
 from wire.site import WEB, Net, waits
@@ -102,6 +103,17 @@ async def test_an_endpoint_that_refuses_connections_is_not_even_tried_any_more(n
 async def test_a_500_is_a_fault_of_its_request_and_no_failure_of_the_endpoint(net: Net) -> None:
     some = await several(net, [saying("a", b"500 Bug"), saying("b")])
     assert (await statuses(some, 40)).count("5") == 20
+
+
+async def test_what_this_machine_lacks_is_no_failure_of_an_endpoint(net: Net) -> None:
+    some = await several(net, "ab")
+    clients = [await some.client() for _ in range(10)]
+    with no_descriptor_left():
+        responses = [await ask(client) for client in clients]
+    assert {response.status for response in responses} == {503}
+    assert {line["reason"] for line in await some.site.lines(10)} == {"no_descriptors"}
+    assert [pool.health.failures for pool in some.live.pools] == [0, 0]
+    assert await some.shares(10) == {"a": 5, "b": 5}
 
 
 async def test_failures_that_are_not_in_a_row_do_not_count(net: Net) -> None:

@@ -77,9 +77,9 @@ class Terms:
         return [pool for pool in pools if not pool.has_room(capacity.connections, capacity.requests)]
 
     def cookie_for(self, exchange: Exchange, pool: Pool) -> bytes:
-        """Return the line that ties the client to the endpoint of `pool`; empty when it is, or need not be."""
+        """Return the line that ties the client to the endpoint of `pool`; empty when no cookie does."""
         cookies = self._cookies
-        if cookies is None or pool.retired or self.pinned(exchange) is pool:
+        if cookies is None:
             return b""
         return cookies.field(cookies.value(pool.endpoint), tls=exchange.client.tls)
 
