@@ -18,6 +18,7 @@ from portway_proxy.snapshot import (
     UpstreamPolicy,
 )
 from portway_proxy.upstreams import LiveUpstream, Surroundings
+from worker_parts import Parts
 
 WEB = "shop/web:80"
 A, B, C = (Endpoint(f"10.0.0.{number}", 80) for number in (1, 2, 3))
@@ -149,6 +150,31 @@ def test_each_way_to_balance_serves_ports_that_are_passed_through_too() -> None:
         live = LiveUpstream(Upstream(WEB, Protocol.OPAQUE, balance, (A, B)))
         assert {live.choose() for _ in range(40)} == {A, B}
         assert live.choose([A]) == B
+
+
+async def test_nobody_overtakes_who_waits() -> None:
+    parts = Parts()
+    live = LiveUpstream(upstream(A, policy=UpstreamPolicy(capacity=Capacity(requests=1))), Surroundings(parts.clock))
+    (pool,) = live.pools
+    pool.connecting = 1
+    assert live.assign(parts.exchange()) is None
+    pool.connecting = 0  # There is room, and who waits has not yet heard of it.
+    assert live.assign(parts.exchange()) is None
+    assert QUEUED.sample(2, WEB) in list(live.samples())
+
+
+async def test_a_budget_that_is_spent_lets_pass_what_costs_nobody_anything() -> None:
+    live = LiveUpstream(upstream(A, B, C))
+    exchange = Parts().exchange()
+    exchange.tried = (live.pools[0],)
+    while live.another(exchange, "reset") is not None:
+        pass
+    assert live.another(exchange, "refused") in live.pools[1:]
+    assert live.another(exchange, "connect") in live.pools[1:]
+    fail(live, 1, 1)
+    fail(live, 2, 1)
+    assert live.another(exchange, "connect") is None
+    assert live.another(exchange, "refused") in live.pools[1:]
 
 
 def test_no_text_form_of_the_surroundings_shows_the_key() -> None:

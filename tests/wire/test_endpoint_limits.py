@@ -133,9 +133,13 @@ async def test_an_endpoint_that_fails_frees_its_place(net: Net) -> None:
 async def test_a_connection_that_is_refused_frees_its_place(net: Net) -> None:
     some = await several(net, "a", limited(connections=1))
     some.endpoints[0].refuse()
-    clients = await sending(some, *"/" * 5)
+    clients = [await some.client() for _ in range(5)]
+    for client in clients:
+        client.send(GET)
+    await eventually(lambda: queued(some) or some.live.pools[0].failed)
     responses = await asyncio.gather(*(client.response() for client in clients))
     assert [response.status for response in responses] == [502] * 5
+    assert some.live.pools[0].failed == 5
 
 
 async def test_who_asks_for_no_limit_has_no_queue(net: Net) -> None:

@@ -65,6 +65,28 @@ async def test_many_requests_at_once_lose_nothing_to_one_endpoint_that_refuses(n
     assert {response.status for response in responses} == {200}
 
 
+async def test_an_endpoint_that_hangs_up_before_it_is_asked_is_one_that_did_not_connect(
+    net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slamming(peer: Peer) -> None:
+        peer.reset()
+
+    some = await several(net, [slamming, saying("b")], UpstreamPolicy(ejection=NEVER))
+    client = await some.client()
+    connect = some.site.loop.create_connection
+
+    async def late(*arguments: object, **more: object) -> object:
+        made = await connect(*arguments, **more)  # type: ignore[call-overload] # whatever it was called with
+        await asyncio.sleep(0.02)  # A loop that is busy resumes who waited this late.
+        return made
+
+    monkeypatch.setattr(some.site.loop, "create_connection", late)
+    for _ in range(4):
+        assert (await post(client)).status == 200
+    assert requests_at(some.endpoints[0]) == 0
+    assert (await retried(some)).keys() == {"connect"}
+
+
 async def test_when_every_endpoint_refuses_each_is_tried_once_and_the_client_is_told_at_once(net: Net) -> None:
     some = await several(net, "", UpstreamPolicy(ejection=NEVER))
     some.serve([unused_port() for _ in range(3)])
