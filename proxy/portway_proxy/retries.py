@@ -49,7 +49,8 @@ class RetryRules:
     def __init__(self, retries: Retries) -> None:
         self.tries = retries.tries
         self.timeout = retries.timeout
-        self.statuses = frozenset(retries.statuses)
+        # Whatever is below is no error, and goes to the client without a second look.
+        self.statuses = frozenset(status for status in retries.statuses if status >= 400)
         self._methods = frozenset(method.encode() for method in retries.methods)
         self._share = retries.budget / 100
 

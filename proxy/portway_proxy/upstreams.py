@@ -199,7 +199,7 @@ class LiveUpstream:
         tie = self._tie_of(exchange)
         pool = self._probed_by(exchange, tie)
         if pool is None and not (queue and queue.holds_up(tie)):
-            pool = self._find(exchange)
+            pool = self._place(exchange, tie)
         if pool is None and queue is not None:
             queue.add(exchange, tie)
         return pool
@@ -238,12 +238,15 @@ class LiveUpstream:
         return b"" if tie is not None and tie not in exchange.tried else self._terms.cookie_for(exchange, pool)
 
     def _find(self, exchange: Exchange) -> Pool | None:
-        """Return the pool for a request, or None when there is no room."""
+        return self._place(exchange, self._tie_of(exchange))
+
+    def _place(self, exchange: Exchange, tie: Pool | None) -> Pool | None:
+        """Return the pool for a request of a client that is tied to `tie`, or None when there is no room."""
         terms = self._terms
         if terms is None:
             return self.next_pool()
         full = terms.full(self.pools)
-        if (tie := self._tie_of(exchange)) is not None:
+        if tie is not None:
             return None if tie in full else tie
         key = terms.key(exchange)
         try:

@@ -89,3 +89,7 @@ def test_a_service_may_name_other_methods() -> None:
     assert rules.repeatable(b"DELETE", bodiless=True)
     assert not rules.repeatable(b"DELETE", bodiless=False)
     assert not rules.repeatable(b"GET", bodiless=True)
+
+
+def test_what_is_no_error_is_never_repeated() -> None:
+    assert RetryRules(Retries(statuses=(200, 302, 399, 400, 503))).statuses == {400, 503}

@@ -358,7 +358,9 @@ class UpstreamConnection(asyncio.Protocol):
         """Forward a whole response that needs no thought; return False when it needs some."""
         request = exchange.head
         client = exchange.client
-        if self._pool.attentive or response.status >= 400 or exchange.state is not WAITING:
+        if response.status >= 400 or exchange.state is not WAITING:
+            return False
+        if self._pool.attentive and flow.judge(exchange, self._pool, response.status) != b"":
             return False
         if not request.minor or request.method == b"HEAD" or not client.keeps(request):
             return False
