@@ -317,7 +317,7 @@ def _webhook(where: str, certificate: Path | None, key: Path | None) -> WebhookS
     if certificate is None or key is None:
         raise typer.BadParameter("--validating-webhook needs --validating-webhook-certificate and -key.")
     # As in ingress-nginx, `:8443` is on all addresses.
-    return WebhookSettings(address.strip("[]") or "0.0.0.0", int(port), certificate, key)  # noqa: S104
+    return WebhookSettings(address.strip("[]") or "0.0.0.0", int(port), certificate, key)  # noqa: S104 - `:8443` is every address
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -112,7 +112,8 @@ class Demo:
                 self._say(f"Port {wanted} is taken; {who} {found} instead.")
 
     def _lines(self, ports: Mapping[int, int], http: str, https: str, admin: str) -> Iterator[str]:
-        host = "127.0.0.1" if self._settings.address in {"0.0.0.0", "::"} else self._settings.address  # noqa: S104
+        everywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not listened on
+        host = "127.0.0.1" if self._settings.address in everywhere else self._settings.address
         yield "\nPortway is up. Try these in another terminal:\n"
         yield f"  curl {http}/"
         yield f"  curl {http}/message"
