@@ -24,11 +24,13 @@ __all__ = [
     "HashSource",
     "Host",
     "Listener",
+    "ListenerPolicy",
     "Origin",
     "PathMatch",
     "Policy",
     "Problem",
     "Protocol",
+    "ProxyVersion",
     "Retries",
     "Route",
     "Severity",
@@ -87,6 +89,14 @@ class Transport(StrEnum):
     """The transport protocol of a layer 4 listener."""
 
     TCP = "tcp"
+    UDP = "udp"
+
+
+class ProxyVersion(StrEnum):
+    """The version of the PROXY protocol in which an endpoint is told who its client is."""
+
+    V1 = "v1"
+    V2 = "v2"
 
 
 class Severity(StrEnum):
@@ -229,6 +239,7 @@ class UpstreamPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an upstream asks for beyond the ordinary; what is None is the proxy's default, or off.
 
     `slow_start` is in seconds: so long the share of an endpoint that just became ready grows; 0 is at once.
+    `close_on_removal`: relays to an endpoint that is removed end at once, not when the time to drain is over.
     """
 
     hash_on: HashOn | None = None
@@ -238,6 +249,7 @@ class UpstreamPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     slow_start: float = 0.0
     capacity: Capacity | None = None
     retries: Retries | None = None
+    close_on_removal: bool = False
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -295,13 +307,35 @@ class Host(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...]
 
 
+class ListenerPolicy(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
+    """What a layer 4 port asks for beyond the ordinary; times are seconds, and what is None is the proxy's default.
+
+    `announce`: the endpoint is told who its client is, by the PROXY protocol. `accept_proxy`: so is the proxy, by peers
+    in the networks that it trusts. `clients` is the most at once at one proxy, all workers together; 0 is no limit.
+    A client without traffic is given up after `idle`, and any after `lifetime`.
+    """
+
+    announce: ProxyVersion | None = None
+    accept_proxy: bool = False
+    clients: int = 0
+    connect: float | None = None
+    idle: float | None = None
+    lifetime: float | None = None
+
+
 class Listener(msgspec.Struct, frozen=True, order=True):
-    """A layer 4 port that the proxy opens: every connection goes to one endpoint of `upstream`."""
+    """A layer 4 port: every connection to it goes to one endpoint of `upstream`.
+
+    Clients come to `port`. The proxy listens on `bind`, or without that on `port` too: an unprivileged one cannot open
+    ports below 1024, and a Service in front of it leads them elsewhere.
+    """
 
     port: int
     upstream: str
     origin: Origin
     transport: Transport = Transport.TCP
+    bind: int = 0
+    policy: ListenerPolicy | None = None
 
 
 class Certificate(msgspec.Struct, frozen=True):
