@@ -21,6 +21,7 @@ Raw = dict[str, object]
 _SECONDS: Final = 5.0
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
+_APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML.
 _PASSING: Final = frozenset({0, 401, 403, 408, 429})
 
 
@@ -95,6 +96,15 @@ class ApiObjects:
         merged = await self._ask(hdrs.METH_PATCH, path, patch, media=_MERGE)
         self.written[_resource(path)] += 1
         return merged
+
+    async def apply(self, path: str, raw: Mapping[str, object], manager: str) -> Raw:
+        """Apply fields to the object at `path` (server-side apply, by field manager) and return it as stored.
+
+        Raises `Conflict` when somebody else has one of the fields, or the object is not the one that `raw` names.
+        """
+        applied = await self._ask(hdrs.METH_PATCH, path, raw, media=_APPLY, query={"fieldManager": manager})
+        self.written[_resource(path)] += 1
+        return applied
 
     async def _ask(
         self,

@@ -148,6 +148,9 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     publish_service: Annotated[
         str, typer.Option(help="namespace/name of the Service that clients reach the proxies by.")
     ] = "",
+    expose_service: Annotated[
+        str, typer.Option(help="namespace/name of the Service whose ports are kept equal to the layer 4 listeners.")
+    ] = "",
     publish_status_address: Annotated[
         str, typer.Option(help="IPs and host names, with commas, for the statuses in its place.")
     ] = "",
@@ -200,6 +203,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     namespace = pod_namespace or connection.namespace
     certificate = _object(default_ssl_certificate, "--default-ssl-certificate")
     service = _object(publish_service, "--publish-service")
+    exposed = _object(expose_service, "--expose-service")
     own = _object(configmap, "--configmap")
     namespaces = _namespaces(watch_namespace, "--watch-namespace")
     files = _files(stream_certificate, stream_key, stream_client_ca)
@@ -218,13 +222,14 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             allow_external_name=allow_external_name,
             allow_catch_all=catch_all,
             reserved_ports=_ports(reserved_ports),
+            expose_service=expose_service,
             config_map=configmap,
             affinity_key=_affinity_key(affinity_key_file),
         ),
         scope=_scope(
             namespaces,
             None if secrets is None else _namespaces(secrets, "--watch-secrets-namespace"),
-            service,
+            [each for each in (service, exposed) if each is not None],
             frozenset(each for each in (certificate, *single) if each is not None),
             own,
         ),
@@ -235,6 +240,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             write=update_status,
             clear=update_status_on_shutdown,
         ),
+        expose=exposed,
         stream=StreamSettings(
             socket=stream_socket,
             address=stream_address,
@@ -274,14 +280,12 @@ async def _run(connection: Connection, settings: OperatorSettings) -> None:
 def _scope(
     namespaces: tuple[str, ...],
     secrets: tuple[str, ...] | None,
-    service: tuple[str, str] | None,
+    services: Collection[tuple[str, str]],
     certificates: Collection[tuple[str, str]],
     config_map: tuple[str, str] | None,
 ) -> Scope:
     """Return what is read: the named objects by themselves, where nothing else covers them."""
-    named = set()
-    if service is not None and namespaces and service[0] not in namespaces:
-        named.add(Target(Kind.SERVICE, *service))
+    named = {Target(Kind.SERVICE, *each) for each in services if namespaces and each[0] not in namespaces}
     if config_map is not None:
         named.add(Target(Kind.CONFIG_MAP, *config_map))
     covered = namespaces if secrets is None else secrets

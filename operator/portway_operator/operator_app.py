@@ -18,6 +18,7 @@ from portway_operator.api_objects import ApiObjects, ApiUnavailable
 from portway_operator.applied import Applied
 from portway_operator.compile import Compiled
 from portway_operator.events import Events
+from portway_operator.expose import Expose
 from portway_operator.health import Health
 from portway_operator.heartbeat import Heartbeat
 from portway_operator.lanes import steer
@@ -76,9 +77,11 @@ class OperatorApp:
         self._steer = steer(self.rebuild)
         self.source = KubeSource(connection, self.store, self._changed, settings.scope)
         identity = f"{pods.name}_{uuid.uuid4()}"
-        leases = LeaseApi(api, pods.namespace, settings.election)
-        self.leader = Leader(leases, identity, self._leadership_changed, settings.terms)
+        self.leader = Leader(
+            LeaseApi(api, pods.namespace, settings.election), identity, self._leadership_changed, settings.terms
+        )
         self._status = self._status_writer(api)
+        self._expose = self._exposer(api)
         self._events = Events(api, self.leader, self.store, identity)
         self._heartbeat = Heartbeat()
         self._metrics = OperatorMetrics(Parts(self.source, self.publisher, self.leader, self._heartbeat, api))
@@ -109,6 +112,8 @@ class OperatorApp:
         self._writing.spawn(self._events.run(), "events")
         if self._status is not None:
             self._writing.spawn(self._status.run(), "status")
+        if self._expose is not None:
+            self._writing.spawn(self._expose.run(), "own Service")
         self.source.start()
         return self
 
@@ -209,15 +214,21 @@ class OperatorApp:
     def _settled(self, compiled: Compiled) -> None:
         self._metrics.compiled(compiled, self.rebuild.compile_seconds)
         self.applied_objects.settle(compiled, self.publisher.version)
+        if self._expose is not None:
+            self._expose.show(compiled.snapshot.listeners, self.publisher.version)
         self._poke_status()
         self._events.show(compiled.problems)
 
     def _acknowledged(self, proxy: Proxy) -> None:
         if self.applied_objects.acknowledge(proxy.version):
             self._poke_status()
+        if self._expose is not None:
+            self._expose.acknowledge(proxy.version)
 
     def _leadership_changed(self) -> None:
         self._poke_status()
+        if self._expose is not None:
+            self._expose.poke()
         self._events.poke()
 
     def _poke_status(self) -> None:
@@ -237,6 +248,11 @@ class OperatorApp:
         else:
             return None
         return Status(api, self.leader, addresses, self.store, self.applied_objects) if chosen.write else None
+
+    def _exposer(self, api: ApiObjects) -> Expose | None:
+        """Return what writes the ports of the Service before the proxies, if the settings name one."""
+        own = self._settings.expose
+        return None if own is None else Expose(api, self.leader, self.store.services, own)
 
     async def _clear_statuses(self) -> None:
         """Empty the statuses when no pod of ours remains that could serve or take over."""

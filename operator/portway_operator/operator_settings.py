@@ -57,7 +57,8 @@ class WebhookSettings:
 class OperatorSettings:
     """Everything that is fixed while an operator runs.
 
-    election: the name of the Lease. health_address, health_port: of /livez, /readyz, /metrics and /v1/applied.
+    expose: `(namespace, name)` of the Service whose ports are kept equal to the listeners. election: the name of the
+    Lease. health_address, health_port: of /livez, /readyz, /metrics and /v1/applied.
     """
 
     pods: OwnPods
@@ -65,6 +66,7 @@ class OperatorSettings:
     scope: Scope = field(default_factory=Scope)
     stream: StreamSettings = field(default_factory=StreamSettings)
     status: StatusSettings = field(default_factory=StatusSettings)
+    expose: tuple[str, str] | None = None
     webhook: WebhookSettings | None = None
     election: str = "portway"
     terms: Terms = field(default_factory=Terms)

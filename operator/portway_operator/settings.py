@@ -31,6 +31,8 @@ class CompileSettings:
     allow_external_name: Services of type ExternalName are served.
     allow_catch_all: an Ingress with nothing but a default backend may serve what matches nothing else.
     reserved_ports: ports that no layer 4 listener may take, because the proxy itself listens there.
+    expose_service: `namespace/name` of the Service that clients reach the proxies by, when its ports are kept equal to
+        the listeners.
     config_map: `namespace/name` of the ConfigMap whose keys count over these settings (`compile.configuration`).
     affinity_key: random bytes that sign affinity cookies. Without it each proxy has a key of its own, and a client that
         comes to another proxy begins anew.
@@ -47,5 +49,6 @@ class CompileSettings:
     allow_external_name: bool = True
     allow_catch_all: bool = True
     reserved_ports: frozenset[int] = frozenset()
+    expose_service: str = ""
     config_map: str = ""
     affinity_key: bytes = field(default=b"", repr=False)

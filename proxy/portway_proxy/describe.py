@@ -136,7 +136,8 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
         yield f"default => {target(snapshot.default)}"
     for listener in snapshot.listeners:
         upstream = describe_upstream(upstreams[listener.upstream])
-        yield f"{listener.transport}/{listener.port} => {upstream}  <- {listener.origin}"
+        inside = f" (proxies listen on {listener.bind})" if listener.bind else ""
+        yield f"{listener.transport}/{listener.port}{inside} => {upstream}  <- {listener.origin}"
     for certificate in snapshot.certificates:
         standard = " (default)" if certificate.name == snapshot.default_certificate else ""
         yield f"certificate {certificate.name}{standard}: {' '.join(certificate.hosts)}"

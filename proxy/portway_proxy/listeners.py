@@ -45,8 +45,9 @@ class PortUnavailable(OSError):
 
 
 def key_of(listener: Listener) -> str:
-    """Return `tcp/5432`: the name of a layer 4 listener on the channel and in metrics."""
-    return f"{listener.transport}/{listener.port}"
+    """Return `tcp/5432`: the name of a layer 4 listener on the channel and in metrics; `tcp/25:20025` with its bind."""
+    inside = f":{listener.bind}" if listener.bind else ""
+    return f"{listener.transport}/{listener.port}{inside}"
 
 
 class Listeners:
@@ -80,7 +81,7 @@ class Listeners:
             if key in self._open:
                 continue
             try:
-                self.open(key, listener.port)
+                self.open(key, listener.bind or listener.port)
             except PortUnavailable as error:
                 problems.append(_problem(listener.origin, error))
         self._wanted = frozenset(wanted)

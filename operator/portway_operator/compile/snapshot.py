@@ -16,6 +16,7 @@ from portway_operator.compile.classes import Classes
 from portway_operator.compile.configuration import configured
 from portway_operator.compile.defaults import choose_default, default_service
 from portway_operator.compile.listeners import ListenerTable
+from portway_operator.compile.own_ports import OwnPorts
 from portway_operator.compile.policies import Policies
 from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
 from portway_operator.compile.tls import TlsClaims, TlsTable, read_tls, secret_problem
@@ -172,7 +173,7 @@ class _Compile:
         return found
 
     def _listeners(self) -> tuple[Listener, ...]:
-        table = ListenerTable(self._upstreams, self._settings)
+        table = ListenerTable(self._upstreams, self._settings, self._own_ports())
         services = [service for service in self._store.services.values() if service.meta.annotations or is_l4(service)]
         for service in sorted(services, key=lambda service: service.meta.precedence):
             if not self._refused(service):
@@ -180,6 +181,18 @@ class _Compile:
             self._guard(service, self._check_annotations, None)
         self.problems += table.problems
         return table.listeners()
+
+    def _own_ports(self) -> OwnPorts | None:
+        """Return the ports of the Service before the proxies, if there is one to expose listeners on."""
+        named = self._settings.expose_service
+        if not named:
+            return None
+        namespace, _, name = named.partition("/")
+        own = self._store.services.get((namespace, name))
+        if own is None:
+            self.problems.append(problems.service_missing(Origin("Setting", "", "expose-service"), named))
+            return None
+        return OwnPorts(own, self._settings.reserved_ports)
 
     def _check_annotations(self, service: Service) -> None:
         reading = self._upstreams.annotations(service)

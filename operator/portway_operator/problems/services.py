@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from portway_operator.decode.fields import show
-from portway_operator.objects import PortRef
+from portway_operator.objects import PortRef, ServicePort
 from portway_proxy.snapshot import Origin, Problem, Severity
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "no_endpoints",
     "opaque_port",
     "port_missing",
+    "port_on_service",
     "port_reserved",
     "port_taken",
     "service_missing",
@@ -141,6 +142,18 @@ def port_taken(origin: Origin, port: int, winner: Origin) -> Problem:
         f"Port {port} already belongs to {winner}.",
         "This Service does not get it.",
         "Give one of the two another port.",
+    )
+
+
+def port_on_service(origin: Origin, port: ServicePort, own: Origin) -> Problem:
+    """Say that the Service that clients come to has the port for something else, put there by hand."""
+    name = f" ({port.name})" if port.name else ""
+    return Problem(
+        origin,
+        "port_on_service",
+        f"Port {port.number}{name} of {own} leads to {port.target} of the proxies already.",
+        "This Service does not get it.",
+        "Take another port, or remove that one from the Service; Portway adds what it needs itself.",
     )
 
 
