@@ -14,6 +14,7 @@ __all__ = [
     "BadChunk",
     "BadHead",
     "BadHost",
+    "BadProxyHeader",
     "BadSnapshot",
     "BadTarget",
     "Blame",
@@ -118,6 +119,12 @@ class BadHost(BadHead):
     """The Host is missing, repeated or malformed."""
 
     reason = "bad_host"
+
+
+class BadProxyHeader(ClientError):
+    """A connection that has to begin with a header of the PROXY protocol, and does not begin with a sound one."""
+
+    reason = "bad_proxy_header"
 
 
 class BadTarget(BadHead):

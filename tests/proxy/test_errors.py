@@ -25,6 +25,7 @@ ROOTS = (ProxyError, ClientError, ConfigurationError, UpstreamError)
 STATUSES = {
     "BadHead": 400,
     "BadHost": 400,
+    "BadProxyHeader": 400,
     "BadTarget": 400,
     "BadChunk": 400,
     "MethodNotAllowed": 405,
