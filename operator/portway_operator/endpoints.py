@@ -23,12 +23,13 @@ _Places: TypeAlias = dict[tuple[str, int], tuple[str, frozenset[str]]]
 class SlicePick:
     """Which port of a slice serves a service port.
 
-    With a `name` it is the TCP port of that name; `number` is what is meant where the slice gives no number. Without
-    one, the Service declares no ports at all and `number` is the port of its endpoints.
+    With a `name` it is the port of that name and `protocol`; `number` is what is meant where the slice gives no number.
+    Without one, the Service declares no ports at all and `number` is the port of its endpoints.
     """
 
     name: str | None
     number: int | None
+    protocol: str = "TCP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,11 @@ def _into(endpoint: SliceEndpoint, ready: _Places, leaving: _Places) -> _Places 
 
 
 def _numbers(found: EndpointSlice, pick: SlicePick) -> list[int]:
-    tcp = [port for port in found.ports if port.protocol == "TCP"]
+    ports = [port for port in found.ports if port.protocol == pick.protocol]
     if pick.name is not None:
-        numbers = [pick.number if port.number is None else port.number for port in tcp if port.name == pick.name]
+        numbers = [pick.number if port.number is None else port.number for port in ports if port.name == pick.name]
     elif found.ports:
-        numbers = [pick.number for port in tcp if port.number in (None, pick.number)]
+        numbers = [pick.number for port in ports if port.number in (None, pick.number)]
     else:
         # The slices of a headless Service without ports list none either: any port of the pods may be meant.
         numbers = [pick.number]
@@ -93,8 +94,8 @@ def _detail(slices: Collection[EndpointSlice], pick: SlicePick, *, anywhere: boo
     if not slices:
         return "the Service has no EndpointSlice"
     if not any(_numbers(found, pick) for found in slices):
-        wanted = f"TCP port {pick.number}" if pick.name is None else f"TCP port named {pick.name!r}"
-        return f"its EndpointSlices have no {wanted}"
+        wanted = f"port {pick.number}" if pick.name is None else f"port named {pick.name!r}"
+        return f"its EndpointSlices have no {pick.protocol} {wanted}"
     endpoints = [one for found in slices for one in found.endpoints]
     if not endpoints:
         return "its EndpointSlices are empty"

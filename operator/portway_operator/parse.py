@@ -14,10 +14,11 @@ from typing import TypeVar
 
 from portway_operator.decode.fields import show
 from portway_operator.objects import PortRef
-from portway_proxy.snapshot import Endpoint, HashOn, HashSource
+from portway_proxy.snapshot import Endpoint, HashOn, HashSource, ProxyVersion
 
 __all__ = [
     "PortMapping",
+    "ProxyMapping",
     "boolean",
     "cookie_domain",
     "cookie_path",
@@ -29,6 +30,7 @@ __all__ = [
     "one_of",
     "port_mappings",
     "ports",
+    "proxy_mappings",
     "seconds",
     "size",
     "statuses",
@@ -65,6 +67,14 @@ class PortMapping:
 
     external: int
     port: PortRef
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyMapping:
+    """The version of the PROXY protocol for a port that the proxy opens; 0 is every port."""
+
+    external: int
+    version: ProxyVersion
 
 
 def boolean(value: str) -> bool:
@@ -111,6 +121,15 @@ def port_mappings(value: str) -> tuple[PortMapping, ...]:
         number = _port_number(external)
         found.append(PortMapping(number, _port(port) if colon else number))
     return tuple(found)
+
+
+def proxy_mappings(value: str) -> tuple[ProxyMapping, ...]:
+    """Return versions of the PROXY protocol: one for all ports (`v2`), or each with its port (`25:v1, 993:v2`)."""
+    version = one_of(ProxyVersion)
+    if ":" not in value:
+        return (ProxyMapping(0, version(value)),)
+    pairs = [part.partition(":") for part in _parts(value)]
+    return tuple(ProxyMapping(_port_number(port), version(name)) for port, _, name in pairs)
 
 
 def endpoints(value: str) -> tuple[Endpoint, ...]:

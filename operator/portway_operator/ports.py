@@ -9,17 +9,17 @@ from portway_operator.annotations import ServiceAnnotations
 from portway_operator.decode.meta import PREFIX
 from portway_operator.objects import PortRef, Service, ServicePort
 from portway_operator.settings import L4_CLASS
-from portway_proxy.snapshot import Protocol
+from portway_proxy.snapshot import Protocol, Transport
 
 __all__ = [
     "PortWish",
     "find_port",
     "is_l4",
+    "port_names",
+    "ports_of",
     "speaks",
     "speaks_http2",
     "speaks_unknown",
-    "tcp_port_names",
-    "tcp_ports",
     "wished_ports",
 ]
 
@@ -33,27 +33,31 @@ _HTTPS2 = frozenset({"h2", "grpcs"})
 
 @dataclass(frozen=True, slots=True)
 class PortWish:
-    """A port that a Service wants to be opened, the Service's port behind it, and the field that says so."""
+    """A port that a Service wants to be opened, the Service's port behind it, and the field that says so.
+
+    Without a `transport` it is one that proxies do not know (SCTP).
+    """
 
     external: int
     port: PortRef
-    transport: str
+    transport: Transport | None
     field: str
 
 
-def tcp_ports(service: Service) -> list[ServicePort]:
-    """Return the ports that a connection can be made to."""
-    return [port for port in service.ports if port.protocol == "TCP"]
+def ports_of(service: Service, transport: Transport = Transport.TCP) -> list[ServicePort]:
+    """Return the ports with this transport."""
+    return [port for port in service.ports if port.protocol == transport.upper()]
 
 
-def tcp_port_names(service: Service) -> list[str]:
-    """Return the TCP ports for a message: `80 (http)`."""
-    return [f"{port.number} ({port.name})" if port.name else str(port.number) for port in tcp_ports(service)]
+def port_names(service: Service, transport: Transport = Transport.TCP) -> list[str]:
+    """Return the ports with this transport for a message: `80 (http)`."""
+    ports = ports_of(service, transport)
+    return [f"{port.number} ({port.name})" if port.name else str(port.number) for port in ports]
 
 
-def find_port(service: Service, ref: PortRef) -> ServicePort | None:
-    """Return the TCP port that `ref` means: by number, by name, or (as ingress-nginx has it) by named targetPort."""
-    ports = tcp_ports(service)
+def find_port(service: Service, ref: PortRef, transport: Transport = Transport.TCP) -> ServicePort | None:
+    """Return the port that `ref` means: by number, by name, or (as ingress-nginx has it) by named targetPort."""
+    ports = ports_of(service, transport)
     if isinstance(ref, int):
         return next((port for port in ports if port.number == ref), None)
     named = next((port for port in ports if port.name == ref), None)
@@ -90,10 +94,11 @@ def wished_ports(service: Service, annotations: ServiceAnnotations) -> Iterator[
     """Yield the ports that a Service wants to be opened: by its load balancer class, then by its annotations."""
     if is_l4(service):
         for port in service.ports:
-            yield PortWish(port.number, port.number, port.protocol, port.field)
+            transport = next((one for one in Transport if one.upper() == port.protocol), None)
+            yield PortWish(port.number, port.number, transport, port.field)
     for name, transport, mappings in (
-        ("tcp-ports", "TCP", annotations.tcp_ports),
-        ("udp-ports", "UDP", annotations.udp_ports),
+        ("tcp-ports", Transport.TCP, annotations.tcp_ports),
+        ("udp-ports", Transport.UDP, annotations.udp_ports),
     ):
         for mapping in mappings:
             yield PortWish(mapping.external, mapping.port, transport, f"metadata.annotations[{PREFIX}{name}]")

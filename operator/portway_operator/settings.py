@@ -33,6 +33,8 @@ class CompileSettings:
     reserved_ports: ports that no layer 4 listener may take, because the proxy itself listens there.
     expose_service: `namespace/name` of the Service that clients reach the proxies by, when its ports are kept equal to
         the listeners.
+    stream_timeout: seconds that a connection through a layer 4 port, or a client of a UDP port, may be without traffic,
+        where its Service says nothing else; 0 leaves the proxy's own.
     config_map: `namespace/name` of the ConfigMap whose keys count over these settings (`compile.configuration`).
     affinity_key: random bytes that sign affinity cookies. Without it each proxy has a key of its own, and a client that
         comes to another proxy begins anew.
@@ -50,5 +52,6 @@ class CompileSettings:
     allow_catch_all: bool = True
     reserved_ports: frozenset[int] = frozenset()
     expose_service: str = ""
+    stream_timeout: float = 0.0
     config_map: str = ""
     affinity_key: bytes = field(default=b"", repr=False)

@@ -11,6 +11,7 @@ from portway_proxy.snapshot import (
     Check,
     CheckKind,
     Ejection,
+    ListenerPolicy,
     Policy,
     Retries,
     Route,
@@ -19,7 +20,14 @@ from portway_proxy.snapshot import (
     UpstreamPolicy,
 )
 
-__all__ = ["describe", "describe_json", "describe_policy", "describe_upstream", "describe_upstream_policy"]
+__all__ = [
+    "describe",
+    "describe_json",
+    "describe_listener_policy",
+    "describe_policy",
+    "describe_upstream",
+    "describe_upstream_policy",
+]
 
 
 def describe(snapshot: Snapshot) -> str:
@@ -31,7 +39,7 @@ def describe(snapshot: Snapshot) -> str:
 
 
 def describe_json(snapshot: Snapshot) -> bytes:
-    """Return the snapshot as JSON; of a certificate its name, hosts and expiry, and never a key."""
+    """Return the snapshot as JSON; of a certificate its name, hosts and expiry, and never a key or a password's hash."""
     # Emptied first, so that no key is ever copied into what is shown.
     shown = msgspec.to_builtins(msgspec.structs.replace(snapshot, certificates=(), affinity_key=None))
     del shown["affinity_key"]
@@ -71,6 +79,8 @@ def describe_upstream_policy(policy: UpstreamPolicy | None) -> list[str]:
         traits.append(f"slow-start={policy.slow_start:g}s")
     if policy.capacity is not None:
         traits += _capacity(policy.capacity)
+    if policy.close_on_removal:
+        traits.append("close-on-removal")
     return traits if policy.retries is None else traits + _retries(policy.retries)
 
 
@@ -137,7 +147,8 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
     for listener in snapshot.listeners:
         upstream = describe_upstream(upstreams[listener.upstream])
         inside = f" (proxies listen on {listener.bind})" if listener.bind else ""
-        yield f"{listener.transport}/{listener.port}{inside} => {upstream}  <- {listener.origin}"
+        traits = describe_listener_policy(listener.policy)
+        yield f"{listener.transport}/{listener.port}{inside}{traits} => {upstream}  <- {listener.origin}"
     for certificate in snapshot.certificates:
         standard = " (default)" if certificate.name == snapshot.default_certificate else ""
         yield f"certificate {certificate.name}{standard}: {' '.join(certificate.hosts)}"

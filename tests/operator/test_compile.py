@@ -26,7 +26,7 @@ from portway_operator.settings import CompileSettings
 from portway_proxy import codec
 from portway_proxy.describe import describe
 from portway_proxy.routing import RouteTable
-from portway_proxy.snapshot import PathMatch, Protocol, Upstream
+from portway_proxy.snapshot import PathMatch, Protocol, Transport, Upstream
 from scenes import CLASS, SHOP, codes, compiled, described, objects, store_of
 
 STANDALONE = CompileSettings(standalone=True)
@@ -104,8 +104,8 @@ def test_an_upstream_whose_service_changed_its_port_is_not_compiled_alone() -> N
     [
         Wanted("shop", "web", 80),
         Wanted("shop", "web", "http"),
-        Wanted("shop", "web", 80, opaque=True),
-        Wanted("shop", "web", "http", opaque=True),
+        Wanted("shop", "web", 80, Transport.TCP),
+        Wanted("shop", "web", "http", Transport.UDP),
     ],
 )
 def test_the_name_of_an_upstream_says_what_it_is(wanted: Wanted) -> None:

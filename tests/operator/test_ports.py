@@ -6,7 +6,7 @@ from portway_operator.annotations import ServiceAnnotations
 from portway_operator.objects import Meta, Service, ServicePort
 from portway_operator.parse import PortMapping
 from portway_operator.ports import PortWish, find_port, speaks, speaks_http2, speaks_unknown, wished_ports
-from portway_proxy.snapshot import Protocol
+from portway_proxy.snapshot import Protocol, Transport
 
 HTTP = ServicePort("http", 80, 8080)
 DNS_UDP = ServicePort("dns", 53, 53, "UDP")
@@ -29,6 +29,12 @@ SERVICE = Service(Meta("shop", "web"), ports=(HTTP, DNS_UDP, DNS_TCP))
 )
 def test_a_tcp_port_is_found_by_number_name_or_named_target(ref: int | str, port: ServicePort | None) -> None:
     assert find_port(SERVICE, ref) is port
+
+
+def test_a_udp_port_is_another_than_the_tcp_port_of_its_number() -> None:
+    assert find_port(SERVICE, 53, Transport.UDP) is DNS_UDP
+    assert find_port(SERVICE, "dns", Transport.UDP) is DNS_UDP
+    assert find_port(SERVICE, 80, Transport.UDP) is None
 
 
 @pytest.mark.parametrize(
@@ -80,9 +86,9 @@ def test_a_balancer_of_our_class_wants_all_of_its_ports_and_annotations_add_thei
     )
     annotations = ServiceAnnotations(tcp_ports=(PortMapping(6000, "pg"),), udp_ports=(PortMapping(53, 53),))
     assert list(wished_ports(service, annotations)) == [
-        PortWish(5432, 5432, "TCP", "spec.ports[0]"),
-        PortWish(6000, "pg", "TCP", "metadata.annotations[portway.dev/tcp-ports]"),
-        PortWish(53, 53, "UDP", "metadata.annotations[portway.dev/udp-ports]"),
+        PortWish(5432, 5432, Transport.TCP, "spec.ports[0]"),
+        PortWish(6000, "pg", Transport.TCP, "metadata.annotations[portway.dev/tcp-ports]"),
+        PortWish(53, 53, Transport.UDP, "metadata.annotations[portway.dev/udp-ports]"),
     ]
 
 

@@ -116,7 +116,13 @@ def test_a_port_that_is_passed_through_takes_what_needs_no_look_into_its_bytes()
         check=Check(CheckKind.TCP), slow_start=5.0
     )
     assert upstream(Protocol.OPAQUE, health_check="http").policy is None
-    assert upstream(Protocol.OPAQUE, balance="random").balance is Balance.RANDOM
+    for balance in ("random", "least-connections", "power-of-two"):
+        assert upstream(Protocol.OPAQUE, balance=balance).balance == balance
+    by_address = upstream(Protocol.OPAQUE, hash_on="source-address")
+    assert (by_address.balance, by_address.policy) == (Balance.HASH, UpstreamPolicy(hash_on=HashOn()))
+    leaving = upstream(Protocol.OPAQUE, close_on_removal="true", ejection_failures="2").policy
+    assert leaving == UpstreamPolicy(ejection=Ejection(failures=2), close_on_removal=True)
+    assert upstream(Protocol.HTTP, close_on_removal="true").policy is None
     assert upstream(Protocol.OPAQUE, hash_on="uri") == Upstream("shop/web:80", Protocol.OPAQUE)
 
 

@@ -9,6 +9,7 @@ from portway_operator.annotations.rows import row
 from portway_operator.objects import PortRef
 from portway_operator.parse import (
     PortMapping,
+    ProxyMapping,
     boolean,
     cookie_domain,
     cookie_path,
@@ -20,6 +21,7 @@ from portway_operator.parse import (
     one_of,
     port_mappings,
     ports,
+    proxy_mappings,
     seconds,
     statuses,
     target,
@@ -58,7 +60,7 @@ class ServiceAnnotations:
         default=None,
         doc="How the next endpoint is chosen: `round-robin` (the default), `random`, `power-of-two` (of two by chance "
         "the one with fewer requests in flight), `least-connections` or `consistent-hash`. A port that is passed "
-        "through takes the first two only.",
+        "through counts its connections, and hashes the source address alone.",
     )
     hash_on: HashOn | None = row(
         "hash-on",
@@ -257,7 +259,52 @@ class ServiceAnnotations:
         "udp-ports",
         port_mappings,
         default=(),
-        doc="As `tcp-ports`, for UDP; not served yet.",
+        doc="As `tcp-ports`, for UDP.",
+    )
+    proxy_protocol: tuple[ProxyMapping, ...] = row(
+        "proxy-protocol",
+        proxy_mappings,
+        default=(),
+        doc="`v1` or `v2`: endpoints behind the TCP ports that are opened for the Service are told who the client is, "
+        "by the PROXY protocol; `25:v1, 993:v2` says it for each port.",
+    )
+    accept_proxy_protocol: bool = row(
+        "accept-proxy-protocol",
+        boolean,
+        default=False,
+        doc="Peers in the networks that the proxy trusts begin with a PROXY header on these TCP ports, which says who "
+        "the client is; others are passed through as they are.",
+    )
+    max_clients: int = row(
+        "max-clients",
+        count(0, _MOST),
+        default=0,
+        doc="The most clients at once on each port that is opened for the Service, at one proxy; further ones are "
+        "reset. 0 is no limit. Workers share it evenly.",
+    )
+    connect_timeout: float | None = row(
+        "connect-timeout",
+        seconds(0.1, 3600),
+        default=None,
+        doc="How long an endpoint behind such a port may take to accept a connection (`2s`).",
+    )
+    idle_timeout: float | None = row(
+        "idle-timeout",
+        seconds(1, 30 * 86400),
+        default=None,
+        doc="How long a connection through such a port, or a client of a UDP port, may be without traffic (`10m`).",
+    )
+    max_lifetime: float | None = row(
+        "max-lifetime",
+        seconds(1, 366 * 86400),
+        default=None,
+        doc="How long a connection through such a port may last (`24h`).",
+    )
+    close_on_removal: bool = row(
+        "close-on-removal",
+        boolean,
+        default=False,
+        doc="Connections through such a port to an endpoint that is removed end at once, not after the drain time.",
     )
     opaque_ports: tuple[PortRef, ...] = row(
         "opaque-ports",

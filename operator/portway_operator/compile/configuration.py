@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from portway_operator import problems
 from portway_operator.objects import ConfigMap
-from portway_operator.parse import boolean
+from portway_operator.parse import boolean, seconds
 from portway_operator.problems import Origin, Problem
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
@@ -38,6 +38,7 @@ KEYS: Final = {
     "catch-all": Key("allow_catch_all", boolean),
     "default-backend-service": Key("default_backend_service", _service),
     "ingress-class-by-name": Key("ingress_class_by_name", boolean),
+    "proxy-stream-timeout": Key("stream_timeout", seconds(1, 30 * 86400)),
     "ssl-redirect": Key("ssl_redirect", boolean),
     "watch-ingress-without-class": Key("watch_ingress_without_class", boolean),
 }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from portway_operator import problems
 from portway_operator.compile.routes import IngressRoutes
 from portway_operator.compile.upstreams import Upstreams, Wanted
-from portway_operator.ports import tcp_ports
+from portway_operator.ports import ports_of
 from portway_operator.problems import Problem
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
@@ -49,7 +49,7 @@ def default_service(
         return None
     namespace, name, port = found[1], found[2], found[3]
     service = store.services.get((namespace, name))
-    ports = () if service is None else tcp_ports(service)
+    ports = () if service is None else ports_of(service)
     if port is None:
         wanted = Wanted(namespace, name, ports[0].number if ports else _USUAL_PORT)
     else:

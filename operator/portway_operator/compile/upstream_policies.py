@@ -26,22 +26,32 @@ _ORDINARY = UpstreamPolicy()
 
 def with_policy(upstream: Upstream, values: ServiceAnnotations) -> Upstream:
     """Return `upstream` balanced, and with the policy that the annotations of its Service ask for; None for nothing."""
+    opaque = upstream.protocol is Protocol.OPAQUE
     hashed = values.balance is None and values.hash_on is not None
+    if opaque and values.hash_on != HashOn():
+        hashed = False  # Nothing but the source address is known of a connection.
     balance = Balance.HASH if hashed else values.balance or Balance.ROUND_ROBIN
-    if upstream.protocol is Protocol.OPAQUE and balance is not Balance.RANDOM:
-        balance = Balance.ROUND_ROBIN  # Relays know neither keys nor loads.
-    policy = _opaque(values) if upstream.protocol is Protocol.OPAQUE else _http(values, balance)
+    policy = _opaque(values, balance) if opaque else _http(values, balance)
     return msgspec.structs.replace(upstream, balance=balance, policy=None if policy == _ORDINARY else policy)
 
 
-def _opaque(values: ServiceAnnotations) -> UpstreamPolicy:
+def _opaque(values: ServiceAnnotations, balance: Balance) -> UpstreamPolicy:
     """Return what a port that is passed through can have: nothing that looks into its bytes."""
-    check = _check(values) if values.health_check is CheckKind.TCP else None
-    return UpstreamPolicy(check=check, slow_start=values.slow_start)
+    return UpstreamPolicy(
+        hash_on=HashOn() if balance is Balance.HASH else None,
+        check=_check(values) if values.health_check is CheckKind.TCP else None,
+        ejection=_ejection(values),
+        slow_start=values.slow_start,
+        close_on_removal=values.close_on_removal,
+    )
+
+
+def _ejection(values: ServiceAnnotations) -> Ejection | None:
+    ejection = Ejection(values.ejection_failures, values.ejection_time, values.ejection_share)
+    return None if ejection == Ejection() else ejection
 
 
 def _http(values: ServiceAnnotations, balance: Balance) -> UpstreamPolicy:
-    ejection = Ejection(values.ejection_failures, values.ejection_time, values.ejection_share)
     retries = Retries(
         values.retries + 1, values.retry_on, values.retry_methods, values.retry_timeout, values.retry_budget
     )
@@ -49,7 +59,7 @@ def _http(values: ServiceAnnotations, balance: Balance) -> UpstreamPolicy:
         hash_on=(values.hash_on or HashOn()) if balance is Balance.HASH else None,
         affinity=_affinity(values),
         check=_check(values),
-        ejection=None if ejection == Ejection() else ejection,
+        ejection=_ejection(values),
         slow_start=values.slow_start,
         capacity=_capacity(values),
         retries=None if retries == Retries() else retries,

@@ -14,36 +14,41 @@ from portway_operator.annotations import Reading, ServiceAnnotations, read
 from portway_operator.compile.upstream_policies import with_policy
 from portway_operator.endpoints import Found, SlicePick, find_endpoints
 from portway_operator.objects import Kind, PortRef, Service, ServicePort
-from portway_operator.ports import find_port, speaks, speaks_http2, speaks_unknown, tcp_port_names
+from portway_operator.ports import find_port, port_names, speaks, speaks_http2, speaks_unknown
 from portway_operator.problems import Problem, at
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
-from portway_proxy.snapshot import Origin, Protocol, Upstream
+from portway_proxy.snapshot import Origin, Protocol, Transport, Upstream
 
 __all__ = ["Resolved", "Upstreams", "Wanted", "parse_name"]
 
-_NAME = re.compile(r"([^/:]+)/([^/:]+):([^/:]+)(/tcp)?")
+_NAME = re.compile(r"([^/:]+)/([^/:]+):([^/:]+)(?:/(tcp|udp))?")
 _DIGITS = re.compile(r"[0-9]+")
 _THIS_MACHINE = re.compile(r"(?:.+\.)?localhost(?:[46]|\.localdomain)?|ip6-(?:localhost|loopback)")
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A reference to a service port; `opaque` when its bytes are passed through (layer 4)."""
+    """A reference to a service port; `opaque` is the transport of one whose bytes are passed through (layer 4)."""
 
     namespace: str
     service: str
     port: PortRef
-    opaque: bool = False
+    opaque: Transport | None = None
+
+    @property
+    def transport(self) -> Transport:
+        """The transport of the port."""
+        return self.opaque or Transport.TCP
 
     def upstream(self, port: ServicePort | None = None, protocol: Protocol = Protocol.HTTP) -> Upstream:
         """Return an upstream without endpoints.
 
-        Its name has the port by number if the Service has it so, and the suffix `/tcp` at layer 4, because the same
-        port may serve both.
+        Its name has the port by number if the Service has it so, and the suffix `/tcp` or `/udp` at layer 4, because
+        the same port may serve all three.
         """
         number = port.number if port is not None and port.number else self.port
-        name = f"{self.namespace}/{self.service}:{number}{'/tcp' if self.opaque else ''}"
+        name = f"{self.namespace}/{self.service}:{number}{f'/{self.opaque}' if self.opaque else ''}"
         return Upstream(name, Protocol.OPAQUE if self.opaque else protocol)
 
 
@@ -61,7 +66,7 @@ def parse_name(name: str) -> Wanted | None:
     if found is None:
         return None
     port = int(found[3]) if _DIGITS.fullmatch(found[3]) else found[3]
-    return Wanted(found[1], found[2], port, opaque=found[4] is not None)
+    return Wanted(found[1], found[2], port, opaque=Transport(found[4]) if found[4] else None)
 
 
 class Upstreams:
@@ -100,7 +105,7 @@ class Upstreams:
             case "service_missing":
                 return [problems.service_missing(origin, service)]
             case "port_missing":
-                known = tcp_port_names(self._store.services[wanted.namespace, wanted.service])
+                known = port_names(self._store.services[wanted.namespace, wanted.service])
                 return [problems.port_missing(origin, service, wanted.port, known)]
             case "opaque_port":
                 return [problems.opaque_port(origin, service, _port_of(upstream))]
@@ -118,7 +123,7 @@ class Upstreams:
         service = self._store.services.get((wanted.namespace, wanted.service))
         if service is None:
             return Resolved(_without(wanted.upstream(), "service_missing"))
-        port = find_port(service, wanted.port)
+        port = find_port(service, wanted.port, wanted.transport)
         declared = port is not None
         port = port or _undeclared(service, wanted.port)
         if port is None:
@@ -132,7 +137,7 @@ class Upstreams:
         found = () if wanted.opaque else _protocol_problems(service, port)
         if service.type == "ExternalName":
             return self._external(service, port, upstream, found)
-        return self._with_endpoints(service, upstream, _pick(port, declared=declared), found)
+        return self._with_endpoints(service, upstream, _pick(port, wanted.transport, declared=declared), found)
 
     def _external(
         self, service: Service, port: ServicePort, upstream: Upstream, found: tuple[Problem, ...]
@@ -166,7 +171,7 @@ class Upstreams:
 
 
 def _port_of(upstream: Upstream) -> str:
-    return upstream.name.rpartition(":")[2].removesuffix("/tcp")
+    return upstream.name.rpartition(":")[2].partition("/")[0]
 
 
 def _without(upstream: Upstream, reason: str) -> Upstream:
@@ -185,10 +190,11 @@ def _undeclared(service: Service, ref: PortRef) -> ServicePort | None:
     return None
 
 
-def _pick(port: ServicePort, *, declared: bool) -> SlicePick:
+def _pick(port: ServicePort, transport: Transport, *, declared: bool) -> SlicePick:
+    protocol = transport.upper()
     if not declared and port.number:
-        return SlicePick(None, port.number)
-    return SlicePick(port.name, port.target if isinstance(port.target, int) else port.number or None)
+        return SlicePick(None, port.number, protocol)
+    return SlicePick(port.name, port.target if isinstance(port.target, int) else port.number or None, protocol)
 
 
 def _protocol_problems(service: Service, port: ServicePort) -> tuple[Problem, ...]:

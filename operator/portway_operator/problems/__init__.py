@@ -45,7 +45,7 @@ from portway_operator.problems.services import (
     port_reserved,
     port_taken,
     service_missing,
-    udp_unserved,
+    transport_unserved,
 )
 from portway_operator.problems.tls import certificate_mismatch, certificate_taken, secret_missing, secret_unusable
 from portway_proxy.snapshot import Origin, Problem, Severity
@@ -93,5 +93,5 @@ __all__ = [
     "secret_unusable",
     "service_missing",
     "setting_invalid",
-    "udp_unserved",
+    "transport_unserved",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from portway_operator.decode.fields import show
 from portway_operator.objects import PortRef, ServicePort
-from portway_proxy.snapshot import Origin, Problem, Severity
+from portway_proxy.snapshot import Origin, Problem, Severity, Transport
 
 __all__ = [
     "address_refused",
@@ -23,7 +23,7 @@ __all__ = [
     "port_reserved",
     "port_taken",
     "service_missing",
-    "udp_unserved",
+    "transport_unserved",
 ]
 
 _STAYS = "The route stays and answers 503."
@@ -168,18 +168,22 @@ def port_reserved(origin: Origin, port: int) -> Problem:
     )
 
 
-def listener_port_missing(origin: Origin, service: str, port: PortRef, known: Sequence[str]) -> Problem:
-    """Say that a listener would lead to a TCP port that its Service does not have; the code is `port_missing`."""
-    problem = port_missing(origin, service, port, known)
-    return Problem(origin, "port_missing", problem.found, "No port is opened for it.", problem.remedy)
+def listener_port_missing(
+    origin: Origin, service: str, port: PortRef, known: Sequence[str], transport: Transport
+) -> Problem:
+    """Say that a listener would lead to a port that its Service does not have; the code is `port_missing`."""
+    name = transport.upper()
+    ports = f"It has {', '.join(known)}." if known else f"It has no {name} port."
+    found = f"Service {service} has no {name} port {port}. {ports}"
+    return Problem(origin, "port_missing", found, "No port is opened for it.", "Use a number or name of its ports.")
 
 
-def udp_unserved(origin: Origin, port: PortRef, protocol: str) -> Problem:
-    """Say that a Service asks for a listener with a transport other than TCP."""
+def transport_unserved(origin: Origin, port: PortRef) -> Problem:
+    """Say that a Service asks for a listener with a transport other than TCP and UDP."""
     return Problem(
         origin,
-        "udp_unserved",
-        f"Port {port} is {protocol}, which Portway does not serve yet.",
+        "transport_unserved",
+        f"Port {port} is neither TCP nor UDP, which are all that Portway serves.",
         "No port is opened for it.",
-        "Use TCP, or expose it by a Service of another class.",
+        "Expose it by a Service of another class.",
     )
