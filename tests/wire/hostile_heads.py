@@ -76,6 +76,9 @@ REQUEST_LINES = [
 
 TARGETS = [
     *(_targets(f"with {octet:#04x}", b"/a" + bytes([octet]) + b"b") for octet in (0, 1, 8, 9, 11, 12, 13, 27, 31, 127)),
+    _targets("with LF and a field", b"/a\nX-Forwarded-For:6.6.6.6"),
+    _targets("with LF and two slashes", b"//a\nb://c/"),
+    _targets("with CR and a field", b"/a\rX-Forwarded-For:6.6.6.6"),
     _targets("with raw UTF-8", "/é".encode()),
     _targets("with 0xff", b"/\xff"),
     _targets("with a space", b"/a b"),

@@ -168,7 +168,11 @@ class RequestParser(FieldParser):
             if _VERSION.fullmatch(version) and not version.startswith(b"HTTP/1."):
                 raise VersionUnsupported("this port speaks HTTP/1.1")
             raise BadHead("the request line names no version of HTTP that exists")
-        if data.count(b"\r\n") - 2 > limits.fields:
+        lines = data.count(b"\r\n")
+        if data.count(b"\n") != lines:
+            # llhttp takes `GET /x` and LF for a request of HTTP/0.9, and the rest of the line for a field.
+            raise BadHead("a line of the head ends without CR")
+        if lines - 2 > limits.fields:
             raise FieldsTooLarge(f"the head has more than {limits.fields} fields")
         if len(data) > limits.field and max(map(len, data.split(b"\r\n"))) > limits.field:
             raise FieldsTooLarge(f"a field is longer than {limits.field} bytes")
