@@ -30,18 +30,24 @@ __all__ = [
     "FieldsTooLarge",
     "MethodNotAllowed",
     "NameUnresolved",
+    "LoopLate",
+    "MemoryShort",
     "NoDescriptors",
     "NoEndpoints",
     "NoHost",
     "NoPath",
     "ProxyError",
     "QueueFull",
+    "Overloaded",
     "QueueTimeout",
     "RequestTimeout",
     "Retry",
+    "RequestOverdue",
     "TargetTooLong",
     "UnknownCoding",
     "UpstreamBadResponse",
+    "TooManyConnections",
+    "TooManyFromAddress",
     "UpstreamError",
     "UpstreamReset",
     "UpstreamStale",
@@ -98,6 +104,39 @@ class NoDescriptors(ProxyError):
     reason = "no_descriptors"
 
 
+    retry_after = 1
+
+
+class Overloaded(ProxyError):
+    """The worker has more to do, or holds more memory, than it can bear; what runs is finished first."""
+
+    status = 503
+    reason = "overloaded"
+    retry_after = 1
+
+
+class MemoryShort(Overloaded):
+    """The worker, or the group that it belongs to, comes close to its limit of memory."""
+
+    reason = "memory_short"
+
+
+class LoopLate(Overloaded):
+    """The event loop is later than it may be: more requests come than can be served in time."""
+
+    reason = "loop_late"
+
+
+class TooManyConnections(Overloaded):
+    """As many client connections are open as the worker may have."""
+
+    reason = "too_many_connections"
+
+
+class TooManyFromAddress(Overloaded):
+    """As many connections of one client address are open as there may be."""
+
+    reason = "too_many_from_address"
 # --- the client's ------------------------------------------------------------------------------------------
 
 
@@ -337,3 +376,10 @@ class QueueTimeout(UpstreamError):
     status = 503
     reason = "queue_timeout"
     retry_after = 1
+class RequestOverdue(UpstreamError):
+    """The response was not complete within the time that a whole request may take."""
+
+    status = 504
+    reason = "request_overdue"
+
+

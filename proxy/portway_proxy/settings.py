@@ -28,6 +28,11 @@ class Limits(msgspec.Struct, frozen=True):
     body: int = 0  # A request body; 0 is no limit (Envoy, HAProxy, Traefik), a route may set one.
     buffer: int = 65536  # What waits in user space for a slow reader, for each connection; Envoy's edge guide 32 KiB.
     pool: int = 256  # Idle connections kept for an endpoint by each worker; ingress-nginx keeps 320.
+    body_rate: int = 240  # Bytes a second that a request body must come with on average; Kestrel 240, Apache 500.
+    connections: int = 0  # Of clients to a worker; 0 is what descriptors allow (HAProxy). ingress-nginx 16384.
+    connections_per_address: int = 0  # Of these, from one address (IPv6: a /64); 0 is any number (nginx, Envoy).
+    memory: int = 0  # Resident bytes of a worker; 0 is no limit but its control group's.
+    loop_lag: float = 0.5  # Seconds that the event loop may be late before requests are refused; 0 is never.
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -37,8 +42,11 @@ class Timeouts(msgspec.Struct, frozen=True):
     body: float = 60.0  # Between two reads of a request body; nginx 60.
     keep_alive: float = 75.0  # An idle client connection; nginx and ingress-nginx 75.
     connect: float = 5.0  # To an endpoint; ingress-nginx and Envoy 5.
-    response: float = 60.0  # Until the response head, and between two reads of it; ingress-nginx 60.
+    response: float = 60.0  # Until the response head; ingress-nginx 60.
+    read: float = 60.0  # Between two reads of a response body; ingress-nginx 60.
+    write: float = 60.0  # Until an endpoint that takes nothing of a request is given up; ingress-nginx 60.
     send: float = 60.0  # Until a client that reads nothing is given up; nginx 60.
+    request: float = 0.0  # From a request's head to the end of its response; 0 is no limit (nginx, HAProxy).
     upstream_idle: float = 55.0  # Below the 60 that common servers keep idle connections.
     tunnel: float = 3600.0  # A relay without a byte in either direction; HAProxy's guides use 1 h.
     drain: float = 30.0  # From SIGTERM to the end of what still runs.

@@ -42,7 +42,9 @@ from portway_proxy.channel import (
 )
 from portway_proxy.checks import Checks
 from portway_proxy.clock import Clock
+from portway_proxy.descriptors import allowed, most_connections
 from portway_proxy.errors import BadSnapshot
+from portway_proxy.gate import Gate
 from portway_proxy.l4.passthrough import Passthrough
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l7.client import ClientConnection
@@ -88,6 +90,8 @@ class Worker:
         self.counters = Counters()
         self.access = AccessLog(self.clock, enabled=settings.access_log, log_format=settings.log_format)
         self.clients: set[ClientConnection] = set()
+        limits = settings.limits
+        self.gate = Gate(most_connections(limits.connections, allowed()), limits.connections_per_address)
         self.live = Live.empty(_surroundings(self.clock, configure))
         self.draining = False
         self._http = Http(self)

@@ -55,6 +55,12 @@ STATUSES = {
     "QueueTimeout": 503,
     "BadSnapshot": 500,
 }
+    "RequestOverdue": 504,
+    "Overloaded": 503,
+    "MemoryShort": 503,
+    "LoopLate": 503,
+    "TooManyConnections": 503,
+    "TooManyFromAddress": 503,
 
 
 @pytest.mark.parametrize(("name", "status"), STATUSES.items())

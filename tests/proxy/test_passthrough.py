@@ -15,6 +15,7 @@ import pytest
 
 from eventually import eventually
 from portway_proxy.codec import digest
+from portway_proxy.gate import Gate
 from portway_proxy.l4.passthrough import Passthrough, RelayRecord
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.live import Live
@@ -53,6 +54,7 @@ class Site:
         self.splicer = splicer
         self.settings = ProxySettings(timeouts=timeouts or Timeouts())
         self.access = Records()
+        self.gate = Gate(1000)
         self.live = Live.empty()
         self.serve(*upstreams)
         self.sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -382,7 +384,7 @@ async def test_a_full_backlog_is_accepted_in_bounded_turns(splicer: Splicer) -> 
         here = Site(splicer, upstream(port))
         clients = [await connect(here.port) for _ in range(150)]
         here.passthrough.start()
-        here.passthrough._accept()
+        here.passthrough._acceptor._accept()
         assert 0 < len(here.passthrough.relays) <= 64
         for client in clients:
             assert await client.exactly(1) == b"a"
@@ -480,6 +482,7 @@ import asyncio, resource, socket, sys
 from types import SimpleNamespace
 import uvloop
 from portway_proxy.clock import Clock
+from portway_proxy.gate import Gate
 from portway_proxy.l4.passthrough import Passthrough
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.live import LiveUpstream
@@ -494,6 +497,7 @@ async def main():
     worker = SimpleNamespace(
         loop=loop, splicer=Splicer(loop, clock), settings=ProxySettings(),
         live=SimpleNamespace(upstreams={"shop/db:5432": upstream}), access=SimpleNamespace(relay=lambda record: None),
+        gate=Gate(1000),
     )
     sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener = Listener(sock.getsockname()[1], "shop/db:5432", Origin("Service", "shop", "db"))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import logging
 import socket
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
+from portway_proxy.accepting import Acceptor
 from portway_proxy.errors import NoDescriptors, NoEndpoints, ProxyError
+from portway_proxy.gate import Gate
 from portway_proxy.l4.connect import Chooser, Dial, prepare
 from portway_proxy.l4.relay import CLOSED, Relay, reset
 from portway_proxy.l4.splicer import Splicer
@@ -22,15 +22,6 @@ from portway_proxy.settings import ProxySettings
 from portway_proxy.snapshot import Endpoint, Listener
 
 __all__ = ["Passthrough", "RelayLog", "RelayRecord", "RelayWorker", "Served"]
-
-_BATCH: Final = 64  # Connections accepted in one turn of the loop; then those that run have theirs.
-_PAUSE: Final = 0.1  # Seconds without accepting when descriptors have run out; asyncio waits 1.
-_COMPLAINTS: Final = 60.0  # Seconds between two lines in the log about that.
-
-# Errors of the connection that was about to be accepted, not of the listener (accept(2)): the next may be sound.
-_STILLBORN: Final = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN)
-
-_log = logging.getLogger(__name__)
 
 
 class RelayRecord(msgspec.Struct, frozen=True):
@@ -87,16 +78,21 @@ class RelayWorker(Protocol):
     def access(self) -> RelayLog:
         """The access log."""
 
+    @property
+    def gate(self) -> Gate:
+        """Who may come in."""
+
 
 class Passage:
     """One accepted connection: first on its way to an endpoint, then relayed."""
 
-    __slots__ = ("_began", "_client", "_dial", "_endpoint", "_owner", "_peer", "_relay", "_upstream")
+    __slots__ = ("_began", "_client", "_dial", "_endpoint", "_owner", "_peer", "_relay", "_upstream", "origin")
 
-    def __init__(self, owner: Passthrough, client: socket.socket, peer: str) -> None:
+    def __init__(self, owner: Passthrough, client: socket.socket, peer: str, origin: bytes) -> None:
         self._owner = owner
         self._client = client
         self._peer = peer
+        self.origin = origin
         self._began = owner.worker.loop.time()
         self._upstream = owner.listener.upstream
         self._dial: Dial | None = None
@@ -185,14 +181,12 @@ class Passthrough:
 
     __slots__ = (
         "_accepted",
+        "_acceptor",
         "_bytes_in",
         "_bytes_out",
-        "_complain_after",
         "_connects",
         "_ended",
-        "_resumption",
         "_sock",
-        "_stopped",
         "listener",
         "relays",
         "worker",
@@ -203,9 +197,7 @@ class Passthrough:
         self.listener = listener
         self.relays: set[Passage] = set()
         self._sock = sock
-        self._stopped = False
-        self._resumption: asyncio.TimerHandle | None = None
-        self._complain_after = 0.0
+        self._acceptor = Acceptor(worker.loop, sock, key_of(listener), self._take)
         self._accepted = 0
         self._bytes_in = 0
         self._bytes_out = 0
@@ -215,15 +207,15 @@ class Passthrough:
     def start(self) -> None:
         """Begin to accept."""
         prepare(self._sock)
-        self._sock.settimeout(0)
-        self._listen()
+        self._acceptor.start()
 
     def stop(self) -> None:
         """Accept no more and close the listening socket; relays run on. Harmless when it has stopped."""
-        if not self._stopped:
-            self._stopped = True
-            self._unlisten()
-            self._sock.close()
+        self._acceptor.stop()
+
+    def last_call(self) -> None:
+        """Stop, once who has connected already is accepted."""
+        self._acceptor.last_call()
 
     def close(self) -> None:
         """Stop, and end all relays at once."""
@@ -233,14 +225,15 @@ class Passthrough:
 
     def pause(self) -> None:
         """Stop accepting for a moment, because descriptors have run out; clients wait in the backlog meanwhile."""
-        if self._stopped or self._resumption is not None:
-            return
-        self._unlisten()
-        self._resumption = self.worker.loop.call_later(_PAUSE, self._listen)
-        now = self.worker.loop.time()
-        if now >= self._complain_after:
-            self._complain_after = now + _COMPLAINTS
-            _log.warning("%s: no descriptor is left, so that clients wait", key_of(self.listener))
+        self._acceptor.pause()
+
+    def hold(self) -> None:
+        """Accept nothing until `release`."""
+        self._acceptor.hold()
+
+    def release(self) -> None:
+        """Accept again."""
+        self._acceptor.release()
 
     def count_connects(self, upstream: str, result: str, count: int = 1) -> None:
         """Count attempts to reach an endpoint: `connected` or `failed`."""
@@ -249,6 +242,7 @@ class Passthrough:
     def finish(self, passage: Passage, reason: str) -> None:
         """Count and log a connection that has ended, and forget it."""
         self.relays.discard(passage)
+        self.worker.gate.leave(passage.origin)
         self._ended[reason] += 1
         self._bytes_in += passage.bytes_in
         self._bytes_out += passage.bytes_out
@@ -270,32 +264,15 @@ class Passthrough:
         for (upstream, result), count in self._connects.items():
             yield UPSTREAM_CONNECTS.sample(count, upstream, result)
 
-    def _listen(self) -> None:
-        self._resumption = None
-        self.worker.loop.add_reader(self._sock.fileno(), self._accept)
-
-    def _unlisten(self) -> None:
-        if self._resumption is not None:
-            self._resumption.cancel()
-            self._resumption = None
-        else:
-            self.worker.loop.remove_reader(self._sock.fileno())
-
-    def _accept(self) -> None:
-        for _ in range(_BATCH):
-            try:
-                client, peer = self._sock.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in _STILLBORN:
-                    continue
-                self.pause()
-                return
-            client.settimeout(0)
-            self._accepted += 1
-            passage = Passage(self, client, peer[0])
-            self.relays.add(passage)
-            passage.start()
-            if self._resumption is not None:
-                return
+    def _take(self, client: socket.socket, peer: str) -> None:
+        try:
+            origin = self.worker.gate.enter(peer)
+        except ProxyError as error:
+            self._ended[error.reason] += 1
+            reset(client)
+            return
+        client.settimeout(0)
+        self._accepted += 1
+        passage = Passage(self, client, peer, origin)
+        self.relays.add(passage)
+        passage.start()
