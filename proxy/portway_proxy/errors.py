@@ -28,26 +28,26 @@ __all__ = [
     "EndpointRemoved",
     "ExpectationFailed",
     "FieldsTooLarge",
-    "MethodNotAllowed",
-    "NameUnresolved",
     "LoopLate",
     "MemoryShort",
+    "MethodNotAllowed",
+    "NameUnresolved",
     "NoDescriptors",
     "NoEndpoints",
     "NoHost",
     "NoPath",
+    "Overloaded",
     "ProxyError",
     "QueueFull",
-    "Overloaded",
     "QueueTimeout",
+    "RequestOverdue",
     "RequestTimeout",
     "Retry",
-    "RequestOverdue",
     "TargetTooLong",
-    "UnknownCoding",
-    "UpstreamBadResponse",
     "TooManyConnections",
     "TooManyFromAddress",
+    "UnknownCoding",
+    "UpstreamBadResponse",
     "UpstreamError",
     "UpstreamReset",
     "UpstreamStale",
@@ -102,8 +102,6 @@ class NoDescriptors(ProxyError):
 
     status = 503
     reason = "no_descriptors"
-
-
     retry_after = 1
 
 
@@ -137,6 +135,8 @@ class TooManyFromAddress(Overloaded):
     """As many connections of one client address are open as there may be."""
 
     reason = "too_many_from_address"
+
+
 # --- the client's ------------------------------------------------------------------------------------------
 
 
@@ -362,6 +362,13 @@ class EndpointRemoved(UpstreamError):
     retry = Retry.SAFE
 
 
+class RequestOverdue(UpstreamError):
+    """The response was not complete within the time that a whole request may take."""
+
+    status = 504
+    reason = "request_overdue"
+
+
 class QueueFull(UpstreamError):
     """Every endpoint has as many requests as it may, and as many wait as may."""
 
@@ -376,10 +383,3 @@ class QueueTimeout(UpstreamError):
     status = 503
     reason = "queue_timeout"
     retry_after = 1
-class RequestOverdue(UpstreamError):
-    """The response was not complete within the time that a whole request may take."""
-
-    status = 504
-    reason = "request_overdue"
-
-

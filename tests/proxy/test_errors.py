@@ -51,16 +51,16 @@ STATUSES = {
     "UpstreamBadResponse": 502,
     "UpstreamTimeout": 504,
     "EndpointRemoved": 503,
-    "QueueFull": 503,
-    "QueueTimeout": 503,
-    "BadSnapshot": 500,
-}
     "RequestOverdue": 504,
     "Overloaded": 503,
     "MemoryShort": 503,
     "LoopLate": 503,
     "TooManyConnections": 503,
     "TooManyFromAddress": 503,
+    "QueueFull": 503,
+    "QueueTimeout": 503,
+    "BadSnapshot": 500,
+}
 
 
 @pytest.mark.parametrize(("name", "status"), STATUSES.items())
