@@ -235,6 +235,15 @@ def test_a_parser_keeps_nothing_from_one_head_to_the_next() -> None:
     assert (plain.referer, plain.agent, plain.raw_host, plain.keep_alive) == (b"", b"", None, False)
 
 
+@pytest.mark.parametrize("method", [b"POST", b"HEAD", b"OPTIONS"])
+def test_an_upgrade_does_not_depend_on_the_methods_that_had_the_same_fields_before(method: bytes) -> None:
+    fields = b" / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    parser = RequestParser(LIMITS)
+    assert not parser.parse(method + fields).upgrade
+    assert parser.parse(b"GET" + fields).upgrade
+    assert not parser.parse(method + fields).upgrade
+
+
 def test_a_parser_remembers_a_bounded_number_of_hosts() -> None:
     parser = RequestParser(LIMITS)
     for number in range(3000):
