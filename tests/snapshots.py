@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from portway_proxy.snapshot import (
     Affinity,
     Balance,
+    BasicAuth,
     Capacity,
     Certificate,
     Check,
     CheckKind,
+    Credentials,
     Ejection,
     Endpoint,
     HashOn,
@@ -31,9 +33,10 @@ from portway_proxy.snapshot import (
     UpstreamPolicy,
 )
 
-__all__ = ["FULL", "KEY", "snapshots", "upstreams"]
+__all__ = ["FULL", "HASH", "KEY", "snapshots", "upstreams"]
 
 WEB = Origin("Ingress", "shop", "web", "spec.rules[0].http.paths[0]")
+HASH = "$2y$05$secretsecretsecretsecret"
 KEY = b"-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n"
 
 TUNED = UpstreamPolicy(
@@ -55,6 +58,7 @@ FULL = Snapshot(
             (
                 Route("/exact", PathMatch.EXACT, "shop/web:80", WEB, Policy(https_redirect=True, body_size=1024)),
                 Route("/closed", PathMatch.PREFIX, "shop/web:80", WEB, Policy(closed="bad_allow_list")),
+                Route("/private", PathMatch.PREFIX, "shop/web:80", WEB, Policy(basic=BasicAuth("shop/users", "Shop"))),
                 Route("/", PathMatch.PREFIX, "shop/web:80", WEB),
             ),
         ),
@@ -73,6 +77,7 @@ FULL = Snapshot(
     certificates=(Certificate("shop/tls", ("*.shop.example", "shop.example"), b"chain", KEY, 1_900_000_000),),
     default_certificate="shop/tls",
     affinity_key=SharedKey(KEY),
+    credentials=(Credentials("shop/users", (("ada", HASH),)),),
     problems=(
         Problem(
             Origin("Ingress", "shop", "old", "spec.rules[0]"),
@@ -125,7 +130,13 @@ upstreams = st.builds(
     words,
     st.none() | upstream_policies,
 )
-policies = st.builds(Policy, st.booleans(), st.none() | st.integers(0, 2**62), words)
+policies = st.builds(
+    Policy,
+    st.booleans(),
+    st.none() | st.integers(0, 2**62),
+    words,
+    st.none() | st.builds(BasicAuth, words, words),
+)
 routes = st.builds(Route, words, st.sampled_from(PathMatch), words, origins, st.none() | policies)
 snapshots = st.builds(
     Snapshot,
@@ -140,5 +151,8 @@ snapshots = st.builds(
     words,
     st.lists(st.builds(Problem, origins, words, words, words, words, st.sampled_from(Severity)), max_size=2).map(tuple),
     st.none() | st.builds(SharedKey, st.binary()),
+    st.lists(st.builds(Credentials, words, st.lists(st.tuples(words, words), max_size=2).map(tuple)), max_size=2).map(
+        tuple
+    ),
 )
 """Any snapshot, sensible or not; no two upstreams have one name."""

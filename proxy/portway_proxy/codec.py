@@ -19,8 +19,11 @@ from portway_proxy.snapshot import Snapshot, Upstream
 
 __all__ = ["SCHEMA", "Delta", "Digest", "decode", "digest", "encode", "find", "patch"]
 
-SCHEMA = 1
-"""The version of the snapshot's schema; a proxy refuses what it does not know."""
+SCHEMA = 2
+"""The version of the snapshot's schema; a proxy refuses what it does not know.
+
+A proxy that skipped what it does not know would serve a path without the password that the path asks for.
+"""
 
 _MODULUS = 1 << 256
 _name: Final = attrgetter("name")

@@ -39,10 +39,12 @@ def describe(snapshot: Snapshot) -> str:
 
 
 def describe_json(snapshot: Snapshot) -> bytes:
-    """Return the snapshot as JSON; of a certificate its name, hosts and expiry, and never a key or a password's hash."""
+    """Return the snapshot as JSON; of a certificate its name, hosts and expiry, and never a key or hash."""
     # Emptied first, so that no key is ever copied into what is shown.
-    shown = msgspec.to_builtins(msgspec.structs.replace(snapshot, certificates=(), affinity_key=None))
+    emptied = msgspec.structs.replace(snapshot, certificates=(), affinity_key=None, credentials=())
+    shown = msgspec.to_builtins(emptied)
     del shown["affinity_key"]
+    shown["credentials"] = [{"name": one.name, "users": len(one.users)} for one in snapshot.credentials]
     shown["certificates"] = [
         {"name": certificate.name, "hosts": certificate.hosts, "not_after": certificate.not_after}
         for certificate in snapshot.certificates
@@ -124,6 +126,8 @@ def describe_policy(policy: Policy | None) -> str:
         parts.append(f"body-size={policy.body_size}")
     if policy.closed:
         parts.append(f"closed={policy.closed}")
+    if policy.basic is not None:
+        parts.append(f"basic={policy.basic.credentials}")
     return f" [{', '.join(parts)}]" if parts else ""
 
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 __all__ = [
     "AddressRefused",
+    "AuthBusy",
     "BadChunk",
     "BadHead",
     "BadHost",
@@ -25,9 +26,11 @@ __all__ = [
     "ConfigurationError",
     "ConnectFailed",
     "ConnectTimeout",
+    "Denied",
     "EndpointRemoved",
     "ExpectationFailed",
     "FieldsTooLarge",
+    "Forbidden",
     "LoopLate",
     "MemoryShort",
     "MethodNotAllowed",
@@ -280,6 +283,31 @@ class Closed(ConfigurationError):
     """A security setting of the route could not be read, so that nothing passes."""
 
     reason = "closed"
+
+
+# --- a policy's --------------------------------------------------------------------------------------------
+
+
+class Denied(ProxyError):
+    """The client may not have what it asks for; its connection stays."""
+
+    status = 403
+    reason = "denied"
+    blame = Blame.CLIENT
+
+
+class Forbidden(Denied):
+    """The client's address may not come here."""
+
+    reason = "forbidden"
+
+
+class AuthBusy(ProxyError):
+    """More passwords wait to be verified than may."""
+
+    status = 503
+    reason = "auth_busy"
+    retry_after = 1
 
 
 # --- the upstream's ----------------------------------------------------------------------------------------

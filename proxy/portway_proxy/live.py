@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from portway_proxy.codec import patch
 from portway_proxy.errors import BadSnapshot
+from portway_proxy.l7.rules import RuleBook
 from portway_proxy.routing import RouteTable
-from portway_proxy.snapshot import Snapshot, Upstream
+from portway_proxy.snapshot import Route, Snapshot, Upstream
 from portway_proxy.upstreams import LiveUpstream, Surroundings
 
 __all__ = ["Live", "LiveUpstream"]
@@ -24,11 +25,12 @@ class Live:
     table: RouteTable
     upstreams: Mapping[str, LiveUpstream]
     around: Surroundings
+    rules: RuleBook
 
     @classmethod
     def empty(cls, around: Surroundings | None = None) -> Live:
         """Return what a worker serves before its first snapshot: nothing."""
-        return cls(0, "", Snapshot(), RouteTable(None), {}, around or Surroundings())
+        return cls(0, "", Snapshot(), RouteTable(None), {}, around or Surroundings(), RuleBook())
 
     @classmethod
     def build(cls, snapshot: Snapshot, generation: int, digest: str, previous: Live) -> Live:
@@ -37,7 +39,9 @@ class Live:
         Raises `BadSnapshot`, with `previous` untouched, for a snapshot that refers to what it does not have.
         """
         table = RouteTable.build(snapshot)
-        _check(snapshot)
+        routes = _routes(snapshot)
+        _check(snapshot, routes)
+        rules = previous.rules.next(routes, snapshot.credentials)
         kept: dict[str, LiveUpstream] = {}
         key = _key(snapshot)
         same_key = key == _key(previous.snapshot)
@@ -51,25 +55,27 @@ class Live:
         for name, live in previous.upstreams.items():
             if name not in kept:
                 live.close()
-        return cls(generation, digest, snapshot, table, kept, previous.around)
+        return cls(generation, digest, snapshot, table, kept, previous.around, rules)
 
     def patch(self, upstreams: tuple[Upstream, ...], generation: int, digest: str) -> Live:
         """Return this with new content for some upstreams; raises `BadSnapshot` for one that it does not have."""
         snapshot = patch(self.snapshot, upstreams)
         for upstream in upstreams:
             self.upstreams[upstream.name].update(upstream, _key(snapshot))
-        return Live(generation, digest, snapshot, self.table, self.upstreams, self.around)
+        return Live(generation, digest, snapshot, self.table, self.upstreams, self.around, self.rules)
 
 
 def _key(snapshot: Snapshot) -> bytes:
     return b"" if snapshot.affinity_key is None else snapshot.affinity_key.value
 
 
-def _check(snapshot: Snapshot) -> None:
-    known = {upstream.name for upstream in snapshot.upstreams}
+def _routes(snapshot: Snapshot) -> list[Route]:
     routes = [route for host in snapshot.hosts for route in host.routes]
-    if snapshot.default is not None:
-        routes.append(snapshot.default)
+    return routes if snapshot.default is None else [*routes, snapshot.default]
+
+
+def _check(snapshot: Snapshot, routes: list[Route]) -> None:
+    known = {upstream.name for upstream in snapshot.upstreams}
     parts = [(route.upstream, route.origin) for route in routes]
     parts += [(listener.upstream, listener.origin) for listener in snapshot.listeners]
     for upstream, origin in parts:

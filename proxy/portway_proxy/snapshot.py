@@ -11,13 +11,17 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from portway_proxy.policies import BasicAuth, Credentials, Policy
+
 __all__ = [
     "Affinity",
     "Balance",
+    "BasicAuth",
     "Capacity",
     "Certificate",
     "Check",
     "CheckKind",
+    "Credentials",
     "Ejection",
     "Endpoint",
     "HashOn",
@@ -270,19 +274,6 @@ class Upstream(msgspec.Struct, frozen=True):
     policy: UpstreamPolicy | None = None
 
 
-class Policy(msgspec.Struct, frozen=True):
-    """What a route asks for beyond forwarding; a route without any of it has no policy at all.
-
-    `https_redirect`: requests that came without TLS get a 308 to https.
-    `body_size`: the most bytes a request body may have; None leaves the proxy's own limit, 0 lifts it.
-    `closed`: a reason code; when set, every request gets 503 (a security setting could not be read).
-    """
-
-    https_redirect: bool = False
-    body_size: int | None = None
-    closed: str = ""
-
-
 class Route(msgspec.Struct, frozen=True):
     """A path of a host and the upstream that serves it.
 
@@ -372,7 +363,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     `hosts`, `upstreams` and `certificates` are sorted by name, `listeners` by port, `problems` by origin.
     `default` serves requests that no host or path matches; without it they get 404. `default_certificate` names
     the certificate for TLS clients whose name has none; without it the proxy makes a self-signed one. `affinity_key`
-    signs affinity cookies; without it each proxy has a key of its own.
+    signs affinity cookies; without it each proxy has a key of its own. `credentials`, sorted by name, are those that
+    policies name.
     """
 
     hosts: tuple[Host, ...] = ()
@@ -383,3 +375,4 @@ class Snapshot(msgspec.Struct, frozen=True):
     default_certificate: str = ""
     problems: tuple[Problem, ...] = ()
     affinity_key: SharedKey | None = None
+    credentials: tuple[Credentials, ...] = ()

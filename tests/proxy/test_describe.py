@@ -34,6 +34,8 @@ shop.example exact /exact => shop/web:80 -> 10.0.0.1:8080 10.0.0.2:8080 [https-r
   <- Ingress shop/web spec.rules[0].http.paths[0]
 shop.example prefix /closed => shop/web:80 -> 10.0.0.1:8080 10.0.0.2:8080 [closed=bad_allow_list]\
   <- Ingress shop/web spec.rules[0].http.paths[0]
+shop.example prefix /private => shop/web:80 -> 10.0.0.1:8080 10.0.0.2:8080 [basic=shop/users]\
+  <- Ingress shop/web spec.rules[0].http.paths[0]
 shop.example prefix / => shop/web:80 -> 10.0.0.1:8080 10.0.0.2:8080  <- Ingress shop/web spec.rules[0].http.paths[0]
 default => shop/web:80 -> 10.0.0.1:8080 10.0.0.2:8080  <- Ingress shop/rest spec.defaultBackend
 tcp/5432 => shop/db:5432 -> [fd00::1]:5432 (opaque, random)  <- Service shop/db spec.ports[0]

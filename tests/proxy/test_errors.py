@@ -10,6 +10,7 @@ from portway_proxy.errors import (
     Blame,
     ClientError,
     ConfigurationError,
+    Denied,
     NoEndpoints,
     ProxyError,
     Retry,
@@ -41,6 +42,9 @@ STATUSES = {
     "NoPath": 404,
     "NoEndpoints": 503,
     "Closed": 503,
+    "Denied": 403,
+    "Forbidden": 403,
+    "AuthBusy": 503,
     "NoDescriptors": 503,
     "ConnectFailed": 502,
     "ConnectTimeout": 504,
@@ -84,6 +88,7 @@ def test_the_branch_of_the_tree_says_who_is_to_blame(kind: type[ProxyError]) -> 
     branches: list[tuple[type[ProxyError], Blame]] = [
         (ClientError, Blame.CLIENT),
         (ConfigurationError, Blame.CONFIGURATION),
+        (Denied, Blame.CLIENT),
         (BadSnapshot, Blame.CONFIGURATION),
         (UpstreamError, Blame.UPSTREAM),
     ]

@@ -135,7 +135,9 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         exchange.response = response
         exchange.status = response.status
         exchange.on(UPGRADED)
-        fields = b"".join(response.lines) + (own or b"")
+        passage = exchange.passage
+        lines = response.lines if passage is None else passage.lines_for_client(response.lines)
+        fields = b"".join(lines) + (own or b"")
         self.deadline = self.http.clock.now + self.http.timeouts.tunnel
         exchange.client.write(
             b"HTTP/1.1 101 %b\r\n%bConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % (response.phrase, fields)
@@ -167,6 +169,8 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         client.response_keeps = keeps
         persistence = _PERSISTENCE[keeps, request.minor] + own
         self._clean = response.keep_alive and exchange.state is RESPONDING and not request.upgrade
+        if exchange.passage is not None:
+            response = exchange.passage.response(response)
         head = response_head(response, field or b"", self.http.date(), persistence)
         self._take_body(exchange, framing, data, head)
 
@@ -175,6 +179,8 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         request = exchange.head
         client = exchange.client
         if response.status >= 400 or exchange.state is not WAITING:
+            return False
+        if exchange.passage is not None and exchange.passage.touches_answer:
             return False
         if self._pool.attentive and flow.judge(exchange, self._pool, response.status) != b"":
             return False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from portway_proxy.l7.client import ClientConnection
+    from portway_proxy.l7.passage import Passage
     from portway_proxy.l7.pool import Pool
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
@@ -78,13 +79,15 @@ class Exchange:
     """The state of one request and response. It keeps the upstream that it began with, whatever is swapped meanwhile.
 
     `started` is in seconds of the loop's clock; the sizes count body bytes. `tried` holds the pools of the endpoints
-    that failed. `reason` is why the proxy answered itself, or empty.
+    that failed. `reason` is why the proxy answered itself, or empty. `passage` is for those whose route's policy asks for
+    something.
     """
 
     __slots__ = (
         "client",
         "connection",
         "head",
+        "passage",
         "pool",
         "reason",
         "received",
@@ -104,6 +107,7 @@ class Exchange:
         self.started = started
         self.state = PENDING
         self.upstream: LiveUpstream | None = None
+        self.passage: Passage | None = None
         self.pool: Pool | None = None
         self.connection: UpstreamConnection | None = None
         self.tried: tuple[Pool, ...] = ()

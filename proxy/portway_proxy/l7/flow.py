@@ -12,7 +12,6 @@ from portway_proxy.errors import (
     BodyTooLarge,
     ClientError,
     ClientGone,
-    Closed,
     ConnectFailed,
     NoEndpoints,
     ProxyError,
@@ -24,7 +23,8 @@ from portway_proxy.errors import (
 )
 from portway_proxy.health import GATEWAY_STATUSES
 from portway_proxy.l7.exchange import ATTEMPT_FAILED, DONE, EARLY, END, PENDING, RESPONDING, TUNNEL, Exchange
-from portway_proxy.l7.replies import redirect, reply
+from portway_proxy.l7.passage import Passage
+from portway_proxy.l7.replies import reply
 
 if TYPE_CHECKING:
     from portway_proxy.l7.client import ClientConnection
@@ -32,9 +32,20 @@ if TYPE_CHECKING:
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.upstream import UpstreamConnection
     from portway_proxy.live import LiveUpstream
-    from portway_proxy.snapshot import Policy
 
-__all__ = ["abandon", "attempt", "attempt_or_fail", "begin", "complete", "end_half", "fail", "judge", "send"]
+__all__ = [
+    "abandon",
+    "answer",
+    "attempt",
+    "attempt_or_fail",
+    "begin",
+    "complete",
+    "end_half",
+    "fail",
+    "go_on",
+    "judge",
+    "send",
+]
 
 # What an endpoint did with a request; whether it can be connected to, its pool notes.
 _FAILURES = (UpstreamReset, UpstreamBadResponse, UpstreamTimeout)
@@ -52,34 +63,33 @@ def begin(client: ClientConnection, head: RequestHead) -> None:
     try:
         route = live.table.match(head.host, head.path)
         exchange.upstream = live.upstreams[route.upstream]
-        policy = route.policy
-        if policy is not None:
-            if policy.body_size is not None:
-                body_limit = policy.body_size
-            if _answered_by(policy, exchange):
-                return
+        steps = None
+        if route.policy is not None:
+            rules = live.rules.of(route.policy)
+            body_limit = body_limit if rules.body_limit is None else rules.body_limit
+            steps = rules.secure if client.tls else rules.plain
         client.body_limit = body_limit
         if body_limit and head.length is not None and head.length > body_limit:
             raise BodyTooLarge(f"the body has {head.length} bytes, {body_limit} are allowed")
+        if steps:
+            exchange.passage = passage = Passage(steps)
+            if not passage.walk(exchange):
+                return
         attempt(exchange)
     except ProxyError as error:
         fail(exchange, error)
 
 
-def _answered_by(policy: Policy, exchange: Exchange) -> bool:
-    if policy.closed:
-        raise Closed
-    client = exchange.client
-    if not policy.https_redirect or client.tls:
-        return False
-    head = exchange.head
-    if head.raw_host is None:
-        return False  # HTTP/1.0 without Host: there is no name to redirect to.
-    exchange.reason = "https_redirect"
-    target = head.target if head.path != b"*" else b"/"
-    location = redirect(head.host, target, client.http.https_port)
-    _answer(exchange, 308, location, keeps=True)
-    return True
+def go_on(exchange: Exchange) -> None:
+    """Let an exchange that a step of its policy held take the steps that are left."""
+    passage = exchange.passage
+    if exchange.state is not PENDING or passage is None:
+        return
+    try:
+        if passage.walk(exchange):
+            attempt(exchange)
+    except ProxyError as error:
+        fail(exchange, error)
 
 
 def attempt(exchange: Exchange) -> None:
@@ -129,7 +139,7 @@ def fail(exchange: Exchange, error: ProxyError) -> None:
         client.abort()
     else:
         wait = b"Retry-After: %d\r\n" % error.retry_after if error.retry_after else b""
-        _answer(exchange, error.status, wait, keeps=not isinstance(error, ClientError))
+        answer(exchange, error.status, wait, keeps=not isinstance(error, ClientError))
 
 
 def judge(exchange: Exchange, pool: Pool, status: int) -> bytes | None:
@@ -206,8 +216,11 @@ def _elsewhere(exchange: Exchange, pool: Pool, cause: str) -> bool:
     return True
 
 
-def _answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool) -> None:
-    # The client's connection stays when it may (`keeps`) and its whole request was read.
+def answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool) -> None:
+    """Answer in the place of an endpoint; `fields` are lines that each end in CRLF.
+
+    The client's connection stays when it may (`keeps`) and its whole request was read.
+    """
     client = exchange.client
     http = client.http
     exchange.status = status
@@ -217,9 +230,11 @@ def _answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool
         fields += b"Connection: close\r\n"
     elif exchange.head.minor == 0:
         fields += b"Connection: keep-alive\r\n"
-    answer = reply(status, fields, bodiless=exchange.head.method == b"HEAD")
-    exchange.response_size = len(answer) - answer.index(b"\r\n\r\n") - 4
-    client.write(answer)
+    if exchange.passage is not None:
+        fields += exchange.passage.answer
+    whole = reply(status, fields, bodiless=exchange.head.method == b"HEAD")
+    exchange.response_size = len(whole) - whole.index(b"\r\n\r\n") - 4
+    client.write(whole)
     http.counters.replies[exchange.reason] += 1
     _finish(exchange)
     client.finished(keeps=keeps)

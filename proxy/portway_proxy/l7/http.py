@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from portway_proxy.l7.request import RequestParser
 from portway_proxy.l7.response import ResponseParser
+from portway_proxy.passwords import Hashing
 
 if TYPE_CHECKING:
     import asyncio
@@ -47,6 +48,7 @@ class Http:
         "access",
         "clock",
         "counters",
+        "hashing",
         "https_port",
         "limits",
         "loop",
@@ -71,6 +73,7 @@ class Http:
         self.requests = RequestParser(self.limits)
         self.responses = ResponseParser(self.limits)
         self.https_port = worker.settings.public_https_port or worker.settings.https_port or 443
+        self.hashing = Hashing(worker.loop)
         self._random = random.Random()  # noqa: S311 - an id to find log lines by, no secret
         self._second = 0.0
         self._date = b""

@@ -55,6 +55,14 @@ class ResponseHead:
         self.named = False
         self.plain = b""
 
+    def alike(self, lines: list[bytes]) -> ResponseHead:
+        """Return the same head with other fields."""
+        head = ResponseHead(self.minor, self.status, self.phrase)
+        head.lines = lines
+        head.named = self.named
+        head.dated = self.dated
+        return head
+
 
 class ResponseParser(FieldParser):
     """Parses response heads, one whole head at a time."""

@@ -23,8 +23,10 @@ def forwarded_fields(peer: str, port: int, scheme: bytes) -> bytes:
     )
 
 
-def request_head(head: RequestHead, forwarded: bytes, host: bytes) -> bytes:
+def request_head(head: RequestHead, forwarded: bytes, host: bytes, as_host: bytes = b"") -> bytes:
     """Return the head that an endpoint gets; `host` stands in where an HTTP/1.0 client named none.
+
+    `as_host` is the Host that the endpoint gets in the place of the client's, when there is one.
 
     `forwarded` comes from `forwarded_fields`; it is added after the client's Connection nominations were applied, so
     that they cannot remove it.
@@ -42,7 +44,7 @@ def request_head(head: RequestHead, forwarded: bytes, host: bytes) -> bytes:
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\nX-Request-ID: %b\r\n%b" % (
         head.method,
         head.target,
-        name,
+        as_host or name,
         b"".join(head.lines),
         forwarded,
         name,

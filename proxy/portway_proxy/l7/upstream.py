@@ -157,7 +157,11 @@ class UpstreamConnection(Answering):
         client = exchange.client
         self._framing = None
         self._interim = 0
-        self._transport.write(request_head(head, client.forwarded, self._pool.label))
+        passage = exchange.passage
+        if passage is None:
+            self._transport.write(request_head(head, client.forwarded, self._pool.label))
+        else:
+            self._transport.write(passage.request(head, client.forwarded, self._pool.label))
         exchange.on(HEAD_SENT)
         if client.request_read:
             self.request_ended(exchange)

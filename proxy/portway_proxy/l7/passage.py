@@ -1,0 +1,81 @@
+"""How an exchange gets through the policy of its route: step by step, and with what changes of request and response."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from portway_proxy.l7.rewrite import request_head
+
+if TYPE_CHECKING:
+    from portway_proxy.l7.exchange import Exchange
+    from portway_proxy.l7.request import RequestHead
+    from portway_proxy.l7.response import ResponseHead
+
+__all__ = ["Passage", "Step", "without"]
+
+
+class Step(Protocol):
+    """One thing that a policy asks for, made once for all requests of a route."""
+
+    def __call__(self, exchange: Exchange, passage: Passage) -> bool:
+        """Return whether the exchange may go on now.
+
+        If not, the step has answered it, or lets it go on later by `flow.go_on`. Raises the `ProxyError` that the
+        client gets.
+        """
+
+
+class Passage:
+    """One exchange on its way; those of routes without policy have none.
+
+    `host` is what the endpoint gets as Host, where that is not the client's. `fields` are lines for the endpoint,
+    `answer` lines for the client, whoever answers; each ends in CRLF. An endpoint's own fields that are called as one
+    of `replaced` (lower-case) do not reach the client.
+    """
+
+    __slots__ = ("_next", "_steps", "answer", "fields", "host", "replaced")
+
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        self._steps = steps
+        self._next = 0
+        self.host = b""
+        self.fields = b""
+        self.answer = b""
+        self.replaced: frozenset[bytes] = frozenset()
+
+    @property
+    def touches_answer(self) -> bool:
+        """Whether the client gets other fields than the endpoint sent."""
+        return bool(self.answer) or bool(self.replaced)
+
+    def request(self, head: RequestHead, forwarded: bytes, host: bytes) -> bytes:
+        """Return the head that the endpoint gets (`rewrite.request_head`)."""
+        return request_head(head, forwarded + self.fields, host, self.host)
+
+    def response(self, head: ResponseHead) -> ResponseHead:
+        """Return the head that the client gets for the endpoint's, which stays as it is."""
+        return head.alike(self.lines_for_client(head.lines)) if self.touches_answer else head
+
+    def lines_for_client(self, lines: list[bytes]) -> list[bytes]:
+        """Return the fields that the client gets for those of the endpoint, each ended by CRLF."""
+        kept = lines
+        if self.replaced:
+            kept = [line for line in lines if line[: line.find(b":")].lower() not in self.replaced]
+        return [*kept, self.answer] if self.answer else kept
+
+    def walk(self, exchange: Exchange) -> bool:
+        """Take the steps that are left; return whether all are done. Raises what a step raises."""
+        steps = self._steps
+        while self._next < len(steps):
+            step = steps[self._next]
+            self._next += 1
+            if not step(exchange, self):
+                return False
+        return True
+
+
+def without(head: RequestHead, name: bytes) -> None:
+    """Take the fields called `name` (lower-case) out of a request; other heads may share its lines."""
+    prefix = name + b":"
+    size = len(prefix)
+    head.lines = [line for line in head.lines if line[:size].lower() != prefix]
