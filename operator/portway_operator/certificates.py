@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -68,6 +68,10 @@ class CertificateReader:
             found = Fault("data", "secret_malformed", f"It cannot be read ({type(error).__name__}).", "", _REMEDY)
         self._read[secret.meta.key] = (secret, found)
         return found
+
+    def learn(self, other: CertificateReader, secrets: Mapping[tuple[str, str], Secret]) -> None:
+        """Remember what `other` read of Secrets that are still as they were then."""
+        self._read.update({key: seen for key, seen in other._read.items() if secrets.get(key) is seen[0]})
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop what was remembered of a Secret."""

@@ -28,6 +28,7 @@ from portway_operator.store import ObjectStore
 from portway_operator.table import table_of
 from portway_proxy.describe import describe, describe_json
 from portway_proxy.logs import log_to_stderr
+from portway_proxy.memory import give_back
 from portway_proxy.process import WorkerEnded
 from portway_proxy.settings import Limits, ProxySettings, Timeouts
 
@@ -187,6 +188,7 @@ async def _run(standalone: Standalone) -> None:
 def _serve(work: Coroutine[None, None, None]) -> None:
     """Run `work` to its end; what the user can mend is said in one line."""
     log_to_stderr()
+    give_back()
     # It counts changes of files that may mean nothing; what came of them is said in a line of ours.
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:

@@ -15,6 +15,7 @@ import typer
 import uvloop
 from typer.core import TyperCommand
 
+from portway_operator import collector
 from portway_operator.authority_store import KeptNames
 from portway_operator.console import printable
 from portway_operator.leader import Terms
@@ -26,6 +27,7 @@ from portway_operator.sources.resources import Target
 from portway_operator.sources.scope import Scope
 from portway_operator.stream_settings import StreamSettings, TlsFiles
 from portway_proxy.logs import log_to_stderr
+from portway_proxy.memory import give_back
 from portway_proxy.stream import PORT
 
 __all__ = ["CONTEXT", "OperatorCommand", "operator"]
@@ -263,6 +265,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
         health_address=health_address,
         health_port=health_port,
     )
+    give_back()
     try:
         uvloop.run(_run(connection, settings))
     except (OSError, ValueError) as error:
@@ -273,6 +276,7 @@ async def _run(connection: Connection, settings: OperatorSettings) -> None:
     # Imported late: kopf costs every other command 50 MB and half a second.
     from portway_operator.operator_app import OperatorApp  # noqa: PLC0415
 
+    collector.begin()
     app = OperatorApp(connection, settings)
     await (await app.start()).run_until_stopped()
 

@@ -1,22 +1,28 @@
-"""Compiles when objects changed, and publishes what differs: routes after a short hold-off, endpoints at once."""
+"""Compiles when objects changed, and publishes what differs: routes after a short hold-off, endpoints at once.
+
+A whole compile is done in a thread, on a copy of the store: it takes as long as a fifth of a second, and nothing else
+must wait for it, endpoints least of all.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from math import inf
 
+from portway_operator.batches import Batches
 from portway_operator.compile import Compiled, compile_snapshot, compile_upstream
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
 from portway_proxy.codec import Delta, Digest, find, patch
 from portway_proxy.errors import ProxyError
-from portway_proxy.snapshot import Snapshot
+from portway_proxy.snapshot import Snapshot, Upstream
+from portway_proxy.tasks import Tasks
 
 __all__ = ["LIMIT", "QUIET", "Publish", "Rebuild", "Settled", "Update"]
 
@@ -47,6 +53,18 @@ Publish = Callable[[Update], Awaitable[None]]
 Settled = Callable[[Compiled], None]
 """Takes note that what is published is equal to what a whole compile came to, newly or still."""
 
+Apart = Callable[[Callable[[], tuple[Compiled, Digest]]], Awaitable[tuple[Compiled, Digest]]]
+"""Does a piece of work where it holds nothing up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a whole compile came to, its digest, and how long it took in seconds."""
+
+    compiled: Compiled
+    digest: Digest
+    seconds: float
+
 
 class Rebuild:
     """Keeps what is published equal to what the store compiles to.
@@ -56,13 +74,20 @@ class Rebuild:
     """
 
     def __init__(
-        self, store: ObjectStore, settings: CompileSettings, publish: Publish, settled: Settled = lambda _: None
+        self,
+        store: ObjectStore,
+        settings: CompileSettings,
+        publish: Publish,
+        settled: Settled = lambda _: None,
+        apart: Apart = asyncio.to_thread,
     ) -> None:
+        """Take the parts; `apart` is where a whole compile is done."""
         self.compiled: Compiled | None = None
         self._store = store
         self._settings = settings
         self._publish = publish
         self._settled = settled
+        self._apart = apart
         self.compile_seconds = 0.0
         self._published: Update | None = None
         self._digest = Digest.of(Snapshot())
@@ -71,7 +96,13 @@ class Rebuild:
         # The loop's time of the first and the last change that no compile has seen.
         self._first = self._last = -inf
         self._pending = True
+        # Whose endpoints changed since they were published, and which of them no compile that is over has seen.
         self._services: set[tuple[str, str]] = set()
+        self._late: set[tuple[str, str]] = set()
+        self._batches = Batches()
+        self._compiling = False
+        self._result: _Result | None = None
+        self._tasks = Tasks()
         self._wake = asyncio.Event()
 
     def ready(self) -> None:
@@ -87,63 +118,111 @@ class Rebuild:
         self._wake.set()
 
     def endpoint_changed(self, namespace: str, service: str) -> None:
-        """Publish the upstreams of a Service at once: of all that routes depend on, only its endpoints changed."""
+        """Publish the upstreams of a Service at once: of all that routes depend on, only its endpoints changed.
+
+        Where very many change they are published together (`Batches`).
+        """
         self._services.add((namespace, service))
+        self._batches.add(asyncio.get_running_loop().time())
         self._wake.set()
 
     async def run(self) -> None:
         """Compile and publish, for ever."""
-        while True:
-            await self._wait()
-            try:
-                await self._step()
-            except ProxyError as error:
-                _log.error("the proxies refused the snapshot, the one before stays: %s", error)
-            except Exception:  # noqa: BLE001 - the loop must survive; it is logged
-                _log.exception("cannot compile or publish; the next change tries again")
+        try:
+            while True:
+                await self._wait()
+                try:
+                    await self._step()
+                except ProxyError as error:
+                    _log.error("the proxies refused the snapshot, the one before stays: %s", error)
+                except Exception:  # noqa: BLE001 - the loop must survive; it is logged
+                    _log.exception("cannot compile or publish; the next change tries again")
+        finally:
+            await self._tasks.close()
 
     async def _wait(self) -> None:
         """Wait until there is something to do."""
-        while not (self._ready and (self._due() <= 0 or (self._services and self._published))):
+        while (delay := self._due()) > 0:
             self._wake.clear()
-            delay = self._due() if self._ready else inf
             # Not `wait_for`: until Python 3.12 it loses a cancellation that comes together with what it waits for.
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if delay == inf else delay):
                     await self._wake.wait()
 
     def _due(self) -> float:
-        """Return the seconds until the next compile; infinite when none is wanted."""
-        if not self._pending:
+        """Return the seconds until there is something to do; infinite when nothing is."""
+        if not self._ready:
             return inf
-        return min(self._last + QUIET, self._first + LIMIT) - asyncio.get_running_loop().time()
+        if self._result is not None:
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        endpoints = self._batches.due(now) if self._published is not None else inf
+        return min(endpoints, self._until_compile(now))
+
+    def _until_compile(self, now: float) -> float:
+        """Return the seconds until the next compile; infinite when none is wanted, or one runs."""
+        if not self._pending or self._compiling:
+            return inf
+        return min(self._last + QUIET, self._first + LIMIT) - now
 
     async def _step(self) -> None:
-        services, self._services = self._services, set()
-        if self._published is None or self._due() <= 0:
-            # It reads all endpoints too.
-            self._pending = False
-            await self._rebuild()
-        elif services:
+        now = asyncio.get_running_loop().time()
+        result, self._result = self._result, None
+        if result is not None:
+            await self._rebuilt(result)
+        elif self._until_compile(now) <= 0:
+            self._pending, self._compiling = False, True
+            self._late.clear()
+            self._tasks.spawn(self._compile(), "compile")
+        if self._published is not None and self._batches.due(now) <= 0:
+            self._batches.publish(now)
+            services, self._services = self._services, set()
+            self._late |= services
             await self._republish(services)
 
-    async def _rebuild(self) -> None:
+    async def _compile(self) -> None:
         began = time.perf_counter()
-        self.compiled = compiled = compile_snapshot(self._store, self._settings)
-        digest = Digest.of(compiled.snapshot)
-        self.compile_seconds = time.perf_counter() - began
-        await self._hand_on(Update(compiled.snapshot, str(digest)), digest)
+        store, before = self._store.frozen(), self.compiled
+
+        def work() -> tuple[Compiled, Digest]:
+            compiled = compile_snapshot(store, self._settings, before)
+            return compiled, Digest.of(compiled.snapshot)
+
+        try:
+            compiled, digest = await self._apart(work)
+            self._store.certificates.learn(store.certificates, self._store.secrets)
+            self._result = _Result(compiled, digest, time.perf_counter() - began)
+        finally:
+            self._compiling = False
+            self._wake.set()
+
+    async def _rebuilt(self, result: _Result) -> None:
+        """Publish what a compile came to, with the endpoints that changed while it ran."""
+        self.compiled, self.compile_seconds = result.compiled, result.seconds
+        self._late |= self._services
+        self._services.clear()
+        compiled, digest = result.compiled, result.digest
+        upstreams = self._renewed(compiled.snapshot, digest, self._late)
+        snapshot = patch(compiled.snapshot, upstreams) if upstreams else compiled.snapshot
+        await self._hand_on(Update(snapshot, str(digest)), digest)
         if self._published is not None and self._published.digest == str(digest):
             self._settled(compiled)
 
-    async def _republish(self, services: set[tuple[str, str]]) -> None:
+    async def _republish(self, services: Iterable[tuple[str, str]]) -> None:
         """Publish new upstreams for the endpoints of some Services, beside an otherwise unchanged snapshot."""
         base = self._published
-        if base is None or self.compiled is None:
+        if base is None:
             return
         digest = copy(self._digest)
-        names = sorted(name for service in services for name in self.compiled.by_service.get(service, ()))
-        old = find(base.snapshot, names)
+        if upstreams := self._renewed(base.snapshot, digest, services):
+            snapshot = patch(base.snapshot, upstreams)
+            await self._hand_on(Update(snapshot, str(digest), Delta(base.digest, str(digest), upstreams)), digest)
+
+    def _renewed(self, snapshot: Snapshot, digest: Digest, services: Iterable[tuple[str, str]]) -> tuple[Upstream, ...]:
+        """Return the upstreams of some Services that are others now than in the snapshot, and account for them."""
+        by_service = {} if self.compiled is None else self.compiled.by_service
+        names = sorted(name for service in services for name in by_service.get(service, ()))
+        old = find(snapshot, names)
         new = []
         for name in names:
             before, after = old.get(name), compile_upstream(self._store, self._settings, name)
@@ -153,10 +232,7 @@ class Rebuild:
             if before is not None and after is not None and before != after:
                 digest.replace(before, after)
                 new.append(after)
-        if new:
-            upstreams = tuple(new)
-            snapshot = patch(base.snapshot, upstreams)
-            await self._hand_on(Update(snapshot, str(digest), Delta(base.digest, str(digest), upstreams)), digest)
+        return tuple(new)
 
     async def _hand_on(self, update: Update, digest: Digest) -> None:
         """Publish what differs from what was published, and was not refused before."""

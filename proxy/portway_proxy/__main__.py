@@ -16,6 +16,7 @@ from portway_proxy.feed import Feed
 from portway_proxy.last_good import LastGood
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.logs import log_to_stderr
+from portway_proxy.memory import give_back
 from portway_proxy.options import Options, read_options
 from portway_proxy.process import WorkerEnded
 from portway_proxy.snapshot import Snapshot
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal, and return the exit status: 0, or 1 when serving could not begin."""
     options = read_options(arguments)
     log_to_stderr()
+    give_back()
     try:
         uvloop.run(run(options))
     except (BadSnapshot, PortUnavailable, WorkerEnded, msgspec.DecodeError, OSError) as error:

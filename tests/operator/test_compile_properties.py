@@ -188,6 +188,22 @@ def test_what_comes_and_goes_leaves_no_trace(found: list[Object], chosen: Compil
     assert compile_snapshot(store, chosen) == compiled(found[: len(found) // 2], chosen)
 
 
+@given(OBJECTS, SETTINGS, SETTINGS, st.data())
+def test_what_was_compiled_before_makes_no_difference(
+    found: list[Object], chosen: CompileSettings, other: CompileSettings, data: st.DataObject
+) -> None:
+    store = store_of(*found)
+    before = compile_snapshot(store, chosen)
+    for one in data.draw(st.lists(st.sampled_from(found), max_size=3)) if found else []:
+        store.remove(one.kind, *one.meta.key)
+    for one in data.draw(OBJECTS):
+        store.put(one)
+    for now in (chosen, other):
+        after = compile_snapshot(store, now, before)
+        assert after == compile_snapshot(store, now)
+        before = after
+
+
 @given(OBJECTS, SETTINGS)
 def test_every_snapshot_is_whole_and_in_order(found: list[Object], chosen: CompileSettings) -> None:
     snapshot = compiled(found, chosen).snapshot

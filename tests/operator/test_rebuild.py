@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import pytest
 
+from portway_operator.batches import BURST, PAUSE
+from portway_operator.compile import Compiled
 from portway_operator.decode import decode
 from portway_operator.objects import Object
 from portway_operator.rebuild import LIMIT, QUIET, Rebuild, Update
@@ -20,6 +23,8 @@ from portway_proxy.snapshot import Endpoint
 pytestmark = pytest.mark.looptime
 
 SETTINGS = CompileSettings(standalone=True)
+
+Work: TypeAlias = Callable[[], tuple[Compiled, codec.Digest]]
 
 
 def made(raw: dict[str, object]) -> Object:
@@ -68,8 +73,15 @@ class Published:
         self.refuse = ""
         self.crash = False
         self.seconds = 0.0
+        self.compiling = 0.0
         self.store = ObjectStore()
-        self.rebuild = Rebuild(self.store, SETTINGS, self.publish)
+        self.rebuild = Rebuild(self.store, SETTINGS, self.publish, apart=self.apart)
+
+    async def apart(self, work: Work) -> tuple[Compiled, codec.Digest]:
+        """Do what is done in a thread here, after `compiling` seconds of this loop's time."""
+        done = work()
+        await asyncio.sleep(self.compiling)
+        return done
 
     async def publish(self, update: Update) -> None:
         self.times.append(round(asyncio.get_running_loop().time(), 3))
@@ -274,3 +286,75 @@ async def test_a_fault_of_ours_is_logged_and_the_next_change_tries_again(caplog:
         published.rebuild.poke()
         await asyncio.sleep(1)
         assert published.paths == ["/a"]
+
+
+async def test_endpoints_that_change_during_a_compile_wait_neither_for_it_nor_are_undone_by_it() -> None:
+    published = Published()
+    published.put(ingress("a"), service(), endpoints("10.0.0.1"))
+    async with published.running():
+        published.compiling = 0.3
+        published.put(ingress("b"))
+        published.rebuild.poke()
+        await asyncio.sleep(QUIET + 0.1)
+        published.put(endpoints("10.0.0.2"))
+        published.rebuild.endpoint_changed("default", "web")
+        await asyncio.sleep(1)
+        assert published.times[1:] == [1.15, 1.35]
+        assert published.updates[1].delta is not None
+        assert published.paths == ["/a", "/b"]
+        for update in published.updates[1:]:
+            (upstream,) = update.snapshot.upstreams
+            assert upstream.endpoints == (Endpoint("10.0.0.2", 8080),)
+            assert codec.digest(update.snapshot) == update.digest
+
+
+async def test_routes_that_change_during_a_compile_are_compiled_after_it() -> None:
+    async with Published().running() as published:
+        published.compiling = 0.3
+        for name in ("a", "b"):
+            published.put(ingress(name))
+            published.rebuild.poke()
+            await asyncio.sleep(QUIET + 0.1)
+        await asyncio.sleep(1)
+        assert published.times[1:] == [round(1.0 + QUIET + 0.3, 3), round(1.0 + QUIET + 0.6, 3)]
+        assert published.paths == ["/a", "/b"]
+
+
+async def storm(published: Published, changes: int, every: float) -> None:
+    """Change the endpoints of `web` so often, `every` so many seconds."""
+    for number in range(changes):
+        published.put(endpoints(f"10.1.{number // 250}.{number % 250 + 1}"))
+        published.rebuild.endpoint_changed("default", "web")
+        await asyncio.sleep(every)
+
+
+async def test_a_storm_is_published_fewer_than_ten_times_a_second_and_its_last_state_wins() -> None:
+    published = Published()
+    published.put(ingress("a"), service(), endpoints("10.0.0.1"))
+    async with published.running():
+        await storm(published, 5000, 0.002)
+        assert len(published.updates) - 1 <= 10 * 10
+        await asyncio.sleep(PAUSE)
+        (upstream,) = published.updates[-1].snapshot.upstreams
+        assert upstream.endpoints == (Endpoint("10.1.19.250", 8080),)
+
+
+async def test_fifty_changes_a_second_are_no_storm_and_each_is_published_at_once() -> None:
+    published = Published()
+    published.put(ingress("a"), service(), endpoints("10.0.0.1"))
+    async with published.running():
+        await storm(published, 500, 0.02)
+        assert len(published.updates) - 1 == 500
+        assert published.times[1:] == [round(1 + number * 0.02, 3) for number in range(500)]
+
+
+async def test_after_a_storm_a_change_is_published_at_once_again() -> None:
+    published = Published()
+    published.put(ingress("a"), service(), endpoints("10.0.0.1"))
+    async with published.running():
+        await storm(published, 1000, 0.0)
+        assert len(published.updates) - 1 <= BURST + 1
+        await asyncio.sleep(1.0)
+        now = asyncio.get_running_loop().time()
+        await storm(published, 1, 0.001)
+        assert published.times[-1] == round(now, 3)

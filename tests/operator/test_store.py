@@ -10,6 +10,7 @@ from portway_operator.decode import decode
 from portway_operator.objects import EndpointSlice, Kind, Meta, Object, Secret, Service
 from portway_operator.problems import Origin, setting_invalid
 from portway_operator.store import ObjectStore
+from portway_proxy.snapshot import Problem
 from scenes import SHOP, documents, objects, store_of
 
 
@@ -133,6 +134,33 @@ def test_the_index_of_slices_is_what_a_walk_over_all_of_them_would_find(steps: l
     for service in ("x", "y"):
         walked = {found.meta.key for found in store.endpoint_slices.values() if found.service == service}
         assert {found.meta.key for found in store.endpoint_slices.of("shop", service)} == walked
+
+
+def test_a_frozen_store_stays_as_it_was_whatever_becomes_of_the_other() -> None:
+    store = store_of(SHOP)
+    store.refuse(Kind.INGRESS, "shop", "web", "too good")
+    frozen, known = store.frozen(), objects(SHOP)
+    for one in known:
+        store.remove(one.kind, *one.meta.key)
+    store.report("a file", [Problem(Origin("File", "", "a"), "bad", "It is bad.", "", "")])
+    assert [frozen.get(one.kind, *one.meta.key) for one in known] == known
+    assert frozen.reported == []
+    ingress = frozen.get(Kind.INGRESS, "shop", "web")
+    assert ingress is not None
+    assert frozen.refusal(ingress) == "too good"
+    slices = {one.meta.key for one in frozen.endpoint_slices.of("shop", "web")}
+    assert slices == {one.meta.key for one in known if isinstance(one, EndpointSlice)}
+
+
+def test_what_was_read_apart_of_a_secret_that_went_meanwhile_is_not_remembered() -> None:
+    secrets = [Secret(Meta("shop", name), "kubernetes.io/tls") for name in ("stays", "goes")]
+    store = store_of(*secrets)
+    frozen = store.frozen()
+    for secret in secrets:
+        frozen.certificates.read(secret)
+    store.remove(Kind.SECRET, "shop", "goes")
+    store.certificates.learn(frozen.certificates, store.secrets)
+    assert [key for key, _ in store.certificates._read.items()] == [("shop", "stays")]
 
 
 def test_every_kind_has_its_shelf() -> None:

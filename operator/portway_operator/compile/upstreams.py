@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -13,17 +16,18 @@ from portway_operator.addresses import special_use
 from portway_operator.annotations import Reading, ServiceAnnotations, read
 from portway_operator.compile.upstream_policies import with_policy
 from portway_operator.endpoints import Found, SlicePick, find_endpoints
-from portway_operator.objects import Kind, PortRef, Service, ServicePort
+from portway_operator.objects import EndpointSlice, Kind, PortRef, Service, ServicePort
 from portway_operator.ports import find_port, port_names, speaks, speaks_http2, speaks_unknown
 from portway_operator.problems import Problem, at
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
 from portway_proxy.snapshot import Origin, Protocol, Transport, Upstream
 
-__all__ = ["Resolved", "Upstreams", "Wanted", "parse_name"]
+__all__ = ["Made", "Resolved", "Upstreams", "Wanted", "parse_name"]
 
 _NAME = re.compile(r"([^/:]+)/([^/:]+):([^/:]+)(?:/(tcp|udp))?")
 _DIGITS = re.compile(r"[0-9]+")
+_NOTHING: Final[Mapping[Wanted, Made]] = MappingProxyType({})
 _THIS_MACHINE = re.compile(r"(?:.+\.)?localhost(?:[46]|\.localdomain)?|ip6-(?:localhost|loopback)")
 
 
@@ -69,33 +73,45 @@ def parse_name(name: str) -> Wanted | None:
     return Wanted(found[1], found[2], port, opaque=Transport(found[4]) if found[4] else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was made of a reference, and all that it was made of beside the settings."""
+
+    service: Service | None
+    slices: tuple[EndpointSlice, ...]
+    resolved: Resolved
+
+
 class Upstreams:
-    """The upstreams that something refers to, each made once."""
+    """The upstreams that something refers to, each made once.
 
-    __slots__ = ("_annotations", "_resolved", "_settings", "_store")
+    `before` is what was made with equal settings: where neither the Service nor a slice changed since, it stands.
+    """
 
-    def __init__(self, store: ObjectStore, settings: CompileSettings) -> None:
+    __slots__ = ("_annotations", "_before", "_settings", "_store", "made")
+
+    def __init__(self, store: ObjectStore, settings: CompileSettings, before: Mapping[Wanted, Made] = _NOTHING) -> None:
+        self.made: dict[Wanted, Made] = {}
         self._store = store
         self._settings = settings
-        self._resolved: dict[Wanted, Resolved] = {}
+        self._before = before
         self._annotations: dict[tuple[str, str], Reading[ServiceAnnotations]] = {}
 
     def all(self) -> dict[str, tuple[Wanted, Resolved]]:
         """Return everything that was referred to so far, by the name of the upstream."""
-        return {resolved.upstream.name: (wanted, resolved) for wanted, resolved in self._resolved.items()}
+        return {made.resolved.upstream.name: (wanted, made.resolved) for wanted, made in self.made.items()}
 
     def resolve(self, wanted: Wanted) -> Resolved:
         """Return the upstream of a reference; never raises."""
-        found = self._resolved.get(wanted)
+        found = self.made.get(wanted)
         if found is None:
-            try:
-                found = self._resolve(wanted)
-            except Exception as error:  # noqa: BLE001 - one bad Service costs itself only; the problem names the error
-                upstream = msgspec.structs.replace(wanted.upstream(), reason="internal")
-                origin = Origin(Kind.SERVICE, wanted.namespace, wanted.service)
-                found = Resolved(upstream, (problems.internal(origin, error),))
-            self._resolved[wanted] = found
-        return found
+            key = (wanted.namespace, wanted.service)
+            service, slices = self._store.services.get(key), self._store.endpoint_slices.of(*key)
+            found = self._before.get(wanted)
+            if found is None or found.service is not service or found.slices is not slices:
+                found = Made(service, slices, self._make(wanted))
+            self.made[wanted] = found
+        return found.resolved
 
     def reference_problems(self, wanted: Wanted, origin: Origin) -> list[Problem]:
         """Return what is wrong with a reference made at `origin`; what the Service itself lacks is found there."""
@@ -118,6 +134,14 @@ class Upstreams:
         if found is None:
             found = self._annotations[key] = read(ServiceAnnotations, service)
         return found
+
+    def _make(self, wanted: Wanted) -> Resolved:
+        try:
+            return self._resolve(wanted)
+        except Exception as error:  # noqa: BLE001 - one bad Service costs itself only; the problem names the error
+            upstream = msgspec.structs.replace(wanted.upstream(), reason="internal")
+            origin = Origin(Kind.SERVICE, wanted.namespace, wanted.service)
+            return Resolved(upstream, (problems.internal(origin, error),))
 
     def _resolve(self, wanted: Wanted) -> Resolved:
         service = self._store.services.get((wanted.namespace, wanted.service))
