@@ -131,7 +131,6 @@ class RequestParser(FieldParser):
                 self._finish_path(head)
                 return head
         head = self._parse(data)
-        head.size = len(data)
         # An Upgrade counts after GET alone, so that fields with one mean something else after other methods.
         if len(block) <= _LONGEST_BLOCK and not self._upgrade and head.ordinary:
             if len(self._blocks) >= _REMEMBERED:
