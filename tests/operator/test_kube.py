@@ -250,7 +250,7 @@ async def test_a_watch_that_says_nothing_is_opened_anew(api: FakeApi) -> None:
 
 
 async def test_an_event_that_was_never_sent_is_found_by_the_resync(api: FakeApi) -> None:
-    async with watching(api, pace=Pace(resync=0.5)) as watched:
+    async with watching(api, pace=Pace(resync=0.5, grace=0.1)) as watched:
         api.silent = True
         api.lose(Kind.INGRESS, "shop", "web")
         api.apply(service("unheard"))
@@ -258,6 +258,25 @@ async def test_an_event_that_was_never_sent_is_found_by_the_resync(api: FakeApi)
         await eventually(lambda: not watched.has(Kind.INGRESS, "web"))
         assert sorted(watched.told()) == ["+Service unheard", "-Ingress web"]
         assert +watched.source.counters.corrections == {"Service": 1, "Ingress": 1}
+
+
+async def test_an_event_that_was_lost_is_mended_within_a_minute() -> None:
+    pace = Pace()
+    lists = 10.0  # Twice what 10,000 objects take, on one core beside everything else.
+    assert pace.resync * 1.2 + pace.grace + lists <= 60
+
+
+async def test_where_nothing_was_lost_the_resync_asks_for_versions_alone(api: FakeApi) -> None:
+    async with watching(api, pace=Pace(resync=0.1, grace=0.1)) as watched:
+        lists = watched.source.counters.lists.copy()
+        asked = api.lists.copy()
+        for number in range(10):
+            api.apply(service(f"web-{number}"))
+            await eventually(lambda before=asked: all(api.lists[kind] > before[kind] for kind in before))  # type: ignore[misc]  # a default
+            asked = api.lists.copy()
+        assert watched.source.counters.lists == lists
+        assert watched.source.counters.corrections.total() == 0
+        assert api.queries["/api/v1/services"]["resourceVersionMatch"] == "NotOlderThan"
 
 
 async def test_repeats_and_late_events_change_nothing(api: FakeApi) -> None:

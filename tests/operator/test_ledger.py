@@ -125,3 +125,24 @@ def test_any_order_of_events_with_repeats_and_lists_ends_in_the_servers_state(
                 del known[name]
     assert known == server
     assert ledger.names() == frozenset(server)
+
+
+VERSIONS = st.integers(1, 20)
+STEPS = st.lists(st.tuples(st.sampled_from(["admit", "retire", "settle"]), st.sampled_from([A, B]), VERSIONS))
+
+
+@given(STEPS, st.dictionaries(st.sampled_from([A, B, ("shop", "c")]), VERSIONS), VERSIONS)
+def test_a_list_is_lacking_exactly_when_it_would_teach_something(
+    steps: list[tuple[str, Name, int]], listed: dict[Name, int], version: int
+) -> None:
+    ledger = Ledger()
+    for what, name, seen in steps:
+        match what:
+            case "admit":
+                ledger.admit(name, seen)
+            case "retire":
+                ledger.retire(name, seen)
+            case _:
+                ledger.settle(seen, {name: seen}, mark=0)
+    lacks = ledger.lacks(version, listed)
+    assert lacks == (ledger.settle(version, listed, mark=0) != Settled())

@@ -82,7 +82,7 @@ class KubeSource:
         single = {Target(Kind.SECRET, namespace) for namespace in self._scope.secret_namespaces or ()}
         for target in sorted(single | self._scope.named, key=str):
             self._follow(target)
-        self._tasks.spawn(Resync(self._session, self._streams, self._pace.resync).run(), "resync")
+        self._tasks.spawn(Resync(self._session, self._streams, self._pace).run(), "resync")
         self._kopf.start()
 
     async def stop(self) -> None:

@@ -90,6 +90,14 @@ class Ledger:
         self.highest = max(self.highest, version)
         return Settled(fresh, vanished)
 
+    def lacks(self, version: int, listed: Mapping[Name, int]) -> bool:
+        """Return whether a full list of `version` would teach anything; `settle` is what learns it."""
+        if version < self._floor:
+            return False
+        if any(self._is_news(name, seen, version) for name, seen in listed.items()):
+            return True
+        return any(seen <= version and name not in listed for name, seen in self._known.items())
+
     def _is_news(self, name: Name, listed: int, version: int) -> bool:
         known = self._known.get(name)
         if known is None:

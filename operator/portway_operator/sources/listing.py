@@ -18,7 +18,7 @@ from portway_operator.sources.ledger import Name
 from portway_operator.sources.resources import RESOURCES, Target
 from portway_proxy.snapshot import Origin, Problem
 
-__all__ = ["ApiRefused", "Item", "Listing", "fetch", "read_item", "refusal"]
+__all__ = ["ApiRefused", "Item", "Listing", "Versions", "fetch", "fetch_versions", "read_item", "refusal"]
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +77,20 @@ class _Status(msgspec.Struct):
     message: str = ""
 
 
+class _Bare(msgspec.Struct):
+    metadata: _Meta
+
+
+class _BarePage(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[_Bare] | None = None
+
+
 _pages = msgspec.json.Decoder(_Page)
+_bare_pages = msgspec.json.Decoder(_BarePage)
+
+# Objects without what they say: a tenth of the bytes. A server that cannot do that sends them whole.
+_BARE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json"
 
 
 async def fetch(session: aiohttp.ClientSession, connection: Connection, target: Target) -> Listing:
@@ -100,6 +113,31 @@ async def fetch(session: aiohttp.ClientSession, connection: Connection, target: 
         query["continue"] = page.continue_
         if not page.continue_:
             return Listing(_version(page.resource_version), page.resource_version, tuple(items))
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The version of each object of a collection, as it was in `version`; None where one is no number."""
+
+    version: int | None
+    items: dict[Name, int | None]
+
+
+async def fetch_versions(
+    session: aiohttp.ClientSession, connection: Connection, target: Target, least: int
+) -> Versions:
+    """Return the versions of all of `target`, as they were in the version `least` or later; raises what `fetch` does.
+
+    The API server answers from its memory, without asking etcd, as long as no pages are asked for.
+    """
+    query = {"resourceVersion": str(least), "resourceVersionMatch": "NotOlderThan"} if least else {}
+    if target.selector:
+        query["fieldSelector"] = target.selector
+    accept = {hdrs.ACCEPT: _BARE}
+    async with session.get(connection.url(target.path), params=query, headers=accept) as response:
+        if response.status != 200:
+            raise await refusal(response)
+        return await asyncio.to_thread(_read_versions, await response.read())
 
 
 async def refusal(response: aiohttp.ClientResponse) -> ApiRefused:
@@ -139,6 +177,13 @@ def read_item(kind: Kind, raw: Mapping[str, object]) -> Item:
 def _read_page(kind: Kind, body: bytes) -> tuple[_ListMeta, list[Item]]:
     page = _pages.decode(body)
     return page.metadata, [read_item(kind, raw) for raw in page.items or ()]
+
+
+def _read_versions(body: bytes) -> Versions:
+    page = _bare_pages.decode(body)
+    bare = (one.metadata for one in page.items or ())
+    items = {(meta.namespace, meta.name): _version(meta.resource_version) for meta in bare}
+    return Versions(_version(page.metadata.resource_version), items)
 
 
 def _version(written: str) -> int | None:

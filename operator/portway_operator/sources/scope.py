@@ -26,9 +26,11 @@ class Scope:
 class Pace:
     """How patient the source is, in seconds.
 
-    `silent`: bookmarks come every minute, so a watch that is silent for longer is dead. `resync`: between two full
-    lists of everything, the safety net below the watches.
+    `silent`: bookmarks come every minute, so a watch that is silent for longer is dead. `resync`: between two looks at
+    the versions of everything, the safety net below the watches. `grace`: for an event that is still on its way.
     """
 
     silent: float = 70.0
-    resync: float = 300.0
+    # With a fifth of jitter, the grace and a list, what was lost is mended within a minute.
+    resync: float = 40.0
+    grace: float = 2.0

@@ -14,7 +14,15 @@ import msgspec
 from portway_operator.sources.backoff import Backoff
 from portway_operator.sources.connection import Connection
 from portway_operator.sources.ledger import Ledger
-from portway_operator.sources.listing import ApiRefused, Item, Listing, fetch, refusal
+from portway_operator.sources.listing import (
+    ApiRefused,
+    Item,
+    Listing,
+    Versions,
+    fetch,
+    fetch_versions,
+    refusal,
+)
 from portway_operator.sources.resources import Target
 from portway_operator.sources.watch import Broken
 
@@ -77,7 +85,8 @@ Report: TypeAlias = Callable[[Message], None]
 class Stream:
     """The list and the watch of one target, whoever reads the watch.
 
-    Of the ledger it reads only `highest`, from its own thread: a value that lags behind is as good.
+    Of the ledger its own thread reads only `highest`: a value that lags behind is as good. `check` belongs into the
+    ledger's thread.
     """
 
     __slots__ = (
@@ -128,6 +137,23 @@ class Stream:
         self._listed = listing.since
         self._report(Listed(self.target, listing, mark))
         return listing
+
+    async def check(self, session: aiohttp.ClientSession, grace: float) -> None:
+        """List the target if the versions of its objects are not those that are known, nor become so within `grace`.
+
+        Raises what `listing.fetch` raises.
+        """
+        found = await fetch_versions(session, self._connection, self.target, self._ledger.highest)
+        if not self._is_known(found):
+            await asyncio.sleep(grace)
+            if not self._is_known(found):
+                await self.list_once(session)
+
+    def _is_known(self, found: Versions) -> bool:
+        numbers = {name: version for name, version in found.items.items() if version is not None}
+        if found.version is None or len(numbers) < len(found.items):
+            return False
+        return not self._ledger.lacks(found.version, numbers)
 
     def seen(self, item: Item) -> None:
         """Report an object that the watch added or changed."""
