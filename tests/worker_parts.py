@@ -6,14 +6,17 @@ import asyncio
 
 from portway_proxy.access_log import AccessLog
 from portway_proxy.clock import Clock
+from portway_proxy.journal import Journal
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.http import Http
 from portway_proxy.l7.request import RequestParser
 from portway_proxy.live import Live
 from portway_proxy.metrics import Counters
+from portway_proxy.observing import AccessLogSettings
 from portway_proxy.settings import ProxySettings
 from portway_proxy.tasks import Tasks
+from portway_proxy.traffic import Traffic
 
 __all__ = ["Parts"]
 
@@ -27,7 +30,8 @@ class Parts:
         self.clock = Clock(self.loop)
         self.tasks = Tasks()
         self.live = Live.empty()
-        self.access = AccessLog(self.clock, enabled=False, log_format="text")
+        access = AccessLog(self.clock, AccessLogSettings(enabled=False))
+        self.journal = Journal(self, self.clock, access, Traffic(1000))
         self.counters = Counters()
         self.clients: set[ClientConnection] = set()
         self.draining = False

@@ -3,202 +3,179 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import os
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from portway_proxy import access_lines
+from portway_proxy.log_format import INGRESS_NGINX
+from portway_proxy.log_variables import Moment, line_of
 
 if TYPE_CHECKING:
     from portway_proxy.clock import Clock
     from portway_proxy.l4.passthrough import RelayRecord
     from portway_proxy.l7.exchange import Exchange
+    from portway_proxy.observing import AccessLogSettings
 
 __all__ = ["AccessLog"]
 
-_BATCH = 256  # Lines in a batch; the clock writes smaller ones each second.
-_WAITING = 256  # Batches that may wait for a slow reader of the log; further ones are dropped and counted.
-# What a quoted text field may hold as it is.
-_PLAIN = bytes(octet for octet in range(0x20, 0x7F) if octet not in b'"\\')
+_log = logging.getLogger(__name__)
+
+_BATCH: Final = 256  # Lines of relays that may wait for the clock.
+_WAITING: Final = 256  # Batches that may wait for a slow reader of the log; further ones are dropped and counted.
+_MODE: Final = 0o640
+
+
+class _Order(Enum):
+    """What the writing thread is told beside lines."""
+
+    REOPEN = "reopen"
+    END = "end"
 
 
 class AccessLog:
-    """Formats and writes access lines to a file descriptor.
+    """Formats and writes access lines to the file that the settings name, else to `descriptor`.
 
-    `log_format` is `text` (nginx's combined with upstream fields) or `json`. A reader that does not keep up costs lines
-    (`dropped` counts them), never time.
+    A reader that does not keep up costs lines (`dropped` counts them), never time.
     """
 
     __slots__ = (
         "_clock",
         "_descriptor",
-        "_exchanges",
-        "_format",
+        "_form",
+        "_json",
+        "_moment",
+        "_path",
         "_queue",
         "_relays",
         "_second",
+        "_skipped",
         "_thread",
-        "_time",
-        "deadline",
         "dropped",
         "enabled",
     )
 
-    def __init__(self, clock: Clock, *, enabled: bool, log_format: str, descriptor: int = 1) -> None:
-        self.enabled = enabled
+    def __init__(self, clock: Clock, settings: AccessLogSettings, *, descriptor: int = 1, node: str = "") -> None:
         self.dropped = 0
-        self.deadline = 0.0  # Always passed: the clock flushes at every tick.
         self._clock = clock
         self._descriptor = descriptor
-        self._format = _json if log_format == "json" else _text
-        self._exchanges: list[tuple[Exchange, float, bytes]] = []
+        self._path = settings.path
+        self._moment = Moment(node)
         self._relays: list[bytes] = []
-        self._queue: queue.Queue[bytes | None] = queue.Queue(_WAITING)
-        self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
+        self._queue: queue.Queue[bytes | _Order] = queue.Queue(_WAITING)
+        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._second = 0.0
-        self._time = b""
+        self._form: Callable[[Exchange], bytes]
+        self._configure(settings)
+
+    def configure(self, settings: AccessLogSettings) -> None:
+        """Write from now on as `settings` say; the file stays the one that it was."""
+        self._configure(settings)
+        self.start()
 
     def start(self) -> None:
-        """Begin to write."""
-        if self.enabled:
+        """Begin to write; harmless when that has begun."""
+        if self.enabled and not self._thread.is_alive():
+            if self._path:
+                self._descriptor = _open(self._path)
             self._thread.start()
-            self._clock.watch(self)
 
     def close(self) -> None:
         """Write what is left, waiting at most a second for a reader that does not read."""
         if self._thread.is_alive():
-            self._clock.unwatch(self)
-            self.expire()
+            self.write(())
             # A reader that is gone or asleep loses what waits for it.
             with contextlib.suppress(queue.Full):
-                self._queue.put(None, timeout=1)
+                self._queue.put(_Order.END, timeout=1)
                 self._thread.join(timeout=1)
 
-    def exchange(self, exchange: Exchange, now: float) -> None:
-        """Note a finished exchange; `now` is the loop's time in seconds. It must not change any more."""
-        if self.enabled:
-            self._exchanges.append((exchange, now, self._stamp()))
-            if len(self._exchanges) >= _BATCH:
-                self.expire()
+    def reopen(self) -> None:
+        """Open the file again, because it was moved away; lines that wait still go to the old one."""
+        # A full queue is drained by whoever holds up the file: there will be another signal.
+        if self._path and self._thread.is_alive():
+            with contextlib.suppress(queue.Full):
+                self._queue.put_nowait(_Order.REOPEN)
 
     def relay(self, record: RelayRecord) -> None:
         """Note a finished relay of an opaque port."""
         if self.enabled:
-            form = _relay_json if self._format is _json else _relay_text
-            self._relays.append(form(record, self._stamp()))
+            form = access_lines.relay_json if self._json else access_lines.relay_text
+            self._relays.append(form(record, self._moment))
             if len(self._relays) >= _BATCH:
-                self.expire()
+                self.write(())
 
-    def expire(self) -> None:
-        """Hand the lines so far to the writing thread.
-
-        Lines are made here, one after another: made one by one, between requests, each costs four times as much,
-        because by then the processor's caches hold other things.
-        """
-        form = self._format
-        lines = [form(exchange, now, stamp) for exchange, now, stamp in self._exchanges]
+    def write(self, exchanges: Sequence[Exchange]) -> None:
+        """Hand the lines of `exchanges`, and those of relays so far, to the writing thread."""
+        if not self.enabled:
+            return
+        form, skipped = self._form, self._skipped
+        if skipped:
+            exchanges = [exchange for exchange in exchanges if exchange.head.path not in skipped]
+        lines = [form(exchange) for exchange in exchanges]
         lines += self._relays
-        self._exchanges.clear()
         self._relays.clear()
+        # Only now: what has ended since the last tick has ended in the second before this one.
+        self._tell_time()
         if lines:
             try:
                 self._queue.put_nowait(b"".join(lines))
             except queue.Full:
                 self.dropped += len(lines)
 
-    def _stamp(self) -> bytes:
+    def _configure(self, settings: AccessLogSettings) -> None:
+        self.enabled = settings.enabled
+        self._json = settings.format == "json"
+        self._skipped = frozenset(path.encode() for path in settings.skip)
+        moment = self._moment
+        if settings.format in ("text", "json"):
+            form: Callable[[Exchange, Moment], bytes] = access_lines.json_line if self._json else access_lines.text_line
+            self._form = lambda exchange: form(exchange, moment)
+        else:
+            template = INGRESS_NGINX if settings.format == "ingress-nginx" else settings.format
+            self._form = line_of(template, settings.escape, moment)
+        self._tell_time()
+
+    def _tell_time(self) -> None:
         wall = self._clock.wall
         if wall != self._second:
             self._second = wall
-            form = "%Y-%m-%dT%H:%M:%S+00:00" if self._format is _json else "%d/%b/%Y:%H:%M:%S +0000"
-            self._time = time.strftime(form, time.gmtime(wall)).encode()
-        return self._time
+            moment, then = self._moment, time.gmtime(wall)
+            moment.iso = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", then).encode()
+            moment.local = time.strftime("%d/%b/%Y:%H:%M:%S +0000", then).encode()
+            moment.offset = wall - self._clock.now
 
-    def _write(self) -> None:
-        while (batch := self._queue.get()) is not None:
-            view = memoryview(batch)
-            while view:
-                try:
-                    view = view[os.write(self._descriptor, view) :]
-                except BlockingIOError:
-                    # Somebody made our standard output non-blocking; the writer may wait, the loop does not.
-                    time.sleep(0.01)  # noqa: TID251 - a thread of its own; there is no event to wait for
-                except OSError:
-                    self.dropped += batch.count(b"\n")
-                    break
+    def _run(self) -> None:
+        while (taken := self._queue.get()) is not _Order.END:
+            if isinstance(taken, bytes):
+                self._put(taken)
+            else:
+                descriptor = _open(self._path)
+                if self._descriptor >= 0:
+                    os.close(self._descriptor)
+                self._descriptor = descriptor
 
-
-def _quoted(text: bytes) -> bytes:
-    if text.translate(None, _PLAIN):
-        text = b"".join(b"%c" % octet if octet in _PLAIN else b"\\x%02X" % octet for octet in text)
-    return text
-
-
-def _text(exchange: Exchange, now: float, stamp: bytes) -> bytes:
-    head = exchange.head
-    pool = exchange.pool
-    upstream = exchange.upstream
-    return b'%b - - [%b] "%b %b HTTP/1.%d" %d %d "%b" "%b" %d %.3f [%b] %b %d %b %b\n' % (
-        exchange.client.peer,
-        stamp,
-        head.method,
-        _quoted(head.raw_target),
-        head.minor,
-        exchange.status,
-        exchange.response_size,
-        _quoted(head.referer) or b"-",
-        _quoted(head.agent) or b"-",
-        exchange.request_size,
-        now - exchange.started,
-        upstream.label if upstream is not None else b"-",
-        pool.label if pool is not None else b"-",
-        exchange.response.status if exchange.response is not None else 0,
-        head.request_id or b"-",
-        exchange.reason.encode() or b"-",
-    )
+    def _put(self, batch: bytes) -> None:
+        view = memoryview(batch)
+        while view:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:
+                # Somebody made our standard output non-blocking; the writer may wait, the loop does not.
+                time.sleep(0.01)  # noqa: TID251 - a thread of its own; there is no event to wait for
+            except OSError:
+                self.dropped += batch.count(b"\n")
+                return
 
 
-def _json(exchange: Exchange, now: float, stamp: bytes) -> bytes:
-    head = exchange.head
-    line = {
-        "time": stamp.decode(),
-        "client": exchange.client.peer.decode(),
-        "method": head.method.decode(),
-        "host": (head.raw_host or b"").decode(),
-        "target": head.raw_target.decode(),
-        "version": f"1.{head.minor}",
-        "status": exchange.status,
-        "request_size": exchange.request_size,
-        "response_size": exchange.response_size,
-        "seconds": round(now - exchange.started, 3),
-        "referer": head.referer.decode(errors="backslashreplace"),
-        "agent": head.agent.decode(errors="backslashreplace"),
-        "request_id": head.request_id.decode(),
-        "upstream": exchange.upstream.label.decode() if exchange.upstream is not None else "",
-        "endpoint": exchange.pool.label.decode() if exchange.pool is not None else "",
-        "upstream_status": exchange.response.status if exchange.response is not None else 0,
-        "reason": exchange.reason,
-    }
-    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
-
-
-def _relay_text(record: RelayRecord, stamp: bytes) -> bytes:
-    return (
-        f"{record.client} - - [{stamp.decode()}] tcp/{record.port} {record.bytes_in} {record.bytes_out} "
-        f"{record.seconds:.3f} {record.endpoint or '-'} {record.reason or '-'}\n"
-    ).encode()
-
-
-def _relay_json(record: RelayRecord, stamp: bytes) -> bytes:
-    line = {
-        "time": stamp.decode(),
-        "client": record.client,
-        "listener": record.port,
-        "endpoint": record.endpoint,
-        "bytes_in": record.bytes_in,
-        "bytes_out": record.bytes_out,
-        "seconds": round(record.seconds, 3),
-        "reason": record.reason,
-    }
-    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+def _open(path: str) -> int:
+    """Return a descriptor that appends to the file, or -1, which loses and counts all lines."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
+    except OSError as error:
+        _log.error("the access log %s cannot be opened, its lines are lost: %s", path, error.strerror)
+        return -1

@@ -76,7 +76,8 @@ class Admin:
         return web.Response(text=f"{reason or 'ready'}\n", status=503 if reason else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        body = render(await self._served.collect())
+        # In a thread, as below: many hosts are many lines.
+        body = await asyncio.to_thread(render, await self._served.collect())
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def _routes(self, request: web.Request) -> web.Response:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Final, TypeAlias
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
-
-from portway_proxy.metrics import FAMILIES, Kind, Sample
+from portway_proxy.ingress_nginx import INGRESS_NGINX_FAMILIES
+from portway_proxy.metrics import FAMILIES, Family, Kind, Sample
 
 __all__ = ["CONTENT_TYPE", "Totals", "render"]
 
@@ -19,7 +15,14 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _Series: TypeAlias = tuple[str, tuple[str, ...]]
 
-_COUNTERS: Final = frozenset(family.name for family in FAMILIES if family.kind is Kind.COUNTER)
+_ALL: Final = (*FAMILIES, *INGRESS_NGINX_FAMILIES)
+_THEIRS: Final = frozenset(family.name for family in INGRESS_NGINX_FAMILIES)
+_GROWING: Final = frozenset(family.name for family in _ALL if family.kind is not Kind.GAUGE)
+_ESCAPED: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+_ESCAPED_DOC: Final = str.maketrans({"\\": r"\\", "\n": r"\n"})
+
+# Series that workers leave behind. Those of each are bounded, but the hosts of a year are more than those of today.
+_MOST_PAST: Final = 100_000
 
 
 class Totals:
@@ -27,7 +30,7 @@ class Totals:
 
     def __init__(self) -> None:
         self._last: dict[int, list[Sample]] = {}
-        self._past: defaultdict[_Series, float] = defaultdict(float)
+        self._past: dict[_Series, Sample] = {}
 
     def report(self, worker: int, samples: list[Sample]) -> None:
         """Take the samples of the living `worker` (its process id) in the place of its earlier ones."""
@@ -35,40 +38,61 @@ class Totals:
 
     def retire(self, worker: int) -> None:
         """Keep what the counters of `worker` had reached; its gauges end with it."""
-        for sample in self._last.pop(worker, ()):
-            if sample.name in _COUNTERS:
-                self._past[sample.name, sample.labels] += sample.value
+        growing = [sample for sample in self._last.pop(worker, ()) if sample.name in _GROWING]
+        _add(self._past, growing)
+        for series in list(self._past)[: max(0, len(self._past) - _MOST_PAST)]:
+            del self._past[series]
 
     def samples(self) -> list[Sample]:
         """Return the sums over all workers, one sample for each series."""
         sums = self._past.copy()
         for samples in self._last.values():
-            for sample in samples:
-                sums[sample.name, sample.labels] += sample.value
-        return [Sample(name, labels, value) for (name, labels), value in sums.items()]
+            _add(sums, samples)
+        return list(sums.values())
 
 
-def render(samples: Iterable[Sample]) -> bytes:
+def render(samples: Sequence[Sample]) -> bytes:
     """Return the samples in Prometheus' text format, with HELP and TYPE of every family.
 
-    Raises `KeyError` for a sample of no known family.
+    The families of ingress-nginx's names are left out when there is nothing of them. Raises `KeyError` for a sample of
+    no family.
     """
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected(samples))
-    return generate_latest(registry)
+    families = FAMILIES if _THEIRS.isdisjoint(sample.name for sample in samples) else _ALL
+    lines: dict[str, list[str]] = {}
+    for family in families:
+        doc = family.doc.translate(_ESCAPED_DOC)
+        lines[family.name] = [f"# HELP {family.name} {doc}\n# TYPE {family.name} {family.kind}\n"]
+    known = {family.name: family for family in families}
+    for sample in samples:
+        lines[sample.name].extend(_lines(known[sample.name], sample))
+    return "".join(line for of_family in lines.values() for line in of_family).encode()
 
 
-class _Collected(Collector):
-    def __init__(self, samples: Iterable[Sample]) -> None:
-        self._families: dict[str, Metric] = {}
-        for family in FAMILIES:
-            shape = CounterMetricFamily if family.kind is Kind.COUNTER else GaugeMetricFamily
-            self._families[family.name] = shape(family.name, family.doc, labels=family.labels)
-        for sample in samples:
-            metric = self._families[sample.name]
-            assert isinstance(metric, CounterMetricFamily | GaugeMetricFamily)  # noqa: S101 - tells the type
-            metric.add_metric(sample.labels, sample.value)
+def _add(sums: dict[_Series, Sample], samples: Iterable[Sample]) -> None:
+    for sample in samples:
+        series = (sample.name, sample.labels)
+        before = sums.get(series)
+        if before is not None:
+            counts = tuple(map(sum, zip(before.counts, sample.counts, strict=True)))
+            sample = Sample(sample.name, sample.labels, before.value + sample.value, counts)  # noqa: PLW2901 - the sum
+        sums[series] = sample
 
-    def collect(self) -> Iterator[Metric]:
-        """Return the families in the order of their table."""
-        return iter(self._families.values())
+
+def _lines(family: Family, sample: Sample) -> Iterator[str]:
+    labels = ",".join(
+        f'{name}="{value.translate(_ESCAPED)}"' for name, value in zip(family.labels, sample.labels, strict=True)
+    )
+    if family.kind is not Kind.HISTOGRAM:
+        yield f"{family.name}{{{labels}}} {_number(sample)}\n" if labels else f"{family.name} {_number(sample)}\n"
+        return
+    name, comma = family.name, "," if labels else ""
+    reached = list(accumulate(sample.counts))
+    for bound, count in zip((*map(repr, family.bounds), "+Inf"), reached, strict=True):
+        yield f'{name}_bucket{{{labels}{comma}le="{bound}"}} {count}\n'
+    of = f"{{{labels}}}" if labels else ""
+    yield f"{name}_sum{of} {_number(sample)}\n{name}_count{of} {reached[-1]}\n"
+
+
+def _number(sample: Sample) -> str:
+    value = sample.value
+    return str(int(value)) if value == int(value) else repr(value)

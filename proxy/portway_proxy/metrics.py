@@ -5,14 +5,34 @@ Rendering is `exposition`'s, in the supervisor: a worker never loads a metrics l
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
-__all__ = ["FAMILIES", "Counters", "Family", "Kind", "Sample"]
+__all__ = [
+    "FAMILIES",
+    "LATENCY_BOUNDS",
+    "LENGTH_BOUNDS",
+    "SIZE_BOUNDS",
+    "Counters",
+    "Family",
+    "Histogram",
+    "Kind",
+    "Sample",
+]
+
+LATENCY_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper bounds in seconds: those of Prometheus' clients, and more at both ends."""
+
+LENGTH_BOUNDS: Final = tuple(float(bound) for bound in range(10, 101, 10))
+"""Upper bounds in bytes that ingress-nginx has for lengths of requests and responses."""
+
+SIZE_BOUNDS: Final = tuple(float(10**power) for power in range(1, 8))
+"""Upper bounds in bytes that ingress-nginx has for what is sent."""
 
 
 class Kind(StrEnum):
@@ -20,31 +40,94 @@ class Kind(StrEnum):
 
     COUNTER = "counter"
     GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Histogram:
+    """Values counted by how large they are: `counts[i]` of at most `bounds[i]`, the last one of those above all."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count `value`."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def add(self, other: Histogram) -> None:
+        """Count what `other`, which has the same bounds, has counted."""
+        self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
-    """One value of a family; `labels` are in the order of the family's label names."""
+    """One value of a family; `labels` are in the order of the family's label names.
+
+    Of a histogram it is the sum of what was counted, and `counts` are how often between the family's bounds.
+    """
 
     name: str
     labels: tuple[str, ...]
     value: float
+    counts: tuple[int, ...] = ()
 
 
 class Family(msgspec.Struct, frozen=True):
-    """A metric: its name, kind, label names and the sentence that a scrape shows."""
+    """A metric: its name, kind, label names and the sentence that a scrape shows; a histogram's upper bounds."""
 
     name: str
     kind: Kind
     labels: tuple[str, ...]
     doc: str
+    bounds: tuple[float, ...] = ()
 
     def sample(self, value: float, *labels: str) -> Sample:
         """Return a sample of this family, with the values of its labels in their order."""
         return Sample(self.name, labels, value)
 
+    def distribution(self, values: Histogram, *labels: str) -> Sample:
+        """Return a sample of this histogram."""
+        return Sample(self.name, labels, values.total, tuple(values.counts))
+
+
+_ROUTE: Final = ("host", "namespace", "ingress", "service")
 
 REQUESTS: Final = Family(
-    "portway_requests_total", Kind.COUNTER, ("upstream", "status"), "Requests that went to an upstream, by status."
+    "portway_requests_total",
+    Kind.COUNTER,
+    (*_ROUTE, "method", "status"),
+    "Requests by their route, method and class of status (2xx); host * is any, _other what found no room.",
+)
+REQUEST_DURATION: Final = Family(
+    "portway_request_duration_seconds",
+    Kind.HISTOGRAM,
+    _ROUTE,
+    "From a request's head to the end of its response.",
+    LATENCY_BOUNDS,
+)
+UPSTREAM_DURATION: Final = Family(
+    "portway_upstream_duration_seconds",
+    Kind.HISTOGRAM,
+    _ROUTE,
+    "From sending a request to an endpoint, connecting included, to the head of its response; the last attempt.",
+    LATENCY_BOUNDS,
+)
+CONNECT_DURATION: Final = Family(
+    "portway_upstream_connect_duration_seconds",
+    Kind.HISTOGRAM,
+    _ROUTE,
+    "Connecting to an endpoint, for requests that found no connection.",
+    LATENCY_BOUNDS,
+)
+REQUEST_BYTES: Final = Family(
+    "portway_request_bytes_total", Kind.COUNTER, _ROUTE, "Bytes of requests, heads included."
+)
+RESPONSE_BYTES: Final = Family(
+    "portway_response_bytes_total", Kind.COUNTER, _ROUTE, "Bytes of responses, heads included."
 )
 REPLIES: Final = Family(
     "portway_replies_total", Kind.COUNTER, ("reason",), "Requests that the proxy answered itself, by reason code."
@@ -116,7 +199,10 @@ CONFIG_STALE: Final = Family(
     "1 while no operator confirms that what is served is what should be: it is away, or its snapshot was rejected.",
 )
 CERTIFICATE_NOT_AFTER: Final = Family(
-    "portway_certificate_not_after_seconds", Kind.GAUGE, ("certificate",), "Expiry of a certificate, since the epoch."
+    "portway_certificate_not_after_seconds",
+    Kind.GAUGE,
+    ("certificate", "host"),
+    "Expiry of a certificate, for each host that it is served for, since the epoch.",
 )
 PROBLEMS: Final = Family("portway_problems", Kind.GAUGE, ("severity",), "Problems of the snapshot and of this proxy.")
 
@@ -127,6 +213,15 @@ FAMILIES: Final[tuple[Family, ...]] = (
     CONNECTIONS_ACTIVE,
     TLS_HANDSHAKES,
     BYTES,
+ACCESS_DROPPED: Final = Family(
+    "portway_access_lines_dropped_total",
+    Kind.COUNTER,
+    (),
+    "Access lines that were lost: their reader did not keep up, or writing failed.",
+)
+SPANS: Final = Family(
+    "portway_spans_total", Kind.COUNTER, ("result",), "Spans of sampled requests: exported, failed or dropped."
+)
     RELAYS,
     RELAYS_ACTIVE,
     UPSTREAM_CONNECTS,
@@ -134,6 +229,11 @@ FAMILIES: Final[tuple[Family, ...]] = (
     RETRIES_REFUSED,
     EJECTIONS,
     ENDPOINTS_OUT,
+    REQUEST_DURATION,
+    UPSTREAM_DURATION,
+    CONNECT_DURATION,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
     CHECKS,
     QUEUED,
     WORKERS,
@@ -150,6 +250,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
 
 class Counters:
     """What a worker counts that belongs to no upstream and no layer 4 listener.
+    ACCESS_DROPPED,
+    SPANS,
 
     The worker counts what it accepts (`accepted_http`, `accepted_https`). A client connection counts itself once its
     protocol begins (`active`; over TLS that is after the handshake, and `handshakes` too), the bytes on the wire of

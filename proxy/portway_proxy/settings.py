@@ -9,6 +9,9 @@ import os
 
 import msgspec
 
+from portway_proxy.log_format import Escape
+from portway_proxy.observing import AccessLogSettings, Tracing
+
 __all__ = ["Limits", "ProxySettings", "Timeouts"]
 
 
@@ -63,6 +66,10 @@ class ProxySettings(msgspec.Struct, frozen=True):
 
     address: str = "127.0.0.1"
     http_port: int | None = 8080
+
+    `log_format` is one of `log_format.FORMATS` or a template. With `metrics_names` `ingress-nginx` numbers of requests
+    have those names too, which tell the `namespace` of this proxy's pod. Without `metrics_per_host` hosts are not told
+    apart. What there is to count beyond `metrics_series` is counted together.
     https_port: int | None = 8443
     admin_address: str = "127.0.0.1"
     admin_port: int = 9090
@@ -74,4 +81,17 @@ class ProxySettings(msgspec.Struct, frozen=True):
     node: str = ""
     zone: str = ""
     limits: Limits = Limits()
+    access_log_path: str = ""
     timeouts: Timeouts = Timeouts()
+    log_escape: Escape = Escape.DEFAULT
+    log_skip: tuple[str, ...] = ()
+    metrics_names: str = "portway"
+    metrics_per_host: bool = True
+    metrics_series: int = 10_000  # Requests by route, method and status; some 500 bytes each in every worker.
+    tracing: Tracing | None = None
+    namespace: str = ""
+
+    @property
+    def access(self) -> AccessLogSettings:
+        """How access lines are written, unless the operator says otherwise."""
+        return AccessLogSettings(self.access_log, self.log_format, self.log_escape, self.log_skip, self.access_log_path)

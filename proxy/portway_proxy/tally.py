@@ -35,6 +35,11 @@ class Tally:
         self._connected = 0
         self._failed = 0
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing was counted."""
+        return not (self.ejections or self.checks_passed or self.checks_failed or self._connected or self._failed)
+
     def repeat(self, cause: str) -> None:
         """Count a request that is sent once more."""
         self.retries[cause] = self.retries.get(cause, 0) + 1

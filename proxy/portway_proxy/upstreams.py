@@ -15,7 +15,7 @@ from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.pool import Pool
 from portway_proxy.l7.queue import Queue
 from portway_proxy.l7.terms import Terms
-from portway_proxy.metrics import QUEUED, REQUESTS, Sample
+from portway_proxy.metrics import QUEUED, Sample
 from portway_proxy.retries import Budget, rules
 from portway_proxy.selection import Selection
 from portway_proxy.snapshot import Ejection, Endpoint, Protocol, Upstream, UpstreamPolicy
@@ -48,10 +48,10 @@ class Surroundings:
 class LiveUpstream:
     """An upstream in service.
 
-    `label` is the name for access lines; `statuses` counts requests by the status that their client got. While the
-    first addresses of an external name are looked up, `parked` holds the exchanges that wait for them; later None.
-    While it is `plain` all requests are alike to it: `next_pool` says where the next one goes. Else `assign` does.
-    `deadline` is when time alone changes which endpoints get requests.
+    `label` is the name for access lines; `requests` counts those that ended. While the first addresses of an external
+    name are looked up, `parked` holds the exchanges that wait for them; later None. While it is `plain` all requests
+    are alike to it: `next_pool` says where the next one goes. Else `assign` does. `deadline` is when time alone changes
+    which endpoints get requests.
     """
 
     __slots__ = (
@@ -69,8 +69,8 @@ class LiveUpstream:
         "parked",
         "plain",
         "pools",
+        "requests",
         "retries",
-        "statuses",
         "tally",
         "upstream",
     )
@@ -78,7 +78,7 @@ class LiveUpstream:
     def __init__(self, upstream: Upstream, around: Surroundings | None = None, key: bytes = b"") -> None:
         self.upstream = upstream
         self.label = upstream.name.encode()
-        self.statuses: dict[int, int] = {}
+        self.requests = 0
         self.tally = Tally()
         self.pools: tuple[Pool, ...] = ()
         self.deadline = NEVER
@@ -224,7 +224,7 @@ class LiveUpstream:
         return pool
 
     def _spend(self) -> bool:
-        requests, now = sum(self.statuses.values()), self._around.clock.now
+        requests, now = self.requests, self._around.clock.now
         if self._budget is None:
             self._budget = self.retries.budget(self._around.workers, requests, now)
         return self._budget.take(requests, now)
@@ -342,15 +342,11 @@ class LiveUpstream:
 
     # --- counts
 
-    def count(self, status: int) -> None:
-        """Count a finished request."""
-        self.statuses[status] = self.statuses.get(status, 0) + 1
-
     def samples(self) -> Iterator[Sample]:
         """Return a sample for each count."""
         name = self.upstream.name
-        for status, count in self.statuses.items():
-            yield REQUESTS.sample(count, name, str(status))
         yield from self.tally.samples(name, self.pools)
         if self._queue is not None:
             yield QUEUED.sample(len(self._queue), name)
+        if not self.requests and self.tally.quiet and self._queue is None:
+            return  # As most of 10,000 upstreams do.

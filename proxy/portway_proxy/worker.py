@@ -30,6 +30,8 @@ from portway_proxy.channel import (
     Configure,
     Drain,
     Drained,
+    Flows,
+    ListFlows,
     Metrics,
     Patch,
     Ready,
@@ -44,12 +46,13 @@ from portway_proxy.checks import Checks
 from portway_proxy.clock import Clock
 from portway_proxy.descriptors import allowed, most_connections
 from portway_proxy.errors import BadSnapshot
+from portway_proxy.flows import FlowPage, FlowQuery
 from portway_proxy.gate import Gate
 from portway_proxy.l4.passthrough import Passthrough
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.http import Http
-from portway_proxy.listeners import BACKLOG, HTTP, HTTPS, key_of
+from portway_proxy.listeners import BACKLOG, HTTP, HTTPS
 from portway_proxy.live import Live
 from portway_proxy.logs import log_to_stderr
 from portway_proxy.metrics import Counters, Sample
@@ -59,6 +62,7 @@ from portway_proxy.tls import CertificateStore
 from portway_proxy.upstreams import Surroundings
 
 if TYPE_CHECKING:
+from portway_proxy.traffic import Traffic
     from portway_proxy.snapshot import Snapshot
 
 __all__ = ["Worker", "main"]
@@ -88,7 +92,13 @@ class Worker:
         self.splicer = Splicer(loop, self.clock)
         self.tasks = Tasks()
         self.counters = Counters()
-        self.access = AccessLog(self.clock, enabled=settings.access_log, log_format=settings.log_format)
+        self.access = AccessLog(self.clock, settings.access, node=settings.node)
+        traffic = Traffic(
+            settings.metrics_series,
+            per_host=settings.metrics_per_host,
+            lengths=settings.metrics_names == INGRESS_NGINX,
+        )
+        self.journal = Journal(self, self.clock, self.access, traffic)
         self.clients: set[ClientConnection] = set()
         limits = settings.limits
         self.gate = Gate(most_connections(limits.connections, allowed()), limits.connections_per_address)
@@ -110,11 +120,11 @@ class Worker:
     async def run(self) -> None:
         """Serve until a drain is over."""
         self.clock.start()
-        self.access.start()
+        self.journal.start()
         self._channel.send(Ready())
         while (taken := await self._inbox.get()) is not None:
             await self._obey(*taken)
-        self.access.close()
+        self.journal.close()
 
     def apply(self, snapshot: Snapshot, generation: int, digest: str) -> None:
         """Serve `snapshot` from now on; exchanges and relays that run keep what they began with.
@@ -140,6 +150,8 @@ class Worker:
             case Drain(timeout):
                 self.tasks.spawn(self._drain(timeout), "drain")
             case Configure():
+            case ListFlows(number, query):
+                self._list_flows(number, query)
                 raise AssertionError("a worker is configured once")
 
     def _keep(self, keys: tuple[str, ...], fds: list[int]) -> None:
@@ -222,10 +234,15 @@ class Worker:
                 passthrough.start()
         for key in [key for key in self._sockets if key not in (HTTP, HTTPS)]:
             self._sockets.pop(key).close()
-        self._stopped = [passthrough for passthrough in self._stopped if passthrough.relays]
 
     def _report(self, number: int) -> None:
         fd = store(msgspec.msgpack.encode(list(self._samples())))
+        yield from self.journal.samples()
+        if self.settings.metrics_names == INGRESS_NGINX:
+            controller = Controller.of(self.settings.namespace, self.settings.node)
+            idle = sum(client.exchange is None for client in self.clients)
+            yield from request_samples(self.journal.traffic.records, controller)
+            yield from process_samples(self.counters, idle, controller)
         self._channel.send(Metrics(number), [fd])
         os.close(fd)
 

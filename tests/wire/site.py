@@ -17,15 +17,18 @@ import uvloop
 from eventually import eventually
 from portway_proxy.access_log import AccessLog
 from portway_proxy.clock import Clock
+from portway_proxy.journal import Journal
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.http import Http
 from portway_proxy.l7.upstream import UpstreamConnection
 from portway_proxy.live import Live
 from portway_proxy.metrics import Counters
+from portway_proxy.observing import AccessLogSettings
 from portway_proxy.settings import Limits, ProxySettings, Timeouts
 from portway_proxy.snapshot import Endpoint as SnapshotEndpoint
 from portway_proxy.snapshot import Host, Origin, PathMatch, Policy, Protocol, Route, Snapshot, Upstream
 from portway_proxy.tasks import Tasks
+from portway_proxy.traffic import Traffic
 from portway_proxy.upstreams import Surroundings
 from wire.peers import PATIENCE, Client, Endpoint, Script, echoing
 
@@ -99,7 +102,8 @@ class Site:
         self.tasks = Tasks()
         self.counters = Counters()
         self._log = os.memfd_create("access-log")
-        self.access = AccessLog(self.clock, enabled=True, log_format="json", descriptor=self._log)
+        access = AccessLog(self.clock, AccessLogSettings(format="json"), descriptor=self._log)
+        self.journal = Journal(self, self.clock, access, Traffic(1000))
         self.clients: set[ClientConnection] = set()
         self.live = Live.empty(Surroundings(self.clock, 1, settings.zone, settings.timeouts.drain, b"key"))
         self.draining = False
@@ -111,7 +115,7 @@ class Site:
         self._tls_server: asyncio.AbstractServer | None = None
 
     async def start(self, window: int = 0) -> None:
-        self.access.start()
+        self.journal.start()
         self._tick()
         sock = _listen(window)
         self._server = await self.loop.create_server(lambda: ClientConnection(self.http, tls=False), sock=sock)
@@ -139,7 +143,7 @@ class Site:
         await eventually(lambda: not self.clients, what="every client connection leaves")
         if self._ticking is not None:
             self._ticking.cancel()
-        self.access.close()
+        self.journal.close()
         os.close(self._log)
 
     def serve(self, snapshot: Snapshot) -> None:
@@ -165,7 +169,7 @@ class Site:
 
     async def lines(self, count: int = 1) -> list[dict[str, object]]:
         """Return the access lines once there are `count` of them."""
-        self.access.expire()
+        self.journal.expire()
         await eventually(lambda: self._written().count(b"\n") >= count, what=f"{count} access lines")
         lines = [json.loads(line) for line in self._written().splitlines()]
         assert len(lines) == count, lines

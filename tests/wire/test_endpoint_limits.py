@@ -375,7 +375,7 @@ async def test_nothing_of_a_removed_endpoint_stays_with_the_clock(net: Net) -> N
     slow.answer()
     await client.response()
     some.site.later(6)
-    assert {type(timed).__name__ for timed in some.site.clock._watched} == {"AccessLog", "ClientConnection"}
+    assert {type(timed).__name__ for timed in some.site.clock._watched} == {"Journal", "ClientConnection"}
     assert some.site.pooled(WEB) == 0
 
 

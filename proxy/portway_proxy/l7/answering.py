@@ -13,6 +13,8 @@ from portway_proxy.l7 import flow
 from portway_proxy.l7.exchange import RESPONDING, RESPONSE_HEAD, TUNNEL, UPGRADED, WAITING, Exchange
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose, chunk
 from portway_proxy.l7.rewrite import response_head
+from portway_proxy.l7.sockets import keep_alive
+from portway_proxy.l7.trail import trail_of
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
@@ -139,11 +141,13 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         lines = response.lines if passage is None else passage.lines_for_client(response.lines)
         fields = b"".join(lines) + (own or b"")
         self.deadline = self.http.clock.now + self.http.timeouts.tunnel
+        trail_of(exchange).headed = self.http.loop.time()
         exchange.client.write(
             b"HTTP/1.1 101 %b\r\n%bConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % (response.phrase, fields)
         )
         if data:
             self._tunnel(exchange, data)
+        #keep_alive(self._transport)  # The client's side has it from its listening socket.
         exchange.client.begin_tunnel()
 
     def _tunnel(self, exchange: Exchange, data: bytes) -> None:
@@ -172,6 +176,9 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         if exchange.passage is not None:
             response = exchange.passage.response(response)
         head = response_head(response, field or b"", self.http.date(), persistence)
+        trail = trail_of(exchange)
+        trail.headed = self.http.loop.time()
+        trail.head_size = len(head)
         self._take_body(exchange, framing, data, head)
 
     def _forward_whole(self, exchange: Exchange, response: ResponseHead, data: bytes) -> bool:

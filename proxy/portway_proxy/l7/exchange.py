@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from portway_proxy.l7.pool import Pool
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
+    from portway_proxy.l7.trail import Trail
     from portway_proxy.l7.upstream import UpstreamConnection
     from portway_proxy.live import LiveUpstream
+    from portway_proxy.snapshot import Route
 
 __all__ = [
     "ATTEMPT_FAILED",
@@ -78,14 +80,16 @@ _NEXT = {
 class Exchange:
     """The state of one request and response. It keeps the upstream that it began with, whatever is swapped meanwhile.
 
-    `started` is in seconds of the loop's clock; the sizes count body bytes. `tried` holds the pools of the endpoints
-    that failed. `reason` is why the proxy answered itself, or empty. `passage` is for those whose route's policy asks for
-    something.
+    `started` and, once it is over, `ended` are in seconds of the loop's clock; the sizes count body bytes. `tried` holds
+    the pools of the endpoints that failed. `reason` is why the proxy answered itself, or empty. `trail` is for those
+    that were not sent at once on a connection that was there, and answered in one piece. `passage` is for those whose
+    route's policy asks for something.
     """
 
     __slots__ = (
         "client",
         "connection",
+        "ended",
         "head",
         "passage",
         "pool",
@@ -94,9 +98,11 @@ class Exchange:
         "request_size",
         "response",
         "response_size",
+        "route",
         "started",
         "state",
         "status",
+        "trail",
         "tried",
         "upstream",
     )
@@ -105,7 +111,10 @@ class Exchange:
         self.client = client
         self.head = head
         self.started = started
+        self.ended: float
         self.state = PENDING
+        self.route: Route | None = None
+        self.trail: Trail | None = None
         self.upstream: LiveUpstream | None = None
         self.passage: Passage | None = None
         self.pool: Pool | None = None

@@ -55,6 +55,7 @@ _REQUEST = {
     b"user-agent": RequestRole.AGENT,
     # Of one connection only (RFC 9110, 7.6.1), trailers included: we do not pass those on.
     b"keep-alive": RequestRole.DROP,
+    b"traceparent": RequestRole.TRACE_PARENT,
     b"proxy-connection": RequestRole.DROP,
     b"te": RequestRole.DROP,
     b"trailer": RequestRole.DROP,

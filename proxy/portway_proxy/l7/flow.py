@@ -25,6 +25,7 @@ from portway_proxy.health import GATEWAY_STATUSES
 from portway_proxy.l7.exchange import ATTEMPT_FAILED, DONE, EARLY, END, PENDING, RESPONDING, TUNNEL, Exchange
 from portway_proxy.l7.passage import Passage
 from portway_proxy.l7.replies import reply
+from portway_proxy.l7.trail import trail_of
 
 if TYPE_CHECKING:
     from portway_proxy.l7.client import ClientConnection
@@ -58,10 +59,12 @@ def begin(client: ClientConnection, head: RequestHead) -> None:
     exchange = client.exchange = Exchange(client, head, http.loop.time())
     if not head.request_id:
         head.request_id = http.request_id()
+    if http.journal.tracer is not None:
+        http.journal.tracer.begin(exchange)
     live = http.worker.live
     body_limit = http.limits.body
     try:
-        route = live.table.match(head.host, head.path)
+        exchange.route = route = live.table.match(head.host, head.path)
         exchange.upstream = live.upstreams[route.upstream]
         steps = None
         if route.policy is not None:
@@ -115,6 +118,7 @@ def send(exchange: Exchange, pool: Pool) -> None:
 def attempt_or_fail(exchange: Exchange) -> None:
     """Send a request that waited on its way, unless its client is gone."""
     if exchange.state is PENDING:
+        trail_of(exchange).sent = exchange.client.http.loop.time()
         try:
             attempt(exchange)
         except ProxyError as error:
@@ -157,7 +161,7 @@ def judge(exchange: Exchange, pool: Pool, status: int) -> bytes | None:
         pool.owner.failed(pool)
     else:
         pool.owner.succeeded(pool)
-    if unwanted and _repeatable(exchange, upstream) and _elsewhere(exchange, pool, "status"):
+    if unwanted and _repeatable(exchange, upstream) and _elsewhere(exchange, pool, "status", status):
         return None
     return upstream.cookie_for(exchange, pool)
 
@@ -176,18 +180,19 @@ def _again(exchange: Exchange, error: ProxyError) -> bool:
         return False
     if error.retry is Retry.ALWAYS:
         refused = isinstance(error, ConnectFailed) and error.refused
-        return _timely(exchange, upstream) and _elsewhere(exchange, pool, "refused" if refused else "connect")
+        cause = "refused" if refused else "connect"
+        return _timely(exchange, upstream) and _elsewhere(exchange, pool, cause, error.status)
     if not _repeatable(exchange, upstream):
         return False
     if isinstance(error, UpstreamStale) and not pool.retired:
         # The endpoint itself may be well: its old connection had ended. A new one tells.
         upstream.tally.repeat("stale")
-        exchange.on(ATTEMPT_FAILED)
+        _passed_on(exchange, pool, error.status)
         pool.connect(exchange.client.http, exchange)
         return True
     silent = isinstance(error, UpstreamReset) and error.silent
     wanted = isinstance(error, _FAILURES) and error.status in upstream.retries.statuses
-    return (silent or wanted or error.retry is Retry.SAFE) and _elsewhere(exchange, pool, "reset")
+    return (silent or wanted or error.retry is Retry.SAFE) and _elsewhere(exchange, pool, "reset", error.status)
 
 
 def _timely(exchange: Exchange, upstream: LiveUpstream) -> bool:
@@ -203,17 +208,25 @@ def _repeatable(exchange: Exchange, upstream: LiveUpstream) -> bool:
     return upstream.retries.repeatable(head.method, bodiless=head.bodiless) and _timely(exchange, upstream)
 
 
-def _elsewhere(exchange: Exchange, pool: Pool, cause: str) -> bool:
-    """Send the request to an endpoint that has not failed it, if there is one; return whether it is under way."""
+def _elsewhere(exchange: Exchange, pool: Pool, cause: str, status: int) -> bool:
+    """Send the request to an endpoint that has not failed it, if there is one; return whether it is under way.
+
+    `status` is what the endpoint of `pool` said, or its failure comes to.
+    """
     upstream = exchange.upstream
     exchange.tried += (pool,)
     other = None if upstream is None else upstream.another(exchange, cause)
     if other is None:
         return False
     _detach(exchange)
-    exchange.on(ATTEMPT_FAILED)
+    _passed_on(exchange, pool, status)
     send(exchange, other)
     return True
+
+
+def _passed_on(exchange: Exchange, pool: Pool, status: int) -> None:
+    exchange.on(ATTEMPT_FAILED)
+    trail_of(exchange).failed(pool.label, status, exchange.client.http.loop.time())
 
 
 def answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool) -> None:
@@ -233,7 +246,8 @@ def answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool)
     if exchange.passage is not None:
         fields += exchange.passage.answer
     whole = reply(status, fields, bodiless=exchange.head.method == b"HEAD")
-    exchange.response_size = len(whole) - whole.index(b"\r\n\r\n") - 4
+    trail_of(exchange).head_size = size = whole.index(b"\r\n\r\n") + 4
+    exchange.response_size = len(whole) - size
     client.write(whole)
     http.counters.replies[exchange.reason] += 1
     _finish(exchange)
@@ -280,5 +294,7 @@ def _finish(exchange: Exchange) -> None:
     client = exchange.client
     client.exchange = None
     if exchange.upstream is not None:
-        exchange.upstream.count(exchange.status)
-    client.http.access.exchange(exchange, client.http.loop.time())
+        exchange.upstream.requests += 1
+    http = client.http
+    exchange.ended = http.loop.time()
+    http.journal.note(exchange)

@@ -13,8 +13,8 @@ from portway_proxy.passwords import Hashing
 if TYPE_CHECKING:
     import asyncio
 
-    from portway_proxy.access_log import AccessLog
     from portway_proxy.clock import Clock
+    from portway_proxy.journal import Journal
     from portway_proxy.l7.client import ClientConnection
     from portway_proxy.live import Live
     from portway_proxy.metrics import Counters
@@ -32,7 +32,7 @@ class Worker(Protocol):
     clock: Clock
     tasks: Tasks
     live: Live
-    access: AccessLog
+    journal: Journal
     counters: Counters
     clients: set[ClientConnection]
     draining: bool
@@ -45,11 +45,11 @@ class Http:
         "_date",
         "_random",
         "_second",
-        "access",
         "clock",
         "counters",
         "hashing",
         "https_port",
+        "journal",
         "limits",
         "loop",
         "requests",
@@ -65,7 +65,7 @@ class Http:
         self.loop = worker.loop
         self.clock = worker.clock
         self.tasks = worker.tasks
-        self.access = worker.access
+        self.journal = worker.journal
         self.counters = worker.counters
         self.settings = worker.settings
         self.limits = worker.settings.limits

@@ -13,6 +13,7 @@ from portway_proxy.errors import ConnectFailed, ConnectTimeout, EndpointRemoved,
 from portway_proxy.health import Health
 from portway_proxy.l7 import flow
 from portway_proxy.l7.exchange import PENDING, Exchange
+from portway_proxy.l7.trail import trail_of
 from portway_proxy.l7.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
@@ -168,13 +169,14 @@ class Pool:
 class _Attempt:
     """One attempt to connect, with its deadline."""
 
-    __slots__ = ("_exchange", "_http", "_pool", "deadline", "task")
+    __slots__ = ("_began", "_exchange", "_http", "_pool", "deadline", "task")
 
     def __init__(self, pool: Pool, http: Http, exchange: Exchange) -> None:
         self._pool = pool
         self._http = http
         self._exchange = exchange
-        self.deadline = http.loop.time() + http.timeouts.connect
+        self._began = http.loop.time()
+        self.deadline = self._began + http.timeouts.connect
         self.task: asyncio.Task[None] | None = None
 
     def expire(self) -> None:
@@ -225,6 +227,7 @@ class _Attempt:
             self._pool.owner.freed()
 
     def _wanted(self) -> bool:
+            trail_of(self._exchange).connect = http.loop.time() - self._began
         exchange = self._exchange
         return exchange.state is PENDING and exchange.pool is self._pool
 

@@ -10,6 +10,7 @@ from portway_proxy.errors import ProxyError, QueueFull, QueueTimeout
 from portway_proxy.l7 import flow
 from portway_proxy.l7.exchange import PENDING, Exchange
 from portway_proxy.l7.pool import Pool
+from portway_proxy.l7.trail import trail_of
 
 __all__ = ["Queue"]
 
@@ -73,6 +74,7 @@ class Queue:
                     flow.fail(exchange, error)
                 else:
                     if pool is not None:
+                        trail_of(exchange).sent = exchange.client.http.loop.time()
                         flow.send(exchange, pool)
                     elif tie is None:
                         break  # There is no room at all.

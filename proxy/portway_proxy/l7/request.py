@@ -38,6 +38,9 @@ _PLAIN_LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!-~]*) H
 class RequestHead:
     """A request's head, understood.
 
+    `size` counts the bytes of the head as it came. `trace_parent` is the value of Traceparent, which is among `lines`
+    too; several are joined by commas.
+
     `path` is canonical and decides the route; `target` is what goes on. `lines` are the fields that go on, each ended
     by CRLF. `length` is the body's; None without Content-Length.
     """
@@ -59,7 +62,9 @@ class RequestHead:
         "request_id",
         "target",
         "upgrade",
+        "size",
     )
+        "trace_parent",
 
     def __init__(self, method: bytes, target: bytes, minor: int) -> None:
         self.method = method
@@ -81,6 +86,8 @@ class RequestHead:
 
     @classmethod
     def alike(cls, other: RequestHead, method: bytes, target: bytes) -> RequestHead:
+        self.size = 0
+        self.trace_parent = b""
         """Return the head of another request with the same fields; both share `lines`."""
         head = cls(method, target, 1)
         head.lines = other.lines
@@ -100,7 +107,7 @@ class RequestHead:
     @property
     def ordinary(self) -> bool:
         """Whether the fields mean the same after every plain start line of HTTP/1.1."""
-        special = self.chunked or self.upgrade or self.expects or self.request_id
+        special = self.chunked or self.upgrade or self.expects or self.request_id or self.trace_parent
         return self.minor == 1 and not special and self.raw_target.startswith(b"/")
 
 
@@ -133,9 +140,11 @@ class RequestParser(FieldParser):
         head = self._parse(data)
         # An Upgrade counts after GET alone, so that fields with one mean something else after other methods.
         if len(block) <= _LONGEST_BLOCK and not self._upgrade and head.ordinary:
+                head.size = len(data)
             if len(self._blocks) >= _REMEMBERED:
                 self._blocks.clear()
             self._blocks[block] = head
+        head.size = len(data)
         return head
 
     def _parse(self, data: bytes) -> RequestHead:
@@ -217,6 +226,11 @@ class RequestParser(FieldParser):
 
     def _agent(self, name: bytes, value: bytes) -> None:
         self._head.agent = value
+    def _trace_parent(self, name: bytes, value: bytes) -> None:
+        head = self._head
+        head.trace_parent = head.trace_parent + b"," + value if head.trace_parent else value
+        self._lines.append(b"%b: %b\r\n" % (name, value))
+
         self._lines.append(b"%b: %b\r\n" % (name, value))
 
     def _finish(self, head: RequestHead) -> None:
@@ -298,5 +312,6 @@ class RequestParser(FieldParser):
 def _refusal(error: httptools.HttpParserError) -> ClientError:
     text = str(error)
     if isinstance(error, httptools.HttpParserInvalidURLError):
+        RequestRole.TRACE_PARENT: _trace_parent,
         return BadTarget("the target holds characters that do not belong into one")
     return BadHead(text[:1].lower() + text[1:])

@@ -1,0 +1,84 @@
+"""What finished exchanges leave behind: counts, access lines and spans, made in batches between requests.
+
+One after another they cost a quarter of what each would cost by itself, when the processor's caches hold other things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, Protocol
+
+from portway_proxy.metrics import ACCESS_DROPPED, Sample
+
+if TYPE_CHECKING:
+    from portway_proxy.access_log import AccessLog
+    from portway_proxy.clock import Clock
+    from portway_proxy.l7.exchange import Exchange
+    from portway_proxy.live import Live
+    from portway_proxy.tracing import Tracer
+    from portway_proxy.traffic import Traffic
+
+__all__ = ["Journal"]
+
+_BATCH: Final = 256  # Exchanges in a batch; the clock ends smaller ones each second.
+
+
+class Serving(Protocol):
+    """What knows which snapshot is in service."""
+
+    live: Live
+
+
+class Journal:
+    """Takes note of every exchange that ends; at most a batch of them, or a second's, is not yet counted.
+
+    `tracer` is None while nothing is traced.
+    """
+
+    __slots__ = ("_access", "_clock", "_exchanges", "_serving", "deadline", "tracer", "traffic")
+
+    def __init__(self, serving: Serving, clock: Clock, access: AccessLog, traffic: Traffic) -> None:
+        self.deadline = 0.0  # Always passed: the clock ends a batch at every tick.
+        self.tracer: Tracer | None = None
+        self.traffic = traffic
+        self._serving = serving
+        self._clock = clock
+        self._access = access
+        self._exchanges: list[Exchange] = []
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._access.start()
+        self._clock.watch(self)
+
+    def close(self) -> None:
+        """Count and write what is left, waiting at most a moment for who does not take it."""
+        self._clock.unwatch(self)
+        self.expire()
+        self._access.close()
+        if self.tracer is not None:
+            self.tracer.close()
+
+    def note(self, exchange: Exchange) -> None:
+        """Take a finished exchange, which must not change any more."""
+        exchanges = self._exchanges
+        exchanges.append(exchange)
+        if len(exchanges) >= _BATCH:
+            self.expire()
+
+    def samples(self) -> Iterator[Sample]:
+        """Return a sample for each count, of all that has finished so far."""
+        self.expire()
+        yield from self.traffic.samples()
+        yield ACCESS_DROPPED.sample(self._access.dropped)
+        if self.tracer is not None:
+            yield from self.tracer.samples()
+
+    def expire(self) -> None:
+        """End a batch."""
+        batch, self._exchanges = self._exchanges, []
+        if batch:
+            self.traffic.count(batch, self._serving.live)
+            if self.tracer is not None:
+                self.tracer.take(batch)
+        self._access.write(batch)
