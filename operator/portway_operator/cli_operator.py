@@ -127,6 +127,10 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     configmap: Annotated[
         str, typer.Option(help="namespace/name of a ConfigMap whose keys count over these flags, and may change.")
     ] = "",
+    tcp_services_configmap: Annotated[
+        str, typer.Option(help="namespace/name of a ConfigMap of TCP ports to open: port -> namespace/service:port.")
+    ] = "",
+    udp_services_configmap: Annotated[str, typer.Option(help="As --tcp-services-configmap, for UDP.")] = "",
     default_backend_service: Annotated[
         str, typer.Option(help="namespace/name[:port] of what serves requests that nothing else does.")
     ] = "",
@@ -206,7 +210,11 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     certificate = _object(default_ssl_certificate, "--default-ssl-certificate")
     service = _object(publish_service, "--publish-service")
     exposed = _object(expose_service, "--expose-service")
-    own = _object(configmap, "--configmap")
+    config_maps = {
+        "--configmap": configmap,
+        "--tcp-services-configmap": tcp_services_configmap,
+        "--udp-services-configmap": udp_services_configmap,
+    }
     namespaces = _namespaces(watch_namespace, "--watch-namespace")
     files = _files(stream_certificate, stream_key, stream_client_ca)
     secrets = watch_secrets_namespace
@@ -225,6 +233,8 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             allow_catch_all=catch_all,
             reserved_ports=_ports(reserved_ports),
             expose_service=expose_service,
+            tcp_services=tcp_services_configmap,
+            udp_services=udp_services_configmap,
             config_map=configmap,
             affinity_key=_affinity_key(affinity_key_file),
         ),
@@ -233,7 +243,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             None if secrets is None else _namespaces(secrets, "--watch-secrets-namespace"),
             [each for each in (service, exposed) if each is not None],
             frozenset(each for each in (certificate, *single) if each is not None),
-            own,
+            [each for flag, text in config_maps.items() if (each := _object(text, flag)) is not None],
         ),
         status=StatusSettings(
             service,
@@ -286,12 +296,11 @@ def _scope(
     secrets: tuple[str, ...] | None,
     services: Collection[tuple[str, str]],
     certificates: Collection[tuple[str, str]],
-    config_map: tuple[str, str] | None,
+    config_maps: Collection[tuple[str, str]],
 ) -> Scope:
     """Return what is read: the named objects by themselves, where nothing else covers them."""
     named = {Target(Kind.SERVICE, *each) for each in services if namespaces and each[0] not in namespaces}
-    if config_map is not None:
-        named.add(Target(Kind.CONFIG_MAP, *config_map))
+    named |= {Target(Kind.CONFIG_MAP, *each) for each in config_maps}
     covered = namespaces if secrets is None else secrets
     everywhere = secrets is None and not namespaces
     named |= {Target(Kind.SECRET, *each) for each in certificates if not everywhere and each[0] not in covered}

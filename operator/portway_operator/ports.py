@@ -9,7 +9,7 @@ from portway_operator.annotations import ServiceAnnotations
 from portway_operator.decode.meta import PREFIX
 from portway_operator.objects import PortRef, Service, ServicePort
 from portway_operator.settings import L4_CLASS
-from portway_proxy.snapshot import Protocol, Transport
+from portway_proxy.snapshot import Protocol, ProxyVersion, Transport
 
 __all__ = [
     "PortWish",
@@ -33,15 +33,18 @@ _HTTPS2 = frozenset({"h2", "grpcs"})
 
 @dataclass(frozen=True, slots=True)
 class PortWish:
-    """A port that a Service wants to be opened, the Service's port behind it, and the field that says so.
+    """A port that is to be opened for a Service, the Service's port behind it, and its field that says so, if one does.
 
-    Without a `transport` it is one that proxies do not know (SCTP).
+    Without a `transport` it is one that proxies do not know (SCTP). `accept` and `announce` are of `ListenerPolicy`,
+    over what the Service says.
     """
 
     external: int
     port: PortRef
     transport: Transport | None
-    field: str
+    field: str = ""
+    accept: bool = False
+    announce: ProxyVersion | None = None
 
 
 def ports_of(service: Service, transport: Transport = Transport.TCP) -> list[ServicePort]:

@@ -35,6 +35,15 @@ class CompileSettings:
         the listeners.
     stream_timeout: seconds that a connection through a layer 4 port, or a client of a UDP port, may be without traffic,
         where its Service says nothing else; 0 leaves the proxy's own.
+    proxy_real_ip_cidr: networks whose peers are believed what they say about clients; nobody else ever is.
+    use_forwarded_headers: they say client, scheme, host, port and prefix in X-Forwarded-*.
+    enable_real_ip: they say the client alone.
+    forwarded_for_header: the field in which they say the client.
+    compute_full_forwarded_for: endpoints get the X-Forwarded-For that came, and the peer behind it.
+    use_proxy_protocol: their connections to the HTTP and HTTPS ports begin with a header of the PROXY protocol.
+    proxy_protocol_header_timeout: seconds until that header has to be there.
+    generate_request_id: requests that come without an X-Request-ID get one.
+    tcp_services, udp_services: `namespace/name` of the ConfigMaps that open layer 4 ports, as ingress-nginx's do.
     config_map: `namespace/name` of the ConfigMap whose keys count over these settings (`compile.configuration`).
     affinity_key: random bytes that sign affinity cookies. Without it each proxy has a key of its own, and a client that
         comes to another proxy begins anew.
@@ -53,5 +62,15 @@ class CompileSettings:
     reserved_ports: frozenset[int] = frozenset()
     expose_service: str = ""
     stream_timeout: float = 0.0
+    proxy_real_ip_cidr: tuple[str, ...] = ()
+    use_forwarded_headers: bool = False
+    enable_real_ip: bool = False
+    forwarded_for_header: str = "X-Forwarded-For"
+    compute_full_forwarded_for: bool = False
+    use_proxy_protocol: bool = False
+    proxy_protocol_header_timeout: float = 5.0
+    generate_request_id: bool = True
+    tcp_services: str = ""
+    udp_services: str = ""
     config_map: str = ""
     affinity_key: bytes = field(default=b"", repr=False)

@@ -16,8 +16,8 @@ def listener_policy(values: ServiceAnnotations, wish: PortWish, settings: Compil
     """Return what the annotations ask for on one port; None for nothing beyond the ordinary."""
     tcp = wish.transport is Transport.TCP
     policy = ListenerPolicy(
-        announce=_announced(values, wish.external) if tcp else None,
-        accept_proxy=values.accept_proxy_protocol and tcp,
+        announce=wish.announce or _announced(values, wish.external) if tcp else None,
+        accept_proxy=(wish.accept or values.accept_proxy_protocol) and tcp,
         clients=values.max_clients,
         connect=values.connect_timeout if tcp else None,
         idle=values.idle_timeout or settings.stream_timeout or None,

@@ -1,22 +1,24 @@
-"""Services that want ports of their own to layer 4 listeners."""
+"""Services that want ports of their own, and what ConfigMaps say for them, to layer 4 listeners."""
 
 from __future__ import annotations
 
 from portway_operator import problems
 from portway_operator.compile.listener_policies import listener_policy
 from portway_operator.compile.own_ports import OwnPorts
+from portway_operator.compile.port_maps import claims
 from portway_operator.compile.upstreams import Upstreams, Wanted
-from portway_operator.objects import Service
+from portway_operator.objects import ConfigMap, Service
 from portway_operator.ports import PortWish, port_names, wished_ports
-from portway_operator.problems import Problem, at
+from portway_operator.problems import Origin, Problem, at
 from portway_operator.settings import CompileSettings
+from portway_operator.store import ObjectStore
 from portway_proxy.snapshot import Listener, Transport
 
 __all__ = ["ListenerTable"]
 
 
 class ListenerTable:
-    """The listener of each port, filled by `add` from the oldest Service to the youngest."""
+    """The listener of each port, filled by `add` and `add_map` from the oldest object to the youngest."""
 
     __slots__ = ("_listeners", "_own", "_settings", "_upstreams", "problems")
 
@@ -31,26 +33,36 @@ class ListenerTable:
     def add(self, service: Service) -> None:
         """Take in the ports that a younger Service wants; what an older one has stays."""
         for wish in wished_ports(service, self._upstreams.annotations(service).values):
-            problem = self._take(service, wish)
-            if problem is not None:
-                self.problems.append(problem)
+            self._take(service, wish, at(service, wish.field))
+
+    def add_map(self, store: ObjectStore, transport: Transport, config_map: ConfigMap) -> None:
+        """Take in the ports of a younger ConfigMap."""
+        for claim in claims(store, transport, config_map):
+            if isinstance(claim, Problem):
+                self.problems.append(claim)
+            else:
+                self._take(claim.service, claim.wish, claim.origin)
 
     def listeners(self) -> tuple[Listener, ...]:
         """Return the listeners by port."""
         return tuple(self._listeners[key] for key in sorted(self._listeners))
 
-    def _take(self, service: Service, wish: PortWish) -> Problem | None:
-        origin = at(service, wish.field)
+    def _take(self, service: Service, wish: PortWish, origin: Origin) -> None:
+        problem = self._refusal(wish, origin) or self._open(service, wish, origin)
+        if problem is not None:
+            self.problems.append(problem)
+
+    def _refusal(self, wish: PortWish, origin: Origin) -> Problem | None:
         if wish.transport is None:
             return problems.transport_unserved(origin, wish.port)
         # The proxy's own ports are TCP.
         own = self._own is None and wish.transport is Transport.TCP
         if own and wish.external in self._settings.reserved_ports:
             return problems.port_reserved(origin, wish.external)
-        return self._open(service, wish, wish.transport)
+        return None
 
-    def _open(self, service: Service, wish: PortWish, transport: Transport) -> Problem | None:
-        origin = at(service, wish.field)
+    def _open(self, service: Service, wish: PortWish, origin: Origin) -> Problem | None:
+        transport = wish.transport or Transport.TCP
         wanted = Wanted(*service.meta.key, wish.port, transport)
         upstream = self._upstreams.resolve(wanted).upstream
         if upstream.reason == "port_missing":

@@ -19,6 +19,7 @@ from portway_operator.compile.listeners import ListenerTable
 from portway_operator.compile.own_ports import OwnPorts
 from portway_operator.compile.policies import Policies
 from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
+from portway_operator.compile.port_maps import PortMap, port_maps
 from portway_operator.compile.tls import TlsClaims, TlsTable, read_tls, secret_problem
 from portway_operator.compile.upstreams import Made, Upstreams, Wanted, parse_name
 from portway_operator.decode.meta import PREFIX
@@ -183,11 +184,13 @@ class _Compile:
 
     def _listeners(self) -> tuple[Listener, ...]:
         table = ListenerTable(self._upstreams, self._settings, self._own_ports())
-        services = [service for service in self._store.services.values() if service.meta.annotations or is_l4(service)]
-        for service in sorted(services, key=lambda service: service.meta.precedence):
-            if not self._refused(service):
-                self._guard(service, table.add, None)
-            self._guard(service, self._check_annotations, None)
+        for one in self._claimants():
+            if isinstance(one, PortMap):
+                self._guard(one.config_map, partial(table.add_map, self._store, one.transport), None)
+                continue
+            if not self._refused(one):
+                self._guard(one, table.add, None)
+            self._guard(one, self._check_annotations, None)
         self.problems += table.problems
         return table.listeners()
 
@@ -197,6 +200,18 @@ class _Compile:
         if not named:
             return None
         namespace, _, name = named.partition("/")
+    def _claimants(self) -> list[Service | PortMap]:
+        """Return what may ask for ports, the oldest first."""
+        found: list[Service | PortMap] = [
+            service for service in self._store.services.values() if service.meta.annotations or is_l4(service)
+        ]
+        for each in port_maps(self._store, self._settings):
+            if isinstance(each, PortMap):
+                found.append(each)
+            else:
+                self.problems.append(each)
+        return sorted(found, key=lambda one: one.meta.precedence)
+
         own = self._store.services.get((namespace, name))
         if own is None:
             self.problems.append(problems.service_missing(Origin("Setting", "", "expose-service"), named))

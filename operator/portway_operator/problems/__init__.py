@@ -48,8 +48,11 @@ from portway_operator.problems.services import (
     transport_unserved,
 )
 from portway_operator.problems.tls import certificate_mismatch, certificate_taken, secret_missing, secret_unusable
+    listener_service_missing,
 from portway_proxy.snapshot import Origin, Problem, Severity
 
+    port_map_invalid,
+    port_map_missing,
 __all__ = [
     "Origin",
     "Problem",
@@ -95,3 +98,6 @@ __all__ = [
     "setting_invalid",
     "transport_unserved",
 ]
+    "listener_service_missing",
+    "port_map_invalid",
+    "port_map_missing",

@@ -16,8 +16,11 @@ __all__ = [
     "external_name_refused",
     "http2_unspoken",
     "listener_port_missing",
+    "listener_service_missing",
     "no_endpoints",
     "opaque_port",
+    "port_map_invalid",
+    "port_map_missing",
     "port_missing",
     "port_on_service",
     "port_reserved",
@@ -186,4 +189,34 @@ def transport_unserved(origin: Origin, port: PortRef) -> Problem:
         f"Port {port} is neither TCP nor UDP, which are all that Portway serves.",
         "No port is opened for it.",
         "Expose it by a Service of another class.",
+    )
+
+
+def listener_service_missing(origin: Origin, service: str) -> Problem:
+    """Say that a ConfigMap opens a port for a Service that does not exist; the code is `service_missing`."""
+    problem = service_missing(origin, service)
+    return Problem(origin, "service_missing", problem.found, "No port is opened for it.", problem.remedy)
+
+
+def port_map_invalid(origin: Origin, value: str, why: str = "") -> Problem:
+    """Say that an entry of the tcp-services or udp-services ConfigMap cannot be read."""
+    return Problem(
+        origin,
+        "port_map_invalid",
+        f"{show(value)} opens no port. {why}".strip(),
+        "No port is opened for it.",
+        "Write the port as the key, and namespace/service:port as the value; for TCP, `:PROXY` or `:PROXY:PROXY` may "
+        "follow.",
+    )
+
+
+def port_map_missing(origin: Origin, transport: str) -> Problem:
+    """Say that the ConfigMap of layer 4 ports that a flag names does not exist."""
+    return Problem(
+        origin,
+        "port_map_missing",
+        "There is no such ConfigMap.",
+        f"It opens no {transport.upper()} ports.",
+        f"Create it, or do not name it by --{transport}-services-configmap.",
+        Severity.NOTICE,
     )
