@@ -15,7 +15,7 @@ from typing import Final
 
 from portway_proxy.snapshot import Listener, Origin, Problem
 
-__all__ = ["BACKLOG", "HTTP", "HTTPS", "Listeners", "PortUnavailable", "key_of"]
+__all__ = ["BACKLOG", "HTTP", "HTTPS", "KEEP_ALIVE", "Listeners", "PortUnavailable", "key_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +28,13 @@ HTTPS: Final = "https"
 BACKLOG: Final = 4096
 """Connections that wait to be accepted, for each socket; the kernel bounds it by net.core.somaxconn (4096)."""
 
-# Dead peers are found within two minutes: the first probe after a silent minute, then four more.
-_KEEP_ALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+KEEP_ALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
+"""Options by which dead peers are found within two minutes: a probe after a silent minute, then four more."""
 
 
 class PortUnavailable(OSError):
@@ -133,9 +138,8 @@ class Listeners:
             for option in options:
                 sock.setsockopt(socket.SOL_SOCKET, option, 1)
             # Connections inherit what their listening socket has.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _KEEP_ALIVE:
-                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+            for level, option, value in KEEP_ALIVE:
+                sock.setsockopt(level, option, value)
             sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
             sock.bind((self._address, port))
         except BaseException:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
 
+from network import Network, NoNetwork
 from wire.site import Loop, Net
 
 
@@ -20,3 +21,25 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
 async def net() -> AsyncIterator[Net]:
     async with Net() as net:
         yield net
+
+
+@pytest.fixture(scope="session")
+def _namespace() -> Iterator[Network]:
+    try:
+        network = Network()
+    except NoNetwork as reason:
+        pytest.skip(str(reason))
+    try:
+        with network.failing("numgen random mod 100 < 0 drop", "tcp dport 1 reject with tcp reset"), network.slow(1000):
+            pass
+    except NoNetwork as reason:
+        network.close()
+        pytest.skip(f"faults of networks need nftables and iproute2: {reason}")
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def network(_namespace: Network) -> Network:
+    """A network that can fail; what fails is whole again when its `with` ends."""
+    return _namespace

@@ -266,9 +266,13 @@ class Endpoint:
         self._tasks = Tasks()
         self._server: asyncio.Server | None = None
 
-    async def start(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    async def start(
+        self, port: int = 0, tls: ssl.SSLContext | None = None, sock: socket.socket | None = None
+    ) -> None:
+        """Listen on a port of 127.0.0.1, or on a socket that listens already."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._accept, "127.0.0.1", port, ssl=tls)
+        sock = sock or socket.create_server(("127.0.0.1", port))
+        self._server = await loop.create_server(self._accept, sock=sock, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:

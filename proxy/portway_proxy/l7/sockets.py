@@ -6,7 +6,9 @@ import asyncio
 import socket
 import struct
 
-__all__ = ["acknowledged", "reset_when_closed"]
+from portway_proxy.listeners import KEEP_ALIVE
+
+__all__ = ["acknowledged", "keep_alive", "reset_when_closed"]
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: closing sends RST.
 _ACKNOWLEDGED = struct.Struct("=120xQ")  # tcpi_bytes_acked of struct tcp_info, in Linux since 4.1.
@@ -19,6 +21,14 @@ def acknowledged(transport: asyncio.Transport) -> int:
         return 0
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED.size)
     return int(_ACKNOWLEDGED.unpack(info)[0]) if len(info) == _ACKNOWLEDGED.size else 0
+
+
+def keep_alive(transport: asyncio.Transport) -> None:
+    """Have the connection end when the other side vanished without a word."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        for level, option, value in KEEP_ALIVE:
+            sock.setsockopt(level, option, value)
 
 
 def reset_when_closed(transport: asyncio.Transport) -> None:
