@@ -147,7 +147,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         )
         if data:
             self._tunnel(exchange, data)
-        #keep_alive(self._transport)  # The client's side has it from its listening socket.
+        keep_alive(self._transport)  # The client's side has it from its listening socket.
         exchange.client.begin_tunnel()
 
     def _tunnel(self, exchange: Exchange, data: bytes) -> None:
