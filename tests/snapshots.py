@@ -8,6 +8,7 @@ from portway_proxy.snapshot import (
     Affinity,
     Balance,
     BasicAuth,
+    Belief,
     Capacity,
     Certificate,
     Check,
@@ -29,6 +30,7 @@ from portway_proxy.snapshot import (
     Severity,
     SharedKey,
     Snapshot,
+    Trust,
     Upstream,
     UpstreamPolicy,
 )
@@ -77,6 +79,8 @@ FULL = Snapshot(
     certificates=(Certificate("shop/tls", ("*.shop.example", "shop.example"), b"chain", KEY, 1_900_000_000),),
     default_certificate="shop/tls",
     affinity_key=SharedKey(KEY),
+    trust=Trust(("10.0.0.0/8",), Belief.REQUEST, proxy_protocol=True),
+    request_ids=False,
     credentials=(Credentials("shop/users", (("ada", HASH),)),),
     problems=(
         Problem(
@@ -154,5 +158,16 @@ snapshots = st.builds(
     st.lists(st.builds(Credentials, words, st.lists(st.tuples(words, words), max_size=2).map(tuple)), max_size=2).map(
         tuple
     ),
+    st.none()
+    | st.builds(
+        Trust,
+        st.lists(words, max_size=2).map(tuple),
+        st.sampled_from(Belief),
+        words,
+        st.booleans(),
+        st.booleans(),
+        seconds,
+    ),
+    st.booleans(),
 )
 """Any snapshot, sensible or not; no two upstreams have one name."""

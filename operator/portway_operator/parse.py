@@ -24,9 +24,11 @@ __all__ = [
     "cookie_path",
     "count",
     "endpoints",
+    "field_name",
     "hash_on",
     "host",
     "methods",
+    "networks",
     "one_of",
     "port_mappings",
     "ports",
@@ -56,6 +58,14 @@ _TARGET = re.compile(r"/[!$-~]{0,1023}")
 _COOKIE_PATH = re.compile(r"/[!-:<-~]{0,254}")
 _HOST = re.compile(r"(?=.{1,253}(?::|$))[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
 _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+_FIELD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
+# Fields that frame a message, belong to one connection, or say something else about a request.
+_TAKEN_FIELDS = re.compile(
+    r"(accept|content|proxy|sec|transfer|x-original)(-.*)?|x-forwarded-(?!for$).*"
+    r"|authorization|connection|cookie|expect|host|http2-settings|keep-alive|referer|te|traceparent|tracestate|trailer"
+    r"|upgrade|user-agent|x-request-id|x-scheme",
+    re.IGNORECASE,
+)
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
@@ -180,6 +190,49 @@ def token(value: str) -> str:
     return value
 
 
+def networks(value: str) -> tuple[str, ...]:
+    """Return IP networks (`10.0.0.0/8, 2001:db8::/32, 192.0.2.7`), sorted; one address is a network too."""
+    return tuple(sorted({_network(part) for part in _parts(value) if part}))
+
+
+def field_name(value: str) -> str:
+    """Return the name of a field that says a client's address."""
+    if not _FIELD.fullmatch(value):
+        raise ValueError("it is no name of letters, digits and hyphens")
+    if _TAKEN_FIELDS.fullmatch(value):
+        raise ValueError("that field means something else")
+    return value
+
+
+def target(value: str) -> str:
+    """Return a path, perhaps with a query, as a request line holds it."""
+    if not _TARGET.fullmatch(value):
+        raise ValueError("it is no path such as /healthz, without blanks and `#`")
+    return value
+
+
+def host(value: str) -> str:
+    """Return a host name or an IPv4 address, perhaps with a port."""
+    if not _HOST.fullmatch(value):
+        raise ValueError("it is no host name")
+    return value
+
+
+def cookie_path(value: str) -> str:
+    """Return the Path of a cookie."""
+    if not _COOKIE_PATH.fullmatch(value):
+        raise ValueError("it is no path such as /shop, without blanks and `;`")
+    return value
+
+
+def cookie_domain(value: str) -> str:
+    """Return the Domain of a cookie, lower-case."""
+    name = value.lower().removeprefix(".")
+    if not _DOMAIN.fullmatch(name):
+        raise ValueError("it is no domain such as shop.example")
+    return name
+
+
 def target(value: str) -> str:
     """Return a path, perhaps with a query, as a request line holds it."""
     if not _TARGET.fullmatch(value):
@@ -222,6 +275,13 @@ def _status(text: str) -> int:
     if not _STATUS.fullmatch(text):
         raise ValueError(f"{show(text)} is no status from 400 to 599")
     return int(text)
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"{show(text)} is no network such as 10.0.0.0/8") from None
 
 
 def _parts(value: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from portway_proxy.snapshot import (
+    Belief,
     Capacity,
     Check,
     CheckKind,
@@ -25,6 +26,7 @@ __all__ = [
     "describe_json",
     "describe_listener_policy",
     "describe_policy",
+    "describe_trust",
     "describe_upstream",
     "describe_upstream_policy",
 ]
@@ -79,10 +81,10 @@ def describe_upstream_policy(policy: UpstreamPolicy | None) -> list[str]:
         traits.append(_ejection(policy.ejection))
     if policy.slow_start:
         traits.append(f"slow-start={policy.slow_start:g}s")
-    if policy.capacity is not None:
-        traits += _capacity(policy.capacity)
     if policy.close_on_removal:
         traits.append("close-on-removal")
+    if policy.capacity is not None:
+        traits += _capacity(policy.capacity)
     return traits if policy.retries is None else traits + _retries(policy.retries)
 
 
@@ -131,6 +133,34 @@ def describe_policy(policy: Policy | None) -> str:
     return f" [{', '.join(parts)}]" if parts else ""
 
 
+def describe_listener_policy(policy: ListenerPolicy | None) -> str:
+    """Return ` [announce=v2, clients=100, idle=600s]`, or nothing for a listener without policy."""
+    if policy is None:
+        return ""
+    parts = [f"announce={policy.announce}"] if policy.announce is not None else []
+    if policy.accept_proxy:
+        parts.append("accept-proxy")
+    if policy.clients:
+        parts.append(f"clients={policy.clients}")
+    times = (("connect", policy.connect), ("idle", policy.idle), ("lifetime", policy.lifetime))
+    parts += [f"{name}={seconds:g}s" for name, seconds in times if seconds is not None]
+    return f" [{', '.join(parts)}]" if parts else ""
+
+
+def describe_trust(snapshot: Snapshot) -> list[str]:
+    """Return `trust 10.0.0.0/8 -> request by X-Forwarded-For, PROXY protocol within 5s`, or nothing: nobody is."""
+    lines = [] if snapshot.request_ids else ["no request ids"]
+    trust = snapshot.trust
+    if trust is None:
+        return lines
+    parts = [f"{trust.belief} by {trust.field}"] if trust.belief is not Belief.NOTHING else []
+    if trust.append:
+        parts.append("appended to")
+    if trust.proxy_protocol:
+        parts.append(f"PROXY protocol within {trust.patience:g}s")
+    return [f"trust {' '.join(trust.networks) or 'nobody'} -> {', '.join(parts) or 'nothing'}", *lines]
+
+
 def _printable(line: str) -> str:
     if line.isprintable():
         return line
@@ -156,5 +186,6 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
     for certificate in snapshot.certificates:
         standard = " (default)" if certificate.name == snapshot.default_certificate else ""
         yield f"certificate {certificate.name}{standard}: {' '.join(certificate.hosts)}"
+    yield from describe_trust(snapshot)
     for problem in snapshot.problems:
         yield f"problem {problem.code}: {problem}"

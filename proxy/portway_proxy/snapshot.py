@@ -12,11 +12,13 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from portway_proxy.policies import BasicAuth, Credentials, Policy
+from portway_proxy.trust import Belief, Trust
 
 __all__ = [
     "Affinity",
     "Balance",
     "BasicAuth",
+    "Belief",
     "Capacity",
     "Certificate",
     "Check",
@@ -41,6 +43,7 @@ __all__ = [
     "SharedKey",
     "Snapshot",
     "Transport",
+    "Trust",
     "Upstream",
     "UpstreamPolicy",
 ]
@@ -364,7 +367,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     `default` serves requests that no host or path matches; without it they get 404. `default_certificate` names
     the certificate for TLS clients whose name has none; without it the proxy makes a self-signed one. `affinity_key`
     signs affinity cookies; without it each proxy has a key of its own. `credentials`, sorted by name, are those that
-    policies name.
+    policies name. `trust` is whom the proxy believes; without it nobody. `request_ids`: requests that come without an
+    X-Request-ID get one.
     """
 
     hosts: tuple[Host, ...] = ()
@@ -376,3 +380,5 @@ class Snapshot(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
     affinity_key: SharedKey | None = None
     credentials: tuple[Credentials, ...] = ()
+    trust: Trust | None = None
+    request_ids: bool = True

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from portway_operator import problems
 from portway_operator.objects import ConfigMap
-from portway_operator.parse import boolean, seconds
+from portway_operator.parse import boolean, field_name, networks, seconds
 from portway_operator.problems import Origin, Problem
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
@@ -36,10 +36,18 @@ def _service(text: str) -> str:
 KEYS: Final = {
     "allow-external-name": Key("allow_external_name", boolean),
     "catch-all": Key("allow_catch_all", boolean),
+    "compute-full-forwarded-for": Key("compute_full_forwarded_for", boolean),
     "default-backend-service": Key("default_backend_service", _service),
+    "enable-real-ip": Key("enable_real_ip", boolean),
+    "forwarded-for-header": Key("forwarded_for_header", field_name),
+    "generate-request-id": Key("generate_request_id", boolean),
     "ingress-class-by-name": Key("ingress_class_by_name", boolean),
+    "proxy-protocol-header-timeout": Key("proxy_protocol_header_timeout", seconds(0.1, 300)),
+    "proxy-real-ip-cidr": Key("proxy_real_ip_cidr", networks),
     "proxy-stream-timeout": Key("stream_timeout", seconds(1, 30 * 86400)),
     "ssl-redirect": Key("ssl_redirect", boolean),
+    "use-forwarded-headers": Key("use_forwarded_headers", boolean),
+    "use-proxy-protocol": Key("use_proxy_protocol", boolean),
     "watch-ingress-without-class": Key("watch_ingress_without_class", boolean),
 }
 """Every key, by its name."""

@@ -21,6 +21,7 @@ from portway_operator.compile.policies import Policies
 from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
 from portway_operator.compile.port_maps import PortMap, port_maps
 from portway_operator.compile.tls import TlsClaims, TlsTable, read_tls, secret_problem
+from portway_operator.compile.trust import trust_of, trust_problems
 from portway_operator.compile.upstreams import Made, Upstreams, Wanted, parse_name
 from portway_operator.decode.meta import PREFIX
 from portway_operator.objects import Ingress, Object, Service
@@ -91,7 +92,7 @@ class _Compile:
         self.problems: list[Problem] = store.reported
         self._store = store
         self._settings, found = configured(store, settings)
-        self.problems += found
+        self.problems += [*found, *trust_problems(self._settings)]
         made = before.made if before is not None and before.settings == self._settings else {}
         self._upstreams = Upstreams(store, self._settings, made)
 
@@ -114,6 +115,8 @@ class _Compile:
             listeners=self._listeners(),
             certificates=tls.certificates(certificate),
             default_certificate="/".join(certificate or ()),
+            trust=trust_of(self._settings),
+            request_ids=self._settings.generate_request_id,
         )
         self.problems += [*tls.problems, *hosts.problems, *self._malformed()]
         return self._finish(snapshot, ingresses)

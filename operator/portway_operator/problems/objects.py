@@ -16,8 +16,10 @@ __all__ = [
     "bad_object",
     "class_foreign",
     "class_missing",
+    "everybody_trusted",
     "fault",
     "internal",
+    "nobody_trusted",
     "rejected_by_proxy",
     "setting_invalid",
 ]
@@ -88,6 +90,29 @@ def config_value_invalid(origin: Origin, value: str, reason: str) -> Problem:
     found = f"The value {show(value)} cannot be used: {reason}."
     return Problem(
         origin, "config_value_invalid", found, "What the flags say counts.", "Correct the value or remove the key."
+    )
+
+
+def nobody_trusted(origin: Origin, networks: str) -> Problem:
+    """Say that peers are to be believed, and none is; `networks` is the key that would name them."""
+    return Problem(
+        origin,
+        "nobody_trusted",
+        "It does not say whose word counts: no network is trusted.",
+        "Nobody is believed.",
+        f"Name the networks of your load balancer in {networks}.",
+    )
+
+
+def everybody_trusted(origin: Origin, network: str) -> Problem:
+    """Say that the networks that are trusted leave nobody out."""
+    return Problem(
+        origin,
+        "everybody_trusted",
+        f"The network {network} lets every client say that it is another.",
+        "Everybody is believed.",
+        "Name the networks of your load balancer alone.",
+        Severity.NOTICE,
     )
 
 
