@@ -6,7 +6,7 @@ what is wrong only then is its fault. What it refers to may come later: that is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -139,12 +139,24 @@ class Admission:
             rival = only(self._store.ingresses[key], claims)
             yield RouteReader(rival, upstreams, policies, frozenset()).read()
 
-    def _oldest(self, keys: Collection[Key], own: IngressRoutes, classes: Classes) -> Iterable[Key]:
+    def _oldest(self, queues: Iterable[Iterable[Key]], own: IngressRoutes, classes: Classes) -> Iterable[Key]:
         """Return the oldest of these Ingresses, beside our own, that is served at all; none, or one."""
-        others = (self._store.ingresses.get(key) for key in keys if key != own.ingress.meta.key)
-        served = (one for one in others if one is not None and classes.ours(one) and not self._store.refusal(one))
-        oldest = min(served, key=lambda one: one.meta.precedence, default=None)
+        first = (self._first(keys, own, classes) for keys in queues)
+        oldest = min((one for one in first if one is not None), key=lambda one: one.meta.precedence, default=None)
         return () if oldest is None else (oldest.meta.key,)
+
+    def _first(self, keys: Iterable[Key], own: IngressRoutes, classes: Classes) -> Ingress | None:
+        """Return the first of Ingresses that name one class, beside our own, that is served at all."""
+        for key in keys:
+            one = self._store.ingresses.get(key)
+            if one is None or key == own.ingress.meta.key:
+                continue
+            if not classes.ours(one):
+                # Nor is any other that names it.
+                return None
+            if not self._store.refusal(one):
+                return one
+        return None
 
 
 def _read(raw: Raw) -> Ingress | Problem:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import TypeAlias
 
+from portway_operator.decode.meta import CLASS_ANNOTATION
 from portway_operator.objects import Ingress, IngressRule
 from portway_proxy.snapshot import PathMatch
 
@@ -17,6 +19,10 @@ Key: TypeAlias = tuple[str, str]
 
 Claim: TypeAlias = tuple[str, str, PathMatch]
 """A host, a path and how it is compared."""
+
+# Thousands may claim the same, and the oldest must be known at once: by the class that they name, each sorted by age.
+_Class: TypeAlias = tuple[str | None, str | None]
+_Queues: TypeAlias = dict[_Class, list[tuple[float, str, str]]]
 
 _ANY_PATH = ("/", PathMatch.PREFIX)
 
@@ -41,8 +47,8 @@ class Claims:
     __slots__ = ("_by_claim", "_by_default")
 
     def __init__(self, ingresses: Iterable[Ingress] = ()) -> None:
-        self._by_claim: dict[Claim, set[Key]] = {}
-        self._by_default: set[Key] = set()
+        self._by_claim: dict[Claim, _Queues] = {}
+        self._by_default: _Queues = {}
         for ingress in ingresses:
             self.change(None, ingress)
 
@@ -51,26 +57,47 @@ class Claims:
         if before is not None:
             self._forget(before)
         if after is not None:
-            for claim in claims_of(after):
-                self._by_claim.setdefault(claim, set()).add(after.meta.key)
+            for claim in set(claims_of(after)):
+                _join(self._by_claim.setdefault(claim, {}), after)
             if after.default_backend is not None and not after.has_rules:
-                self._by_default.add(after.meta.key)
+                _join(self._by_default, after)
 
-    def claimants(self, claim: Claim) -> Collection[Key]:
-        """Return the Ingresses that claim this."""
-        return self._by_claim.get(claim, ())
+    def claimants(self, claim: Claim) -> Iterator[Iterator[Key]]:
+        """Yield the Ingresses that claim this, those that name one class together and the oldest of them first."""
+        return _keys(self._by_claim.get(claim, {}))
 
-    def defaults(self) -> Collection[Key]:
-        """Return the Ingresses that have nothing but a default backend."""
-        return self._by_default
+    def defaults(self) -> Iterator[Iterator[Key]]:
+        """Yield the Ingresses that have nothing but a default backend, in the same way."""
+        return _keys(self._by_default)
 
     def _forget(self, ingress: Ingress) -> None:
         for claim in set(claims_of(ingress)):
-            claimants = self._by_claim.get(claim, set())
-            claimants.discard(ingress.meta.key)
+            claimants = self._by_claim.get(claim, {})
+            _leave(claimants, ingress)
             if not claimants:
                 self._by_claim.pop(claim, None)
-        self._by_default.discard(ingress.meta.key)
+        _leave(self._by_default, ingress)
+
+
+def _class(ingress: Ingress) -> _Class:
+    return ingress.class_name, ingress.meta.annotations.get(CLASS_ANNOTATION)
+
+
+def _join(queues: _Queues, ingress: Ingress) -> None:
+    insort(queues.setdefault(_class(ingress), []), ingress.meta.precedence)
+
+
+def _leave(queues: _Queues, ingress: Ingress) -> None:
+    queue, age = queues.get(_class(ingress), []), ingress.meta.precedence
+    place = bisect_left(queue, age)
+    if place < len(queue) and queue[place] == age:
+        del queue[place]
+        if not queue:
+            del queues[_class(ingress)]
+
+
+def _keys(queues: _Queues) -> Iterator[Iterator[Key]]:
+    return (((namespace, name) for _, namespace, name in queue) for queue in queues.values())
 
 
 def _touches(rule: IngressRule, wanted: AbstractSet[Claim]) -> bool:
