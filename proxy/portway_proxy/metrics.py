@@ -198,6 +198,15 @@ CONFIG_STALE: Final = Family(
     (),
     "1 while no operator confirms that what is served is what should be: it is away, or its snapshot was rejected.",
 )
+ACCESS_DROPPED: Final = Family(
+    "portway_access_lines_dropped_total",
+    Kind.COUNTER,
+    (),
+    "Access lines that were lost: their reader did not keep up, or writing failed.",
+)
+SPANS: Final = Family(
+    "portway_spans_total", Kind.COUNTER, ("result",), "Spans of sampled requests: exported, failed or dropped."
+)
 CERTIFICATE_NOT_AFTER: Final = Family(
     "portway_certificate_not_after_seconds",
     Kind.GAUGE,
@@ -208,20 +217,16 @@ PROBLEMS: Final = Family("portway_problems", Kind.GAUGE, ("severity",), "Problem
 
 FAMILIES: Final[tuple[Family, ...]] = (
     REQUESTS,
+    REQUEST_DURATION,
+    UPSTREAM_DURATION,
+    CONNECT_DURATION,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
     REPLIES,
     CONNECTIONS,
     CONNECTIONS_ACTIVE,
     TLS_HANDSHAKES,
     BYTES,
-ACCESS_DROPPED: Final = Family(
-    "portway_access_lines_dropped_total",
-    Kind.COUNTER,
-    (),
-    "Access lines that were lost: their reader did not keep up, or writing failed.",
-)
-SPANS: Final = Family(
-    "portway_spans_total", Kind.COUNTER, ("result",), "Spans of sampled requests: exported, failed or dropped."
-)
     RELAYS,
     RELAYS_ACTIVE,
     UPSTREAM_CONNECTS,
@@ -229,13 +234,10 @@ SPANS: Final = Family(
     RETRIES_REFUSED,
     EJECTIONS,
     ENDPOINTS_OUT,
-    REQUEST_DURATION,
-    UPSTREAM_DURATION,
-    CONNECT_DURATION,
-    REQUEST_BYTES,
-    RESPONSE_BYTES,
     CHECKS,
     QUEUED,
+    ACCESS_DROPPED,
+    SPANS,
     WORKERS,
     WORKER_RESTARTS,
     WORKER_RESIDENT,
@@ -250,8 +252,6 @@ SPANS: Final = Family(
 
 class Counters:
     """What a worker counts that belongs to no upstream and no layer 4 listener.
-    ACCESS_DROPPED,
-    SPANS,
 
     The worker counts what it accepts (`accepted_http`, `accepted_https`). A client connection counts itself once its
     protocol begins (`active`; over TLS that is after the handshake, and `handshakes` too), the bytes on the wire of

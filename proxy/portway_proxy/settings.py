@@ -62,14 +62,14 @@ class ProxySettings(msgspec.Struct, frozen=True):
     `public_http_port` and `public_https_port` are what clients see (in X-Forwarded-Port and in redirects), where that
     is not the port that is listened on. A port of 0 lets the system choose; None opens none. `node` is this proxy's
     name in logs and to the operator, `zone` where its node is (`topology.kubernetes.io/zone`), for zone hints.
-    """
-
-    address: str = "127.0.0.1"
-    http_port: int | None = 8080
 
     `log_format` is one of `log_format.FORMATS` or a template. With `metrics_names` `ingress-nginx` numbers of requests
     have those names too, which tell the `namespace` of this proxy's pod. Without `metrics_per_host` hosts are not told
     apart. What there is to count beyond `metrics_series` is counted together.
+    """
+
+    address: str = "127.0.0.1"
+    http_port: int | None = 8080
     https_port: int | None = 8443
     admin_address: str = "127.0.0.1"
     admin_port: int = 9090
@@ -77,12 +77,8 @@ class ProxySettings(msgspec.Struct, frozen=True):
     public_https_port: int | None = None
     workers: int = msgspec.field(default_factory=_cores)
     access_log: bool = True
-    log_format: str = "text"
-    node: str = ""
-    zone: str = ""
-    limits: Limits = Limits()
     access_log_path: str = ""
-    timeouts: Timeouts = Timeouts()
+    log_format: str = "text"
     log_escape: Escape = Escape.DEFAULT
     log_skip: tuple[str, ...] = ()
     metrics_names: str = "portway"
@@ -90,6 +86,10 @@ class ProxySettings(msgspec.Struct, frozen=True):
     metrics_series: int = 10_000  # Requests by route, method and status; some 500 bytes each in every worker.
     tracing: Tracing | None = None
     namespace: str = ""
+    node: str = ""
+    zone: str = ""
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
 
     @property
     def access(self) -> AccessLogSettings:

@@ -344,9 +344,9 @@ class LiveUpstream:
 
     def samples(self) -> Iterator[Sample]:
         """Return a sample for each count."""
+        if not self.requests and self.tally.quiet and self._queue is None:
+            return  # As most of 10,000 upstreams do.
         name = self.upstream.name
         yield from self.tally.samples(name, self.pools)
         if self._queue is not None:
             yield QUEUED.sample(len(self._queue), name)
-        if not self.requests and self.tally.quiet and self._queue is None:
-            return  # As most of 10,000 upstreams do.

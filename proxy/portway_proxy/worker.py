@@ -30,8 +30,6 @@ from portway_proxy.channel import (
     Configure,
     Drain,
     Drained,
-    Flows,
-    ListFlows,
     Metrics,
     Patch,
     Ready,
@@ -46,25 +44,22 @@ from portway_proxy.checks import Checks
 from portway_proxy.clock import Clock
 from portway_proxy.descriptors import allowed, most_connections
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.flows import FlowPage, FlowQuery
 from portway_proxy.gate import Gate
-from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller, process_samples, request_samples
-from portway_proxy.journal import Journal
 from portway_proxy.l4.passthrough import Passthrough
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.http import Http
-from portway_proxy.listeners import BACKLOG, HTTP, HTTPS
+from portway_proxy.listeners import BACKLOG, HTTP, HTTPS, key_of
 from portway_proxy.live import Live
 from portway_proxy.logs import log_to_stderr
 from portway_proxy.metrics import Counters, Sample
 from portway_proxy.resolver import Resolver
 from portway_proxy.tasks import Tasks
 from portway_proxy.tls import CertificateStore
+from portway_proxy.traffic import Traffic
 from portway_proxy.upstreams import Surroundings
 
 if TYPE_CHECKING:
-from portway_proxy.traffic import Traffic
     from portway_proxy.snapshot import Snapshot
 
 __all__ = ["Worker", "main"]
@@ -152,8 +147,6 @@ class Worker:
             case Drain(timeout):
                 self.tasks.spawn(self._drain(timeout), "drain")
             case Configure():
-            case ListFlows(number, query):
-                self._list_flows(number, query)
                 raise AssertionError("a worker is configured once")
 
     def _keep(self, keys: tuple[str, ...], fds: list[int]) -> None:
@@ -236,20 +229,21 @@ class Worker:
                 passthrough.start()
         for key in [key for key in self._sockets if key not in (HTTP, HTTPS)]:
             self._sockets.pop(key).close()
+        self._stopped = [passthrough for passthrough in self._stopped if passthrough.relays]
 
     def _report(self, number: int) -> None:
         fd = store(msgspec.msgpack.encode(list(self._samples())))
+        self._channel.send(Metrics(number), [fd])
+        os.close(fd)
+
+    def _samples(self) -> Iterator[Sample]:
+        yield from self.counters.samples()
         yield from self.journal.samples()
         if self.settings.metrics_names == INGRESS_NGINX:
             controller = Controller.of(self.settings.namespace, self.settings.node)
             idle = sum(client.exchange is None for client in self.clients)
             yield from request_samples(self.journal.traffic.records, controller)
             yield from process_samples(self.counters, idle, controller)
-        self._channel.send(Metrics(number), [fd])
-        os.close(fd)
-
-    def _samples(self) -> Iterator[Sample]:
-        yield from self.counters.samples()
         for upstream in self.live.upstreams.values():
             yield from upstream.samples()
         for passthrough in (*self._passthroughs.values(), *self._stopped):

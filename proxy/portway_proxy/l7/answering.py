@@ -13,8 +13,6 @@ from portway_proxy.l7 import flow
 from portway_proxy.l7.exchange import RESPONDING, RESPONSE_HEAD, TUNNEL, UPGRADED, WAITING, Exchange
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose, chunk
 from portway_proxy.l7.rewrite import response_head
-from portway_proxy.l7.sockets import keep_alive
-from portway_proxy.l7.trail import trail_of
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
@@ -147,7 +145,6 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         )
         if data:
             self._tunnel(exchange, data)
-        keep_alive(self._transport)  # The client's side has it from its listening socket.
         exchange.client.begin_tunnel()
 
     def _tunnel(self, exchange: Exchange, data: bytes) -> None:

@@ -26,7 +26,6 @@ class RequestRole(IntEnum):
     REQUEST_ID = 8
     REFERER = 9
     AGENT = 10
-    TRACE_PARENT = 11
 
 
 class ResponseRole(IntEnum):
@@ -54,9 +53,9 @@ _REQUEST = {
     b"x-request-id": RequestRole.REQUEST_ID,
     b"referer": RequestRole.REFERER,
     b"user-agent": RequestRole.AGENT,
+    b"traceparent": RequestRole.TRACE_PARENT,
     # Of one connection only (RFC 9110, 7.6.1), trailers included: we do not pass those on.
     b"keep-alive": RequestRole.DROP,
-    b"traceparent": RequestRole.TRACE_PARENT,
     b"proxy-connection": RequestRole.DROP,
     b"te": RequestRole.DROP,
     b"trailer": RequestRole.DROP,

@@ -215,6 +215,7 @@ class _Attempt:
         if connection not in pool:
             self._fail(ConnectFailed(f"{pool.endpoint} hung up at once"))
         elif self._wanted():
+            trail_of(self._exchange).connect = http.loop.time() - self._began
             connection.start(self._exchange)
         else:
             pool.release(connection)
@@ -227,7 +228,6 @@ class _Attempt:
             self._pool.owner.freed()
 
     def _wanted(self) -> bool:
-            trail_of(self._exchange).connect = http.loop.time() - self._began
         exchange = self._exchange
         return exchange.state is PENDING and exchange.pool is self._pool
 

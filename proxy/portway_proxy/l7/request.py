@@ -60,11 +60,11 @@ class RequestHead:
         "raw_target",
         "referer",
         "request_id",
-        "target",
-        "upgrade",
         "size",
-    )
+        "target",
         "trace_parent",
+        "upgrade",
+    )
 
     def __init__(self, method: bytes, target: bytes, minor: int) -> None:
         self.method = method
@@ -83,11 +83,11 @@ class RequestHead:
         self.request_id = b""
         self.referer = b""
         self.agent = b""
+        self.size = 0
+        self.trace_parent = b""
 
     @classmethod
     def alike(cls, other: RequestHead, method: bytes, target: bytes) -> RequestHead:
-        self.size = 0
-        self.trace_parent = b""
         """Return the head of another request with the same fields; both share `lines`."""
         head = cls(method, target, 1)
         head.lines = other.lines
@@ -135,16 +135,16 @@ class RequestParser(FieldParser):
             line = _PLAIN_LINE.fullmatch(data, 0, start)
             if line is not None and start <= self._limits.request_line:
                 head = RequestHead.alike(known, line[1], line[2])
+                head.size = len(data)
                 self._finish_path(head)
                 return head
         head = self._parse(data)
+        head.size = len(data)
         # An Upgrade counts after GET alone, so that fields with one mean something else after other methods.
         if len(block) <= _LONGEST_BLOCK and not self._upgrade and head.ordinary:
-                head.size = len(data)
             if len(self._blocks) >= _REMEMBERED:
                 self._blocks.clear()
             self._blocks[block] = head
-        head.size = len(data)
         return head
 
     def _parse(self, data: bytes) -> RequestHead:
@@ -220,17 +220,17 @@ class RequestParser(FieldParser):
         head = self._head
         head.request_id = value if not head.request_id and _REQUEST_ID.fullmatch(value) else b""
 
+    def _trace_parent(self, name: bytes, value: bytes) -> None:
+        head = self._head
+        head.trace_parent = head.trace_parent + b"," + value if head.trace_parent else value
+        self._lines.append(b"%b: %b\r\n" % (name, value))
+
     def _referer(self, name: bytes, value: bytes) -> None:
         self._head.referer = value
         self._lines.append(b"%b: %b\r\n" % (name, value))
 
     def _agent(self, name: bytes, value: bytes) -> None:
         self._head.agent = value
-    def _trace_parent(self, name: bytes, value: bytes) -> None:
-        head = self._head
-        head.trace_parent = head.trace_parent + b"," + value if head.trace_parent else value
-        self._lines.append(b"%b: %b\r\n" % (name, value))
-
         self._lines.append(b"%b: %b\r\n" % (name, value))
 
     def _finish(self, head: RequestHead) -> None:
@@ -306,12 +306,12 @@ class RequestParser(FieldParser):
         RequestRole.REQUEST_ID: _request_id,
         RequestRole.REFERER: _referer,
         RequestRole.AGENT: _agent,
+        RequestRole.TRACE_PARENT: _trace_parent,
     }
 
 
 def _refusal(error: httptools.HttpParserError) -> ClientError:
     text = str(error)
     if isinstance(error, httptools.HttpParserInvalidURLError):
-        RequestRole.TRACE_PARENT: _trace_parent,
         return BadTarget("the target holds characters that do not belong into one")
     return BadHead(text[:1].lower() + text[1:])
