@@ -20,6 +20,7 @@ from portway_proxy.admin import Admin
 from portway_proxy.channel import Configure, store
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.exposition import Totals
+from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller, snapshot_samples
 from portway_proxy.listeners import HTTP, HTTPS, Listeners
 from portway_proxy.metrics import (
     CERTIFICATE_NOT_AFTER,

@@ -45,6 +45,8 @@ from portway_proxy.clock import Clock
 from portway_proxy.descriptors import allowed, most_connections
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.gate import Gate
+from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller, process_samples, request_samples
+from portway_proxy.journal import Journal
 from portway_proxy.l4.passthrough import Passthrough
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l7.client import ClientConnection

@@ -13,6 +13,7 @@ from portway_proxy.l7 import flow
 from portway_proxy.l7.exchange import RESPONDING, RESPONSE_HEAD, TUNNEL, UPGRADED, WAITING, Exchange
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose, chunk
 from portway_proxy.l7.rewrite import response_head
+from portway_proxy.l7.trail import trail_of
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http

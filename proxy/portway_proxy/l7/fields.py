@@ -26,6 +26,7 @@ class RequestRole(IntEnum):
     REQUEST_ID = 8
     REFERER = 9
     AGENT = 10
+    TRACE_PARENT = 11
 
 
 class ResponseRole(IntEnum):
