@@ -233,35 +233,6 @@ def cookie_domain(value: str) -> str:
     return name
 
 
-def target(value: str) -> str:
-    """Return a path, perhaps with a query, as a request line holds it."""
-    if not _TARGET.fullmatch(value):
-        raise ValueError("it is no path such as /healthz, without blanks and `#`")
-    return value
-
-
-def host(value: str) -> str:
-    """Return a host name or an IPv4 address, perhaps with a port."""
-    if not _HOST.fullmatch(value):
-        raise ValueError("it is no host name")
-    return value
-
-
-def cookie_path(value: str) -> str:
-    """Return the Path of a cookie."""
-    if not _COOKIE_PATH.fullmatch(value):
-        raise ValueError("it is no path such as /shop, without blanks and `;`")
-    return value
-
-
-def cookie_domain(value: str) -> str:
-    """Return the Domain of a cookie, lower-case."""
-    name = value.lower().removeprefix(".")
-    if not _DOMAIN.fullmatch(name):
-        raise ValueError("it is no domain such as shop.example")
-    return name
-
-
 def hash_on(value: str) -> HashOn:
     """Return what a consistent hash is taken of: `source-address`, `uri`, `header:NAME` or `cookie:NAME`."""
     source, colon, name = value.partition(":")

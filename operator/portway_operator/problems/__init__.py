@@ -40,8 +40,11 @@ from portway_operator.problems.services import (
     external_name_refused,
     http2_unspoken,
     listener_port_missing,
+    listener_service_missing,
     no_endpoints,
     opaque_port,
+    port_map_invalid,
+    port_map_missing,
     port_missing,
     port_on_service,
     port_reserved,
@@ -50,11 +53,8 @@ from portway_operator.problems.services import (
     transport_unserved,
 )
 from portway_operator.problems.tls import certificate_mismatch, certificate_taken, secret_missing, secret_unusable
-    listener_service_missing,
 from portway_proxy.snapshot import Origin, Problem, Severity
 
-    port_map_invalid,
-    port_map_missing,
 __all__ = [
     "Origin",
     "Problem",
@@ -85,12 +85,15 @@ __all__ = [
     "http2_unspoken",
     "internal",
     "listener_port_missing",
+    "listener_service_missing",
     "no_endpoints",
     "nobody_trusted",
     "opaque_port",
     "path_pattern",
     "path_shadowed",
     "path_taken",
+    "port_map_invalid",
+    "port_map_missing",
     "port_missing",
     "port_on_service",
     "port_reserved",
@@ -102,6 +105,3 @@ __all__ = [
     "setting_invalid",
     "transport_unserved",
 ]
-    "listener_service_missing",
-    "port_map_invalid",
-    "port_map_missing",
