@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from portway_proxy.log_variables import quoted
 
 if TYPE_CHECKING:
-    from portway_proxy.l4.passthrough import RelayRecord
+    from portway_proxy.l4.records import RelayRecord
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.log_variables import Moment
 
@@ -83,8 +83,8 @@ def json_line(exchange: Exchange, moment: Moment) -> bytes:
 def relay_text(record: RelayRecord, moment: Moment) -> bytes:
     """Return the line of a relay."""
     return (
-        f"{record.client} - - [{moment.local.decode()}] tcp/{record.port} {record.bytes_in} {record.bytes_out} "
-        f"{record.seconds:.3f} {record.endpoint or '-'} {record.reason or '-'}\n"
+        f"{record.client} - - [{moment.local.decode()}] {record.listener} {record.bytes_in} {record.bytes_out} "
+        f"{record.seconds:.3f} [{record.upstream}] {record.endpoint or '-'} {record.reason or '-'}\n"
     ).encode()
 
 
@@ -93,7 +93,8 @@ def relay_json(record: RelayRecord, moment: Moment) -> bytes:
     line = {
         "time": moment.iso.decode(),
         "client": record.client,
-        "listener": record.port,
+        "listener": record.listener,
+        "upstream": record.upstream,
         "endpoint": record.endpoint,
         "bytes_in": record.bytes_in,
         "bytes_out": record.bytes_out,

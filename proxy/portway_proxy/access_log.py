@@ -18,7 +18,7 @@ from portway_proxy.log_variables import Moment, line_of
 
 if TYPE_CHECKING:
     from portway_proxy.clock import Clock
-    from portway_proxy.l4.passthrough import RelayRecord
+    from portway_proxy.l4.records import RelayRecord
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.observing import AccessLogSettings
 

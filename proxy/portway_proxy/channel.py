@@ -18,6 +18,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from portway_proxy.flows import FlowQuery
 from portway_proxy.settings import ProxySettings
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "Configure",
     "Drain",
     "Drained",
+    "Flows",
+    "ListFlows",
     "Metrics",
     "Patch",
     "Ready",
@@ -101,6 +104,13 @@ class Report(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
+class ListFlows(msgspec.Struct, frozen=True, tag=True):
+    """A wish to know what passes through at layer 4; `number` comes back with the answer."""
+
+    number: int
+    query: FlowQuery
+
+
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """The order to stop accepting, to finish what runs within `timeout` seconds, and to exit."""
 
@@ -133,12 +143,18 @@ class Metrics(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
+class Flows(msgspec.Struct, frozen=True, tag=True):
+    """The flows that a `ListFlows` asked for; the memfd holds a `flows.FlowPage` as msgpack."""
+
+    number: int
+
+
 class Drained(msgspec.Struct, frozen=True, tag=True):
     """The worker has finished everything and exits."""
 
 
-Command: TypeAlias = Configure | Sockets | Apply | Patch | Report | Drain
-Answer: TypeAlias = Ready | Applied | Rejected | Metrics | Drained
+Command: TypeAlias = Configure | Sockets | Apply | Patch | Report | ListFlows | Drain
+Answer: TypeAlias = Ready | Applied | Rejected | Metrics | Flows | Drained
 
 COMMANDS: Final[msgspec.msgpack.Decoder[Command]] = msgspec.msgpack.Decoder(Command)
 ANSWERS: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
-from portway_proxy.snapshot import Listener, Origin, Problem
+from portway_proxy.snapshot import Listener, Origin, Problem, Transport
 
 __all__ = ["BACKLOG", "HTTP", "HTTPS", "KEEP_ALIVE", "Listeners", "PortUnavailable", "key_of"]
 
@@ -36,6 +36,8 @@ KEEP_ALIVE: Final = (
 )
 """Options by which dead peers are found within two minutes: a probe after a silent minute, then four more."""
 
+_KINDS: Final = {Transport.TCP: socket.SOCK_STREAM, Transport.UDP: socket.SOCK_DGRAM}
+
 
 class PortUnavailable(OSError):
     """A port cannot be opened; the message is a sentence for the user."""
@@ -56,7 +58,11 @@ def key_of(listener: Listener) -> str:
 
 
 class Listeners:
-    """The open ports of a proxy: for each key, as many listening sockets as there are workers."""
+    """The open ports of a proxy: for each key, as many sockets as there are workers.
+
+    The kernel gives each TCP connection, and each UDP client, to one of them. The supervisor keeps them all, so that it
+    is the same one when a worker is replaced.
+    """
 
     def __init__(self, address: str, workers: int) -> None:
         self._address = address
@@ -86,7 +92,7 @@ class Listeners:
             if key in self._open:
                 continue
             try:
-                self.open(key, listener.bind or listener.port)
+                self._open[key] = self._bind_all(listener.bind or listener.port, _KINDS[listener.transport])
             except PortUnavailable as error:
                 problems.append(_problem(listener.origin, error))
         self._wanted = frozenset(wanted)
@@ -114,17 +120,19 @@ class Listeners:
         self._open.clear()
         self._wanted = frozenset()
 
-    def _bind_all(self, port: int) -> list[socket.socket]:
+    def _bind_all(self, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[socket.socket]:
         sockets: list[socket.socket] = []
+        # Of UDP it would share the port with anybody who asks for the same.
+        options = () if kind is socket.SOCK_DGRAM else (socket.SO_REUSEADDR,)
         try:
             if port:
                 # SO_REUSEPORT would let us share the port with another proxy of the same user without a word.
-                self._bind(port, socket.SO_REUSEADDR).close()
+                self._bind(port, kind, *options).close()
             for _ in range(self._workers):
-                sock = self._bind(port, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
+                sock = self._bind(port, kind, *options, socket.SO_REUSEPORT)
                 sockets.append(sock)
                 port = sock.getsockname()[1]
-            for sock in sockets:
+            for sock in sockets if kind is socket.SOCK_STREAM else ():
                 sock.listen(BACKLOG)
         except (OSError, OverflowError) as error:
             for sock in sockets:
@@ -132,13 +140,13 @@ class Listeners:
             raise PortUnavailable(self._address, port, error) from None
         return sockets
 
-    def _bind(self, port: int, *options: int) -> socket.socket:
-        sock = socket.socket(socket.AF_INET6 if ":" in self._address else socket.AF_INET)
+    def _bind(self, port: int, kind: socket.SocketKind, *options: int) -> socket.socket:
+        sock = socket.socket(socket.AF_INET6 if ":" in self._address else socket.AF_INET, kind)
         try:
             for option in options:
                 sock.setsockopt(socket.SOL_SOCKET, option, 1)
             # Connections inherit what their listening socket has.
-            for level, option, value in KEEP_ALIVE:
+            for level, option, value in KEEP_ALIVE if kind is socket.SOCK_STREAM else ():
                 sock.setsockopt(level, option, value)
             sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
             sock.bind((self._address, port))

@@ -150,6 +150,18 @@ BYTES: Final = Family(
     ("listener", "direction"),
     "Bytes read from clients (in) and written to them (out); http stands for https too.",
 )
+ENDPOINT_CONNECTIONS: Final = Family(
+    "portway_endpoint_connections_total",
+    Kind.COUNTER,
+    ("listener", "upstream", "endpoint"),
+    "Layer 4 connections that were sent to an endpoint; it is told as long as the endpoint serves.",
+)
+ENDPOINT_BYTES: Final = Family(
+    "portway_endpoint_bytes_total",
+    Kind.COUNTER,
+    ("listener", "upstream", "endpoint", "direction"),
+    "Bytes of layer 4 that went to an endpoint (in) and came from it (out), as long as it serves.",
+)
 RELAYS: Final = Family(
     "portway_relays_total", Kind.COUNTER, ("listener", "result"), "Layer 4 connections that ended, by how they ended."
 )
@@ -227,6 +239,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     CONNECTIONS_ACTIVE,
     TLS_HANDSHAKES,
     BYTES,
+    ENDPOINT_CONNECTIONS,
+    ENDPOINT_BYTES,
     RELAYS,
     RELAYS_ACTIVE,
     UPSTREAM_CONNECTS,

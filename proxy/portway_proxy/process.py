@@ -7,7 +7,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
@@ -24,6 +24,8 @@ from portway_proxy.channel import (
     Channel,
     Configure,
     Drain,
+    Flows,
+    ListFlows,
     Metrics,
     Patch,
     Ready,
@@ -34,6 +36,7 @@ from portway_proxy.channel import (
     take_stored,
 )
 from portway_proxy.errors import BadSnapshot
+from portway_proxy.flows import FlowPage, FlowQuery
 from portway_proxy.metrics import Sample
 
 __all__ = ["WorkerEnded", "WorkerProcess"]
@@ -43,6 +46,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _samples: Final = msgspec.msgpack.Decoder(list[Sample])
+_pages: Final = msgspec.msgpack.Decoder(FlowPage)
 
 ACK_TIMEOUT: Final = 30.0
 """Seconds that a worker may take to apply a snapshot; 100,000 routes take about one."""
@@ -62,6 +66,7 @@ class WorkerProcess:
         self._ready: asyncio.Future[None] = loop.create_future()
         self._acks: dict[int, asyncio.Future[None]] = {}
         self._reports: dict[int, asyncio.Future[list[Sample]]] = {}
+        self._pages: dict[int, asyncio.Future[FlowPage]] = {}
         self._sent: dict[str, socket] = {}
         self._number = 0
         # Readable once the process has ended: no signal handler, no thread, whatever loop this runs on.
@@ -122,17 +127,11 @@ class WorkerProcess:
 
     async def report(self, timeout: float) -> list[Sample]:  # noqa: ASYNC109 - the budget of a scrape
         """Return the worker's samples. Raises `WorkerEnded`, and `TimeoutError` when it is too busy."""
-        if self._channel.closed:
-            raise WorkerEnded(f"{self} has ended")
-        self._number = number = self._number + 1
-        future: asyncio.Future[list[Sample]] = self._loop.create_future()
-        self._reports[number] = future
-        self._channel.send(Report(number))
-        try:
-            async with asyncio.timeout(timeout):
-                return await future
-        finally:
-            del self._reports[number]
+        return await self._ask(self._reports, Report, timeout)
+
+    async def flows(self, query: FlowQuery, timeout: float) -> FlowPage:  # noqa: ASYNC109 - as above
+        """Return what passes through the worker at layer 4 and is asked for. Raises as `report`."""
+        return await self._ask(self._pages, lambda number: ListFlows(number, query), timeout)
 
     def drain(self, timeout: float) -> None:
         """Tell the worker to finish within `timeout` seconds and exit."""
@@ -159,6 +158,23 @@ class WorkerProcess:
         finally:
             del self._acks[generation]
 
+    async def _ask(
+        self,
+        waiting: dict[int, asyncio.Future[T]],
+        question: Callable[[int], Report | ListFlows],
+        timeout: float,  # noqa: ASYNC109 - as above
+    ) -> T:
+        if self._channel.closed:
+            raise WorkerEnded(f"{self} has ended")
+        self._number = number = self._number + 1
+        future = waiting[number] = self._loop.create_future()
+        self._channel.send(question(number))
+        try:
+            async with asyncio.timeout(timeout):
+                return await future
+        finally:
+            del waiting[number]
+
     async def _answer(self, future: asyncio.Future[None], timeout: float) -> None:  # noqa: ASYNC109 - as above
         if self._channel.closed:
             raise WorkerEnded(f"{self} has ended")
@@ -181,6 +197,9 @@ class WorkerProcess:
             case Metrics(number):
                 samples = _samples.decode(take_stored(fds.pop()))
                 _resolve(self._reports.get(number), samples)
+            case Flows(number):
+                page = _pages.decode(take_stored(fds.pop()))
+                _resolve(self._pages.get(number), page)
             case _:
                 pass  # Drained: the end of the process follows, and says the same.
         for fd in fds:
@@ -203,8 +222,8 @@ class WorkerProcess:
         ended = WorkerEnded(f"{self} has ended")
         for order in (self._ready, *self._acks.values()):
             _fail(order, ended)
-        for report in self._reports.values():
-            _fail(report, ended)
+        for question in (*self._reports.values(), *self._pages.values()):
+            _fail(question, ended)
         if not self._ready.cancelled():
             self._ready.exception()  # Seen: nobody may be waiting for it, and that is no fault.
 

@@ -32,6 +32,7 @@ class Limits(msgspec.Struct, frozen=True):
     buffer: int = 65536  # What waits in user space for a slow reader, for each connection; Envoy's edge guide 32 KiB.
     pool: int = 256  # Idle connections kept for an endpoint by each worker; ingress-nginx keeps 320.
     body_rate: int = 240  # Bytes a second that a request body must come with on average; Kestrel 240, Apache 500.
+    udp_clients: int = 16384  # Of one UDP port at each worker; every one has a descriptor.
     connections: int = 0  # Of clients to a worker; 0 is what descriptors allow (HAProxy). ingress-nginx 16384.
     connections_per_address: int = 0  # Of these, from one address (IPv6: a /64); 0 is any number (nginx, Envoy).
     memory: int = 0  # Resident bytes of a worker; 0 is no limit but its control group's.
@@ -52,6 +53,9 @@ class Timeouts(msgspec.Struct, frozen=True):
     request: float = 0.0  # From a request's head to the end of its response; 0 is no limit (nginx, HAProxy).
     upstream_idle: float = 55.0  # Below the 60 that common servers keep idle connections.
     tunnel: float = 3600.0  # A relay without a byte in either direction; HAProxy's guides use 1 h.
+    lifetime: float = 0.0  # Of a relay, however busy; 0 is no end (nginx, HAProxy, Envoy).
+    udp: float = 60.0  # A UDP client without a datagram in either direction; Envoy 60, conntrack 30 to 120.
+    unacknowledged: float = 300.0  # Bytes that a peer of a relay does not take; Linux gives the dead up after 15 min.
     drain: float = 30.0  # From SIGTERM to the end of what still runs.
     grace: float = 0.0  # From SIGTERM to the end of accepting; a cluster needs a few seconds, a shell none.
 

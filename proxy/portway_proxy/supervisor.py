@@ -20,6 +20,7 @@ from portway_proxy.admin import Admin
 from portway_proxy.channel import Configure, store
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.exposition import Totals
+from portway_proxy.flows import FlowPage, FlowQuery
 from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller, snapshot_samples
 from portway_proxy.listeners import HTTP, HTTPS, Listeners
 from portway_proxy.metrics import (
@@ -107,6 +108,15 @@ class Supervisor:
         """Return the samples of all workers and of the proxy; a worker that does not answer counts as it last did."""
         await asyncio.gather(*(self._take_report(process) for process in self._serving.values()))
         return [*self._totals.samples(), *self._own_samples()]
+
+    async def flows(self, query: FlowQuery) -> FlowPage:
+        """Return what passes through at layer 4 and is asked for; a worker that does not answer is left out."""
+        asked = [process.flows(query, _SCRAPE) for process in self._serving.values()]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, WorkerEnded | TimeoutError):
+                raise answer
+        return FlowPage.join((page for page in answers if isinstance(page, FlowPage)), query.limit)
 
     # --- what it is told
 

@@ -18,7 +18,7 @@ from portway_proxy.l7.terms import Terms
 from portway_proxy.metrics import QUEUED, Sample
 from portway_proxy.retries import Budget, rules
 from portway_proxy.selection import Selection
-from portway_proxy.snapshot import Ejection, Endpoint, Protocol, Upstream, UpstreamPolicy
+from portway_proxy.snapshot import Balance, Ejection, Endpoint, Protocol, Upstream, UpstreamPolicy
 from portway_proxy.tally import Tally
 
 __all__ = ["LiveUpstream", "Surroundings"]
@@ -137,9 +137,12 @@ class LiveUpstream:
         for pool in pools:
             self._attend(pool)
         self.refresh()
+        at_once = (self.upstream.policy or _ORDINARY).close_on_removal
         for pool in gone:
             pool.retire(self._around.clock, self._around.drain)
             self.tally.retire(pool)
+            if at_once:
+                pool.expire()
         self.freed()
 
     def close(self) -> None:
@@ -187,6 +190,25 @@ class LiveUpstream:
             return self.next_pool().endpoint
         try:
             return self._selection.another([pool for pool in self.pools if pool.endpoint in exclude]).endpoint
+        except NoEndpoints:
+            raise self._failure() from None
+
+    def reach(self, client: bytes, tried: Collection[Pool] = ()) -> Pool:
+        """Return the endpoint for a connection of `client`, its address, that is passed through, but none of `tried`.
+
+        Raises like `next_pool`.
+        """
+        probe = self._selection.probe
+        if probe is not None and probe not in tried:
+            # Whom it does not accept goes on to another endpoint.
+            probe.health.probe(self._around.clock.now)
+            self.refresh()
+            return probe
+        key = client if self.upstream.balance is Balance.HASH else None
+        try:
+            if tried:
+                return self._selection.another(tried, key)
+            return self._balancer.choose() if key is None else self._selection.of_key(key)
         except NoEndpoints:
             raise self._failure() from None
 
@@ -344,7 +366,8 @@ class LiveUpstream:
 
     def samples(self) -> Iterator[Sample]:
         """Return a sample for each count."""
-        if not self.requests and self.tally.quiet and self._queue is None:
+        opaque = self.upstream.protocol is Protocol.OPAQUE  # Without requests, and all the same not idle.
+        if not opaque and not self.requests and self.tally.quiet and self._queue is None:
             return  # As most of 10,000 upstreams do.
         name = self.upstream.name
         yield from self.tally.samples(name, self.pools)

@@ -30,6 +30,8 @@ from portway_proxy.channel import (
     Configure,
     Drain,
     Drained,
+    Flows,
+    ListFlows,
     Metrics,
     Patch,
     Ready,
@@ -44,14 +46,16 @@ from portway_proxy.checks import Checks
 from portway_proxy.clock import Clock
 from portway_proxy.descriptors import allowed, most_connections
 from portway_proxy.errors import BadSnapshot
+from portway_proxy.flows import FlowPage, FlowQuery
 from portway_proxy.gate import Gate
 from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller, process_samples, request_samples
 from portway_proxy.journal import Journal
-from portway_proxy.l4.passthrough import Passthrough
+from portway_proxy.l4.passthrough import Introductions
+from portway_proxy.l4.ports import Ports
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.http import Http
-from portway_proxy.listeners import BACKLOG, HTTP, HTTPS, key_of
+from portway_proxy.listeners import BACKLOG, HTTP, HTTPS
 from portway_proxy.live import Live
 from portway_proxy.logs import log_to_stderr
 from portway_proxy.metrics import Counters, Sample
@@ -109,8 +113,8 @@ class Worker:
         self._certificates = CertificateStore(configure.chain, configure.key) if configure.chain else None
         self._sockets: dict[str, socket.socket] = {}
         self._servers: dict[str, asyncio.Server] = {}
-        self._passthroughs: dict[str, Passthrough] = {}
-        self._stopped: list[Passthrough] = []
+        self._ports = Ports(self)
+        self.introductions = Introductions()
         self._inbox: asyncio.Queue[tuple[Command, list[int]] | None] = asyncio.Queue()
         self._channel: Channel[Command] = Channel(
             loop, sock, COMMANDS, lambda message, fds: self._inbox.put_nowait((message, fds)), _orphaned
@@ -146,6 +150,8 @@ class Worker:
                 await self._change(message, generation, fds)
             case Report(number):
                 self._report(number)
+            case ListFlows(number, query):
+                self._list_flows(number, query)
             case Drain(timeout):
                 self.tasks.spawn(self._drain(timeout), "drain")
             case Configure():
@@ -215,27 +221,18 @@ class Worker:
 
     def _pass_through(self, snapshot: Snapshot) -> None:
         """Make the layer 4 listeners that accept equal the snapshot's; relays of those that go run on."""
-        wanted = {key_of(listener): listener for listener in snapshot.listeners}
-        for key in [key for key in self._passthroughs if key not in wanted]:
-            self._stopped.append(passthrough := self._passthroughs.pop(key))
-            passthrough.stop()
-        for key, listener in wanted.items():
-            sock = self._sockets.pop(key, None)
-            running = self._passthroughs.get(key)
-            if running is not None:
-                running.listener = listener
-                if sock is not None:
-                    sock.close()
-            elif sock is not None:
-                self._passthroughs[key] = passthrough = Passthrough(self, listener, sock)
-                passthrough.start()
+        self._ports.follow(snapshot.listeners, self._sockets)
         for key in [key for key in self._sockets if key not in (HTTP, HTTPS)]:
             self._sockets.pop(key).close()
-        self._stopped = [passthrough for passthrough in self._stopped if passthrough.relays]
 
     def _report(self, number: int) -> None:
         fd = store(msgspec.msgpack.encode(list(self._samples())))
         self._channel.send(Metrics(number), [fd])
+        os.close(fd)
+
+    def _list_flows(self, number: int, query: FlowQuery) -> None:
+        fd = store(msgspec.msgpack.encode(FlowPage.of(self._ports.flows(), query)))
+        self._channel.send(Flows(number), [fd])
         os.close(fd)
 
     def _samples(self) -> Iterator[Sample]:
@@ -248,8 +245,7 @@ class Worker:
             yield from process_samples(self.counters, idle, controller)
         for upstream in self.live.upstreams.values():
             yield from upstream.samples()
-        for passthrough in (*self._passthroughs.values(), *self._stopped):
-            yield from passthrough.samples()
+        yield from self._ports.samples()
 
     async def _drain(self, timeout: float) -> None:  # noqa: ASYNC109 - a deadline that is not an error
         """Stop accepting, let what runs finish within `timeout` seconds, and end `run`."""
@@ -259,15 +255,13 @@ class Worker:
         self.draining = True
         for server in self._servers.values():
             server.close()
-        for passthrough in self._passthroughs.values():
-            passthrough.stop()
+        self._ports.finish_accepting()
         # A client that sends a request now has not heard of it: the answer tells it. Who is silent for longer is idle.
         await self._quiet(min(deadline, self.loop.time() + _LAST_CALL))
         for client in tuple(self.clients):
             client.drain()
         await self._quiet(deadline)
-        for passthrough in (*self._passthroughs.values(), *self._stopped):
-            passthrough.close()
+        self._ports.close()
         for client in tuple(self.clients):
             client.abort()
         # Resets leave in the loop's next turn.
@@ -277,9 +271,8 @@ class Worker:
 
     async def _quiet(self, deadline: float) -> None:
         """Wait until no client and no relay is left, or until `deadline`."""
-        passthroughs = (*self._passthroughs.values(), *self._stopped)
         # Looking costs less than telling: a connection that ends should not have to ask whether somebody waits.
-        while self.loop.time() < deadline and (self.clients or any(some.relays for some in passthroughs)):  # noqa: ASYNC110
+        while self.loop.time() < deadline and (self.clients or self._ports.busy()):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from portway_proxy.access_log import AccessLog
 from portway_proxy.errors import ClientError
-from portway_proxy.l4.passthrough import RelayRecord
+from portway_proxy.l4.records import RelayRecord
 from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.response import ResponseHead
 from portway_proxy.live import LiveUpstream
@@ -26,7 +26,7 @@ HEAD = (
     b"GET /a//b?c HTTP/1.1\r\nHost: Shop.example\r\nReferer: http://r/\r\nUser-Agent: agent/1\r\n"
     b"X-Request-ID: id-1\r\n\r\n"
 )
-RELAY = RelayRecord(5432, "192.0.2.1", "10.0.0.1:5432", 7, 9, 1.25, "done")
+RELAY = RelayRecord("tcp/5432", "192.0.2.1", "shop/db:5432/tcp", "10.0.0.1:5432", 7, 9, 1.25, "done")
 
 
 class File:
@@ -121,13 +121,14 @@ async def test_a_relay_has_a_line_too(log_format: str) -> None:
     file.log.relay(RELAY)
     (line,) = file.lines()
     if log_format == "text":
-        expected = "192.0.2.1 - - [14/Nov/2023:22:13:20 +0000] tcp/5432 7 9 1.250 10.0.0.1:5432 done"
+        expected = "192.0.2.1 - - [14/Nov/2023:22:13:20 +0000] tcp/5432 7 9 1.250 [shop/db:5432/tcp] 10.0.0.1:5432 done"
         assert line == expected
     else:
         assert json.loads(line) == {
             "time": "2023-11-14T22:13:20+00:00",
             "client": "192.0.2.1",
-            "listener": 5432,
+            "listener": "tcp/5432",
+            "upstream": "shop/db:5432/tcp",
             "endpoint": "10.0.0.1:5432",
             "bytes_in": 7,
             "bytes_out": 9,

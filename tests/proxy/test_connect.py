@@ -7,6 +7,7 @@ from eventually import eventually
 from portway_proxy.errors import ConnectFailed, ConnectTimeout, NameUnresolved, NoDescriptors, NoEndpoints, ProxyError
 from portway_proxy.l4.connect import Dial, prepare
 from portway_proxy.l4.splicer import Splicer
+from portway_proxy.l7.pool import Pool
 from portway_proxy.live import LiveUpstream
 from portway_proxy.snapshot import Endpoint, Protocol, Upstream
 from tcp import PATIENCE, descriptors, no_descriptor_left
@@ -58,8 +59,19 @@ class Attempt:
     def __init__(self, splicer: Splicer, to: LiveUpstream) -> None:
         self._splicer = splicer
         self.outcomes: list[socket.socket | ProxyError] = []
-        self.dial = Dial(splicer, to, 5.0, self._done)
+        self._to = to
+        self.dial = Dial(splicer, to, b"127.0.0.1", (5.0, 0.0), self._done)
         self.dial.start()
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        return self.dial.pool.endpoint if self.dial.pool is not None else None
+
+    @property
+    def failed(self) -> int:
+        """Return how many attempts failed at the endpoints of the upstream, so far and in all."""
+        assert not sum(pool.connecting for pool in self._to.pools)
+        return sum(pool.failed for pool in self._to.pools)
 
     def _done(self, outcome: socket.socket | ProxyError) -> None:
         if isinstance(outcome, socket.socket):
@@ -83,10 +95,12 @@ class Attempt:
 
 async def test_a_dial_reaches_an_endpoint(splicer: Splicer) -> None:
     with listening() as sock:
-        attempt = Attempt(splicer, upstream(port_of(sock)))
+        to = upstream(port_of(sock))
+        attempt = Attempt(splicer, to)
         assert await attempt.connected() == ("127.0.0.1", port_of(sock))
-        assert attempt.dial.endpoint == Endpoint("127.0.0.1", port_of(sock))
-        assert attempt.dial.failed == 0
+        assert attempt.endpoint == Endpoint("127.0.0.1", port_of(sock))
+        assert attempt.failed == 0
+        assert [pool.connected for pool in to.pools] == [1]
 
 
 async def test_a_dial_reaches_an_endpoint_of_ip_version_6(splicer: Splicer) -> None:
@@ -98,12 +112,10 @@ async def test_a_dial_reaches_an_endpoint_of_ip_version_6(splicer: Splicer) -> N
 async def test_an_endpoint_that_refuses_is_passed_over_for_another(splicer: Splicer) -> None:
     with listening() as sock:
         to = upstream(port_of(sock), refusing())
-        failed = 0
         for _ in range(4):
             attempt = Attempt(splicer, to)
             assert await attempt.connected() == ("127.0.0.1", port_of(sock))
-            failed += attempt.dial.failed
-        assert failed > 0
+        assert attempt.failed > 0
 
 
 async def test_an_address_that_cannot_even_be_tried_is_passed_over_too(splicer: Splicer) -> None:
@@ -119,13 +131,13 @@ async def test_each_endpoint_is_tried_once_at_most(splicer: Splicer) -> None:
     outcome = await attempt.outcome()
     assert isinstance(outcome, ConnectFailed)
     assert "Connection refused" in str(outcome)
-    assert attempt.dial.failed == 2
+    assert attempt.failed == 2
 
 
 async def test_three_endpoints_are_tried_at_most(splicer: Splicer) -> None:
     attempt = Attempt(splicer, upstream(*(refusing() for _ in range(6))))
     assert isinstance(await attempt.outcome(), ConnectFailed)
-    assert attempt.dial.failed == 3
+    assert attempt.failed == 3
 
 
 async def test_an_upstream_without_endpoints_says_why(splicer: Splicer) -> None:
@@ -136,11 +148,16 @@ async def test_an_upstream_without_endpoints_says_why(splicer: Splicer) -> None:
 
 async def test_any_reason_not_to_choose_is_passed_on(splicer: Splicer) -> None:
     class Unresolved:
-        def choose(self, exclude: Collection[Endpoint] = ()) -> Endpoint:
-            raise NameUnresolved(f"db.example, without {len(exclude)}")
+        def reach(self, client: bytes, tried: Collection[Pool] = ()) -> Pool:
+            raise NameUnresolved(f"db.example, for {client!r} without {len(tried)}")
+
+        def failed(self, pool: Pool) -> None:
+            raise AssertionError(pool)
+
+        succeeded = failed
 
     outcomes: list[socket.socket | ProxyError] = []
-    Dial(splicer, Unresolved(), 5.0, outcomes.append).start()
+    Dial(splicer, Unresolved(), b"127.0.0.1", (5.0, 0.0), outcomes.append).start()
     assert isinstance(outcomes[0], NameUnresolved)
 
 
@@ -150,16 +167,16 @@ async def test_an_endpoint_that_does_not_answer_is_given_up_at_the_deadline(spli
     with listening() as sock:
         to = upstream(hole.port, port_of(sock))
         attempt = Attempt(splicer, to)
-        if attempt.dial.endpoint != Endpoint("127.0.0.1", hole.port):
+        if attempt.endpoint != Endpoint("127.0.0.1", hole.port):
             await attempt.connected()
             attempt = Attempt(splicer, to)
-        assert attempt.dial.endpoint == Endpoint("127.0.0.1", hole.port)
+        assert attempt.endpoint == Endpoint("127.0.0.1", hole.port)
         assert clock.now + 5.0 < attempt.dial.deadline <= clock.now + 6.0
         attempt.dial.deadline = clock.now
         clock.start()
         clock.stop()
         assert await attempt.connected() == ("127.0.0.1", port_of(sock))
-        assert attempt.dial.failed == 1
+        assert attempt.failed == 1
     hole.close()
 
 
@@ -189,15 +206,50 @@ async def test_want_of_descriptors_is_not_held_against_endpoints(splicer: Splice
     with no_descriptor_left():
         attempt = Attempt(splicer, to)
     assert isinstance(await attempt.outcome(), NoDescriptors)
-    assert attempt.dial.failed == 0
+    assert attempt.failed == 0
 
 
 def test_accepted_sockets_inherit_what_a_listening_one_was_prepared_with() -> None:
     with listening() as sock:
-        prepare(sock)
+        prepare(sock, 90.0)
         with socket.create_connection(sock.getsockname()), sock.accept()[0] as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE)
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 15
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 90_000
+
+
+async def test_an_endpoint_that_keeps_refusing_is_left_alone(splicer: Splicer) -> None:
+    with listening() as sock:
+        good, bad = port_of(sock), refusing()
+        to = upstream(good, bad)
+        for _ in range(12):
+            assert await Attempt(splicer, to).connected() == ("127.0.0.1", good)
+        pools = {pool.endpoint.port: pool for pool in to.pools}
+        assert pools[bad].health.ejected
+        assert pools[bad].failed == 5
+        assert to.tally.ejections == 1
+
+
+async def test_an_endpoint_that_was_left_alone_is_asked_again_by_one_connection(splicer: Splicer) -> None:
+    with listening() as sock, listening() as other:
+        to = upstream(port_of(sock), port_of(other))
+        ill = to.pools[0]
+        for _ in range(5):
+            to.failed(ill)
+        assert ill.health.ejected
+        ill.health.until = 0.0
+        to.expire()
+        assert await Attempt(splicer, to).connected() == ("127.0.0.1", ill.endpoint.port)
+        assert not ill.health.ejected
+
+
+async def test_a_connection_that_was_made_to_an_endpoint_that_is_gone_by_then_goes_to_another(splicer: Splicer) -> None:
+    with listening() as sock, listening() as other:
+        to = upstream(port_of(sock))
+        attempt = Attempt(splicer, to)
+        ports = (port_of(other),)
+        to.serve([Endpoint("127.0.0.1", port) for port in ports])
+        assert await attempt.connected() == ("127.0.0.1", port_of(other))

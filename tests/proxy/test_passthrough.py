@@ -16,7 +16,8 @@ import pytest
 from eventually import eventually
 from portway_proxy.codec import digest
 from portway_proxy.gate import Gate
-from portway_proxy.l4.passthrough import Passthrough, RelayRecord
+from portway_proxy.l4.passthrough import Introductions, Passthrough
+from portway_proxy.l4.records import RelayRecord
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.live import Live
 from portway_proxy.metrics import FAMILIES, Sample
@@ -55,6 +56,7 @@ class Site:
         self.settings = ProxySettings(timeouts=timeouts or Timeouts())
         self.access = Records()
         self.gate = Gate(1000)
+        self.introductions = Introductions()
         self.live = Live.empty()
         self.serve(*upstreams)
         self.sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -70,7 +72,9 @@ class Site:
         await eventually(lambda: len(self.access.lines) >= count, PATIENCE)
 
     def sample(self, name: str, *labels: str) -> float:
-        (value,) = [some.value for some in self.passthrough.samples() if (some.name, some.labels) == (name, labels)]
+        upstreams = [sample for upstream in self.live.upstreams.values() for sample in upstream.samples()]
+        samples = [*self.passthrough.samples(), *upstreams]
+        (value,) = [some.value for some in samples if (some.name, some.labels) == (name, labels)]
         return value
 
 
@@ -168,8 +172,9 @@ async def test_a_connection_goes_to_the_endpoint_and_back_and_into_the_log(splic
         (record,) = here.access.lines
         assert record.seconds >= 0
         assert record == RelayRecord(
-            port=here.port,
+            listener=f"tcp/{here.port}",
             client="127.0.0.1",
+            upstream=DB,
             endpoint=f"127.0.0.1:{port}",
             bytes_in=4,
             bytes_out=9,
@@ -201,11 +206,11 @@ async def test_connections_are_spread_over_the_endpoints(splicer: Splicer) -> No
     async with greeter(b"a") as one, greeter(b"b") as two, site(splicer, upstream(one, two)) as here:
         clients = [await connect(here.port) for _ in range(6)]
         assert Counter([await client.exactly(1) for client in clients]) == {b"a": 3, b"b": 3}
-        assert here.passthrough.load() == {Endpoint("127.0.0.1", one): 3, Endpoint("127.0.0.1", two): 3}
+        assert [pool.load for pool in here.live.upstreams[DB].pools] == [3, 3]
         for client in clients:
             client.close()
         await here.ended(6)
-        assert not here.passthrough.load()
+        assert [pool.load for pool in here.live.upstreams[DB].pools] == [0, 0]
 
 
 async def test_an_endpoint_that_refuses_costs_no_client(splicer: Splicer) -> None:
@@ -334,7 +339,7 @@ async def test_a_listener_may_be_given_another_upstream(splicer: Splicer) -> Non
     ):
         early = await connect(here.port)
         assert await early.exactly(1) == b"a"
-        here.passthrough.listener = Listener(here.port, other, ORIGIN)
+        here.passthrough.take(Listener(here.port, other, ORIGIN))
         late = await connect(here.port)
         assert await late.exactly(1) == b"b"
         assert here.sample("portway_upstream_connects_total", other, "connected") == 1
@@ -483,7 +488,7 @@ from types import SimpleNamespace
 import uvloop
 from portway_proxy.clock import Clock
 from portway_proxy.gate import Gate
-from portway_proxy.l4.passthrough import Passthrough
+from portway_proxy.l4.passthrough import Introductions, Passthrough
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.live import LiveUpstream
 from portway_proxy.settings import ProxySettings
@@ -497,7 +502,7 @@ async def main():
     worker = SimpleNamespace(
         loop=loop, splicer=Splicer(loop, clock), settings=ProxySettings(),
         live=SimpleNamespace(upstreams={"shop/db:5432": upstream}), access=SimpleNamespace(relay=lambda record: None),
-        gate=Gate(1000),
+        gate=Gate(1000), introductions=Introductions(),
     )
     sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener = Listener(sock.getsockname()[1], "shop/db:5432", Origin("Service", "shop", "db"))

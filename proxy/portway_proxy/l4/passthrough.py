@@ -2,220 +2,95 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from typing import Protocol
-
-import msgspec
+from collections.abc import Iterator
+from typing import Final, NamedTuple, Protocol
 
 from portway_proxy.accepting import Acceptor
-from portway_proxy.errors import NoDescriptors, NoEndpoints, ProxyError
+from portway_proxy.errors import ProxyError
+from portway_proxy.flows import Flow
 from portway_proxy.gate import Gate
-from portway_proxy.l4.connect import Chooser, Dial, prepare
-from portway_proxy.l4.relay import CLOSED, Relay, reset
-from portway_proxy.l4.splicer import Splicer
-from portway_proxy.listeners import key_of
-from portway_proxy.metrics import BYTES, CONNECTIONS, RELAYS, RELAYS_ACTIVE, UPSTREAM_CONNECTS, Sample
-from portway_proxy.settings import ProxySettings
-from portway_proxy.snapshot import Endpoint, Listener
+from portway_proxy.l4.connect import prepare
+from portway_proxy.l4.counts import Counts
+from portway_proxy.l4.passage import Passage, RelayWorker, Terms
+from portway_proxy.l4.relay import reset
+from portway_proxy.listeners import BACKLOG, key_of
+from portway_proxy.metrics import Sample
+from portway_proxy.networks import Networks, parse_address
+from portway_proxy.snapshot import Listener
 
-__all__ = ["Passthrough", "RelayLog", "RelayRecord", "RelayWorker", "Served"]
+__all__ = ["FULL", "Introductions", "ListenerWorker", "Passthrough"]
 
-
-class RelayRecord(msgspec.Struct, frozen=True):
-    """What the access log says of a connection that has ended.
-
-    `client` is the address without the port; `endpoint` is empty when none was reached. `bytes_in` came from the client
-    and went to the endpoint, `bytes_out` the other way. `reason` is `done`, or why it ended otherwise.
-    """
-
-    port: int
-    client: str
-    endpoint: str
-    bytes_in: int
-    bytes_out: int
-    seconds: float
-    reason: str
+FULL: Final = "too_many_clients"
+"""The listener has as many connections as its policy allows."""
 
 
-class RelayLog(Protocol):
-    """Where records go."""
+class Introductions(NamedTuple):
+    """Whose connections begin with a PROXY header, on listeners that accept one, and how many seconds it may take."""
 
-    def relay(self, record: RelayRecord) -> None:
-        """Note a connection that has ended."""
-
-
-class Served(Protocol):
-    """What is served now; another object takes its place when the configuration changes."""
-
-    @property
-    def upstreams(self) -> Mapping[str, Chooser]:
-        """The upstreams by name."""
+    networks: Networks = Networks(())
+    patience: float = 5.0
 
 
-class RelayWorker(Protocol):
-    """What a listener needs of its worker."""
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop."""
-
-    @property
-    def splicer(self) -> Splicer:
-        """What all relays share."""
-
-    @property
-    def settings(self) -> ProxySettings:
-        """The proxy's settings."""
-
-    @property
-    def live(self) -> Served:
-        """What is served now."""
-
-    @property
-    def access(self) -> RelayLog:
-        """The access log."""
+class ListenerWorker(RelayWorker, Protocol):
+    """What a listener needs of its worker beyond what its connections do."""
 
     @property
     def gate(self) -> Gate:
         """Who may come in."""
 
-
-class Passage:
-    """One accepted connection: first on its way to an endpoint, then relayed."""
-
-    __slots__ = ("_began", "_client", "_dial", "_endpoint", "_owner", "_peer", "_relay", "_upstream", "origin")
-
-    def __init__(self, owner: Passthrough, client: socket.socket, peer: str, origin: bytes) -> None:
-        self._owner = owner
-        self._client = client
-        self._peer = peer
-        self.origin = origin
-        self._began = owner.worker.loop.time()
-        self._upstream = owner.listener.upstream
-        self._dial: Dial | None = None
-        self._endpoint: Endpoint | None = None
-        self._relay: Relay | None = None
-
     @property
-    def endpoint(self) -> Endpoint | None:
-        """The endpoint that it leads to, or that it tries."""
-        return self._dial.endpoint if self._dial is not None else self._endpoint
-
-    @property
-    def bytes_in(self) -> int:
-        """The bytes that went from the client to the endpoint so far."""
-        return self._relay.sent if self._relay is not None else 0
-
-    @property
-    def bytes_out(self) -> int:
-        """The bytes that went from the endpoint to the client so far."""
-        return self._relay.received if self._relay is not None else 0
-
-    def start(self) -> None:
-        """Choose an endpoint and connect to it."""
-        worker = self._owner.worker
-        upstream = worker.live.upstreams.get(self._upstream)
-        if upstream is None:
-            self._refuse(NoEndpoints.reason)
-            return
-        self._dial = dial = Dial(worker.splicer, upstream, worker.settings.timeouts.connect, self._dialled)
-        dial.start()
-
-    def close(self) -> None:
-        """End at once, wherever it is on its way."""
-        if self._relay is not None:
-            self._relay.abort()
-        elif self._dial is not None:
-            self._dial.cancel()
-            self._refuse(CLOSED)
-
-    def record(self, reason: str) -> RelayRecord:
-        """Return what the access log says of it at its end."""
-        owner = self._owner
-        endpoint = self.endpoint
-        return RelayRecord(
-            port=owner.listener.port,
-            client=self._peer,
-            endpoint=str(endpoint) if endpoint is not None else "",
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-            seconds=owner.worker.loop.time() - self._began,
-            reason=reason,
-        )
-
-    def _dialled(self, outcome: socket.socket | ProxyError) -> None:
-        owner = self._owner
-        dial, self._dial = self._dial, None
-        if dial is not None:
-            self._endpoint = dial.endpoint
-            if dial.failed:
-                owner.count_connects(self._upstream, "failed", dial.failed)
-        if isinstance(outcome, ProxyError):
-            if isinstance(outcome, NoDescriptors):
-                owner.pause()
-            self._refuse(outcome.code if isinstance(outcome, NoEndpoints) else outcome.reason)
-            return
-        owner.count_connects(self._upstream, "connected")
-        idle = owner.worker.settings.timeouts.tunnel
-        self._relay = Relay(owner.worker.splicer, self._client, outcome, idle=idle, on_done=self._relayed)
-        self._relay.start()
-
-    def _refuse(self, reason: str) -> None:
-        reset(self._client)
-        self._owner.finish(self, reason)
-
-    def _relayed(self, relay: Relay) -> None:
-        self._owner.finish(self, relay.reason)
-        # They know each other: parted, they need no garbage collector.
-        self._relay = None
+    def introductions(self) -> Introductions:
+        """Whose PROXY headers are believed now."""
 
 
 class Passthrough:
     """Accepts on a listening socket, which belongs to it, and keeps the relays that came of it (`relays`).
 
-    `listener` may be replaced by one of the same port: what is accepted later goes to its upstream, relays run on.
+    It may be given another listener of the same port: what is accepted later goes to its upstream, relays run on.
     """
 
-    __slots__ = (
-        "_accepted",
-        "_acceptor",
-        "_bytes_in",
-        "_bytes_out",
-        "_connects",
-        "_ended",
-        "_sock",
-        "listener",
-        "relays",
-        "worker",
-    )
+    __slots__ = ("_acceptor", "_counts", "_sock", "listener", "name", "relays", "terms", "worker")
 
-    def __init__(self, worker: RelayWorker, listener: Listener, sock: socket.socket) -> None:
+    def __init__(self, worker: ListenerWorker, listener: Listener, sock: socket.socket) -> None:
         self.worker = worker
-        self.listener = listener
+        self.name = key_of(listener)
         self.relays: set[Passage] = set()
         self._sock = sock
-        self._acceptor = Acceptor(worker.loop, sock, key_of(listener), self._take)
-        self._accepted = 0
-        self._bytes_in = 0
-        self._bytes_out = 0
-        self._ended: defaultdict[str, int] = defaultdict(int)
-        self._connects: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._acceptor = Acceptor(worker.loop, sock, self.name, self._enter)
+        self._counts = Counts(self.name)
+        self.take(listener)
+
+    def take(self, listener: Listener) -> None:
+        """Serve as `listener` says from now on."""
+        self.listener = listener
+        settings = self.worker.settings
+        self.terms = Terms.of(listener.policy, settings, settings.timeouts.tunnel)
 
     def start(self) -> None:
         """Begin to accept."""
-        prepare(self._sock)
+        prepare(self._sock, self.terms.timeouts[1])
+        # Where `retire` had ended it, and a snapshot that was rejected brings it back.
+        self._sock.listen(BACKLOG)
         self._acceptor.start()
 
     def stop(self) -> None:
         """Accept no more and close the listening socket; relays run on. Harmless when it has stopped."""
         self._acceptor.stop()
 
-    def last_call(self) -> None:
-        """Stop, once who has connected already is accepted."""
+    def finish_accepting(self) -> None:
+        """Stop, once who has connected already is accepted; others may have the socket too, and go on."""
         self._acceptor.last_call()
+
+    def retire(self) -> None:
+        """Stop, because the port is given up: who has connected is accepted, and nobody else can connect.
+
+        The supervisor has the socket too, and closes it a moment later: those who came meanwhile would be reset.
+        """
+        sock = self._sock.dup()
+        self._acceptor.last_call()
+        with sock:
+            sock.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         """Stop, and end all relays at once."""
@@ -235,44 +110,42 @@ class Passthrough:
         """Accept again."""
         self._acceptor.release()
 
-    def count_connects(self, upstream: str, result: str, count: int = 1) -> None:
-        """Count attempts to reach an endpoint: `connected` or `failed`."""
-        self._connects[upstream, result] += count
-
     def finish(self, passage: Passage, reason: str) -> None:
         """Count and log a connection that has ended, and forget it."""
         self.relays.discard(passage)
         self.worker.gate.leave(passage.origin)
-        self._ended[reason] += 1
-        self._bytes_in += passage.bytes_in
-        self._bytes_out += passage.bytes_out
+        self._counts.end(passage, reason)
         self.worker.access.relay(passage.record(reason))
 
-    def load(self) -> Counter[Endpoint]:
-        """Return how many connections each endpoint has now."""
-        return Counter(passage.endpoint for passage in self.relays if passage.endpoint is not None)
+    def flows(self, now: float) -> Iterator[Flow]:
+        """Return what a table of flows says of each connection at `now`, a time of the loop."""
+        return (passage.flow(now) for passage in self.relays)
 
     def samples(self) -> Iterator[Sample]:
         """Return a sample for each count; bytes of connections that run still are in them."""
-        name = key_of(self.listener)
-        yield CONNECTIONS.sample(self._accepted, name)
-        yield RELAYS_ACTIVE.sample(len(self.relays), name)
-        yield BYTES.sample(self._bytes_in + sum(passage.bytes_in for passage in self.relays), name, "in")
-        yield BYTES.sample(self._bytes_out + sum(passage.bytes_out for passage in self.relays), name, "out")
-        for reason, count in self._ended.items():
-            yield RELAYS.sample(count, name, reason)
-        for (upstream, result), count in self._connects.items():
-            yield UPSTREAM_CONNECTS.sample(count, upstream, result)
+        return self._counts.samples(self.relays)
 
-    def _take(self, client: socket.socket, peer: str) -> None:
+    def _enter(self, client: socket.socket, peer: str) -> None:
+        terms = self.terms
+        if terms.clients and len(self.relays) >= terms.clients:
+            self._counts.refuse(FULL)
+            reset(client)
+            return
         try:
             origin = self.worker.gate.enter(peer)
         except ProxyError as error:
-            self._ended[error.reason] += 1
+            self._counts.refuse(error.reason)
             reset(client)
             return
         client.settimeout(0)
-        self._accepted += 1
-        passage = Passage(self, client, peer, origin)
+        self._counts.accept()
+        passage = Passage(self, client, peer, self.listener.upstream, origin)
         self.relays.add(passage)
-        passage.start()
+        if terms.accept_proxy and self._introduced(peer):
+            passage.greet(self.worker.introductions.patience)
+        else:
+            passage.connect()
+
+    def _introduced(self, peer: str) -> bool:
+        address = parse_address(peer)
+        return address is not None and address in self.worker.introductions.networks

@@ -8,10 +8,11 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from portway_proxy.clock import NEVER
 from portway_proxy.l4.pump import NOTHING, SINK, SOURCE, Pump
 from portway_proxy.l4.splicer import FAILED, QUIET, READABLE, WRITABLE, Splicer
 
-__all__ = ["CLIENT_RESET", "CLOSED", "DONE", "IDLE", "UPSTREAM_RESET", "Relay", "reset"]
+__all__ = ["CLIENT_RESET", "CLOSED", "DONE", "IDLE", "LIFETIME", "UPSTREAM_RESET", "Relay", "reset"]
 
 DONE: Final = "done"
 """Both sides ended what they had to send, and all of it was passed on."""
@@ -24,6 +25,9 @@ UPSTREAM_RESET: Final = "upstream_reset"
 
 IDLE: Final = "idle"
 """No byte moved in either direction for too long."""
+
+LIFETIME: Final = "lifetime"
+"""It has lasted as long as it may."""
 
 CLOSED: Final = "closed"
 """The proxy ended it."""
@@ -45,13 +49,15 @@ def _interest(reader: Pump, writer: Pump) -> int:
 class Relay:
     """Couples `client` and `upstream`, non-blocking stream sockets that belong to the relay from now on.
 
-    A descriptor that an event loop's transport uses must be duplicated for it. `idle` is in seconds. `on_done` is
-    called once, when both sockets are closed; `reason` says by then why: one of this module's or what `abort` got.
+    A descriptor that an event loop's transport uses must be duplicated for it. `idle` and `lifetime` (0: no end) are in
+    seconds. `on_done` is called once, when both sockets are closed; `reason` says by then why: one of this module's or
+    what `abort` got.
     """
 
     __slots__ = (
         "_client_interest",
         "_down",
+        "_end",
         "_idle",
         "_on_done",
         "_splicer",
@@ -70,6 +76,7 @@ class Relay:
         upstream: socket.socket,
         *,
         idle: float,
+        lifetime: float = 0.0,
         on_done: Callable[[Relay], None],
     ) -> None:
         self.client = client
@@ -78,12 +85,13 @@ class Relay:
         self._splicer = splicer
         # The clock's time may be a second old: without that second a relay could end early.
         self._idle = idle + 1.0
+        self._end = splicer.clock.now + lifetime + 1.0 if lifetime else NEVER
         self._on_done = on_done
         self._up = Pump(splicer.pipes, client, upstream)
         self._down = Pump(splicer.pipes, upstream, client)
         self._client_interest = READABLE
         self._upstream_interest = READABLE
-        self.deadline = splicer.clock.now + self._idle
+        self.deadline = min(splicer.clock.now + self._idle, self._end)
 
     def __repr__(self) -> str:
         return f"<Relay {self._up.need} {self.sent} {self._down.need} {self.received} {self.reason or 'running'}>"
@@ -115,8 +123,8 @@ class Relay:
         self._finish(reason, reset)
 
     def expire(self) -> None:
-        """End, because nothing moved for too long."""
-        self.abort(IDLE)
+        """End, because nothing moved for too long, or because its time is over."""
+        self.abort(LIFETIME if self.deadline == self._end else IDLE)
 
     def _on_client(self, events: int) -> None:
         self._serve(events, self._up, self._down)
@@ -126,7 +134,8 @@ class Relay:
 
     def _serve(self, events: int, reader: Pump, writer: Pump) -> None:
         """Do what the events of a socket allow: `reader` reads from it, `writer` writes to it."""
-        self.deadline = self._splicer.clock.now + self._idle
+        deadline = self._splicer.clock.now + self._idle
+        self.deadline = min(deadline, self._end)
         if reader.need is SOURCE and events & ~WRITABLE:
             self._run(reader)
         if writer.need is SINK and events & ~READABLE:

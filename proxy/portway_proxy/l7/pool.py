@@ -20,13 +20,20 @@ if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
     from portway_proxy.snapshot import Endpoint
 
-__all__ = ["Owner", "Pool", "context"]
+__all__ = ["Occupant", "Owner", "Pool", "context"]
 
 # What this machine lacks, not what the endpoint did: the last is a port for our side of the connection.
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 
 # A cluster has many thousands of endpoints that nobody asks for anything: an empty set for each would be megabytes.
-_NOTHING: frozenset[UpstreamConnection] = frozenset()
+_NOTHING: frozenset[Occupant] = frozenset()
+
+
+class Occupant(Protocol):
+    """What counts as load of an endpoint: a connection, or a relay of layer 4."""
+
+    def cut(self, error: ProxyError) -> None:
+        """End at once."""
 
 
 class Owner(Protocol):
@@ -83,7 +90,7 @@ class Pool:
         self.failed = 0
         self.deadline = NEVER
         self._idle: list[UpstreamConnection] = []
-        self._open: set[UpstreamConnection] | frozenset[UpstreamConnection] = _NOTHING
+        self._open: set[Occupant] | frozenset[Occupant] = _NOTHING
 
     def __len__(self) -> int:
         return len(self._idle)
@@ -127,11 +134,16 @@ class Pool:
             if self.limited:
                 self.owner.freed()
 
-    def opened(self, connection: UpstreamConnection) -> None:
+    def opened(self, occupant: Occupant) -> None:
         """Count a connection from its beginning."""
         if isinstance(self._open, frozenset):
             self._open = set()
-        self._open.add(connection)
+        self._open.add(occupant)
+
+    def left(self, occupant: Occupant) -> None:
+        """Count a relay no longer; harmless when it was not counted."""
+        if isinstance(self._open, set):
+            self._open.discard(occupant)
 
     def forget(self, connection: UpstreamConnection) -> None:
         """Drop a connection that ended; harmless when it was dropped before."""
@@ -148,9 +160,9 @@ class Pool:
         self.attentive = self.limited = False
         while self._idle:
             self._idle.pop().close()
+        self._clock = clock
         if self._open or self.connecting:
             self.deadline = clock.now + drain
-            self._clock = clock
             clock.watch(self)
 
     def expire(self) -> None:

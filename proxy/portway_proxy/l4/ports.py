@@ -1,0 +1,96 @@
+"""The layer 4 ports of a worker: made equal to what a snapshot asks for, and asked together what passes through."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator, MutableMapping
+from typing import TypeAlias
+
+from portway_proxy.flows import Flow
+from portway_proxy.l4.passthrough import ListenerWorker, Passthrough
+from portway_proxy.l4.udp import UdpPassthrough
+from portway_proxy.listeners import key_of
+from portway_proxy.metrics import Sample
+from portway_proxy.snapshot import Listener, Transport
+
+__all__ = ["Ports"]
+
+_Port: TypeAlias = Passthrough | UdpPassthrough
+
+
+class Ports:
+    """The ports that are open, and those that are not any more but whose relays run on."""
+
+    __slots__ = ("_open", "_retired", "_worker")
+
+    def __init__(self, worker: ListenerWorker) -> None:
+        self._worker = worker
+        self._open: dict[str, _Port] = {}
+        self._retired: list[_Port] = []
+
+    def follow(self, listeners: Iterable[Listener], sockets: MutableMapping[str, socket.socket]) -> None:
+        """Serve these listeners and no others; relays of those that go run on.
+
+        `sockets` are new ones by name: those that are needed are taken out of it.
+        """
+        wanted = {key_of(listener): listener for listener in listeners}
+        for key in [key for key in self._open if key not in wanted]:
+            self._retired.append(port := self._open.pop(key))
+            port.retire()
+        for key, listener in wanted.items():
+            sock = sockets.pop(key, None)
+            running = self._open.get(key)
+            if running is not None:
+                running.take(listener)
+                if sock is not None:
+                    sock.close()
+            elif sock is not None:
+                self._open[key] = port = self._make(listener, sock)
+                port.start()
+        self._retired = [port for port in self._retired if port.relays]
+
+    def busy(self) -> bool:
+        """Return whether anything is relayed."""
+        return any(port.relays for port in self._all())
+
+    def hold(self) -> None:
+        """Accept no connection until `release`."""
+        for port in self._tcp():
+            port.hold()
+
+    def release(self) -> None:
+        """Accept connections again."""
+        for port in self._tcp():
+            port.release()
+
+    def finish_accepting(self) -> None:
+        """Take in who has come already, and nobody else."""
+        for port in self._open.values():
+            port.finish_accepting()
+
+    def close(self) -> None:
+        """End everything at once."""
+        for port in self._all():
+            port.close()
+
+    def flows(self) -> Iterator[Flow]:
+        """Return all that passes through now."""
+        now = self._worker.loop.time()
+        for port in self._all():
+            yield from port.flows(now)
+
+    def samples(self) -> Iterator[Sample]:
+        """Return a sample for each count."""
+        for port in self._all():
+            yield from port.samples()
+
+    def _make(self, listener: Listener, sock: socket.socket) -> _Port:
+        kind = UdpPassthrough if listener.transport is Transport.UDP else Passthrough
+        return kind(self._worker, listener, sock)
+
+    def _tcp(self) -> Iterator[Passthrough]:
+        return (port for port in self._open.values() if isinstance(port, Passthrough))
+
+    def _all(self) -> Iterator[_Port]:
+        yield from self._open.values()
+        yield from self._retired

@@ -1,0 +1,404 @@
+"""A UDP port: each client address gets a socket of its own to one endpoint, until both have been silent for a while."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Final, TypeAlias
+
+from portway_proxy.clock import NEVER
+from portway_proxy.errors import NoEndpoints, ProxyError
+from portway_proxy.flows import Flow
+from portway_proxy.l4.connect import EXHAUSTED, Chooser
+from portway_proxy.l4.counts import Counts
+from portway_proxy.l4.passage import RelayWorker, Terms
+from portway_proxy.l4.records import RelayRecord
+from portway_proxy.l4.relay import CLOSED, DONE
+from portway_proxy.l4.splicer import READABLE
+from portway_proxy.l7.pool import Pool
+from portway_proxy.listeners import key_of
+from portway_proxy.metrics import Sample
+from portway_proxy.snapshot import Listener
+
+__all__ = ["EVICTED", "UNANSWERED", "UdpClient", "UdpPassthrough"]
+
+EVICTED: Final = "evicted"
+"""Another client needed its place in the full table, and it had been silent the longest."""
+
+UNANSWERED: Final = "unanswered"
+"""Not one datagram came back in time."""
+
+_REFUSED: Final = "connect_failed"
+_BATCH: Final = 64  # Datagrams read in one turn of the loop; then others have theirs.
+_ANSWERS: Final = 16  # The same of one client's endpoint.
+_TRIES: Final = 3  # As connections.
+_BUSY: Final = 3.0  # Seconds since the last datagram after which a drain does not wait for a client any more.
+_COMPLAINTS: Final = 60.0
+
+_IP_PKTINFO: Final = 8  # Python has no name for it before 3.14.
+_V4 = struct.Struct("=I4s4s")  # struct in_pktinfo: interface, our address, the address that was asked.
+_V6 = struct.Struct("=16sI")  # struct in6_pktinfo.
+_ROOM: Final = socket.CMSG_SPACE(_V6.size)
+_LINK_LOCAL: Final = b"\xfe\x80"
+
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+Asked: TypeAlias = tuple[int, int, bytes] | None
+"""The control message that sends an answer from the address that was asked; None where there is but one."""
+Key: TypeAlias = tuple[Address, Asked]
+
+_log = logging.getLogger(__name__)
+# Datagrams are read one at a time and sent on at once: all share one buffer.
+_datagram = memoryview(bytearray(65536))
+
+
+class UdpClient:
+    """A client of a UDP port and the socket to its endpoint; its interface is that of a passage.
+
+    Until an answer comes the latest datagram is kept, so that it can go to another endpoint when this one refuses.
+    """
+
+    __slots__ = (
+        "_owner",
+        "_sock",
+        "_tried",
+        "_unanswered",
+        "active",
+        "began",
+        "bytes_in",
+        "bytes_out",
+        "key",
+        "peer",
+        "pool",
+        "upstream",
+    )
+
+    def __init__(self, owner: UdpPassthrough, key: Key) -> None:
+        self._owner = owner
+        self._sock: socket.socket | None = None
+        self._tried: list[Pool] = []
+        self._unanswered: bytes | None = b""
+        self.key = key
+        self.peer: str = key[0][0]
+        self.upstream = owner.listener.upstream
+        self.pool: Pool | None = None
+        self.began = self.active = owner.worker.splicer.clock.now
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    def connect(self, upstream: Chooser) -> str:
+        """Take a socket to the next endpoint; return why there is none, or nothing. Raises OSError for want of one."""
+        reason = NoEndpoints.reason
+        while len(self._tried) < _TRIES:
+            try:
+                pool = upstream.reach(self.peer.encode(), self._tried)
+            except ProxyError as error:
+                return reason if self._tried else (error.code if isinstance(error, NoEndpoints) else error.reason)
+            self._tried.append(pool)
+            endpoint = pool.endpoint
+            family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
+            sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            try:
+                sock.connect((endpoint.address, endpoint.port))
+            except OSError as error:
+                sock.close()
+                if error.errno in EXHAUSTED:
+                    raise
+                reason = _REFUSED
+                self._failed(upstream, pool)
+                continue
+            pool.connected += 1
+            pool.opened(self)
+            self.pool, self._sock = pool, sock
+            self._owner.worker.splicer.watch(sock.fileno(), READABLE, self._answered)
+            return ""
+        return reason
+
+    def send(self, data: memoryview) -> None:
+        """Send a datagram on; one for which there is no room is lost, as UDP has it."""
+        if self._unanswered is not None:
+            self._unanswered = bytes(data)
+        self.bytes_in += self._send(data)
+
+    def close(self, reason: str = CLOSED) -> None:
+        """End at once; harmless when it has ended."""
+        if self._sock is not None:
+            self._hang_up()
+            self._owner.finish(self, reason)
+
+    def cut(self, error: ProxyError) -> None:
+        """End, because the endpoint is gone and the time to drain is over."""
+        self.close(error.reason)
+
+    def fall_silent(self) -> None:
+        """End, because no datagram came either way for too long."""
+        self.close(DONE if self._unanswered is None else UNANSWERED)
+
+    def record(self, reason: str) -> RelayRecord:
+        """Return what the access log says of it at its end."""
+        return RelayRecord(
+            listener=self._owner.name,
+            client=self.peer,
+            upstream=self.upstream,
+            endpoint=str(self.pool.endpoint) if self.pool is not None else "",
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            seconds=self.active - self.began,
+            reason=reason,
+        )
+
+    def flow(self, now: float) -> Flow:
+        """Return what a table of flows says of it at `now`, a time of the loop."""
+        host, port = self.key[0][:2]
+        return Flow(
+            listener=self._owner.name,
+            client=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            upstream=self.upstream,
+            endpoint=str(self.pool.endpoint) if self.pool is not None else "",
+            seconds=now - self.began,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+        )
+
+    def _send(self, data: memoryview | bytes) -> int:
+        sock = self._sock
+        assert sock is not None  # noqa: S101 - tells the type: one without a socket is in no table
+        try:
+            return sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            # The answer to an earlier datagram: nobody listens there.
+            self._refused()
+            return 0
+
+    def _answered(self, _events: int) -> None:
+        for _ in range(_ANSWERS):
+            sock = self._sock
+            if sock is None:
+                return
+            try:
+                size = sock.recv_into(_datagram)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._refused()
+                return
+            if self._unanswered is not None:
+                self._unanswered = None
+                self._well()
+            self.bytes_out += self._owner.answer(self, _datagram[:size])
+
+    def _well(self) -> None:
+        pool, upstream = self.pool, self._owner.worker.live.upstreams.get(self.upstream)
+        if pool is not None and pool.attentive and upstream is not None:
+            upstream.succeeded(pool)
+
+    def _refused(self) -> None:
+        """Go to another endpoint with what was not answered, or end: the next datagram then begins anew."""
+        upstream = self._owner.worker.live.upstreams.get(self.upstream)
+        unanswered, pool = self._unanswered, self.pool
+        if upstream is None or unanswered is None or pool is None:
+            self.close(_REFUSED)
+            return
+        self._hang_up()
+        self._failed(upstream, pool)
+        try:
+            reason = self.connect(upstream)
+        except OSError:
+            reason = _REFUSED
+        if reason:
+            self._owner.finish(self, reason)
+        else:
+            self._send(unanswered)
+
+    def _failed(self, upstream: Chooser, pool: Pool) -> None:
+        pool.failed += 1
+        upstream.failed(pool)
+
+    def _hang_up(self) -> None:
+        if self._sock is not None:
+            self._owner.worker.splicer.unwatch(self._sock.fileno())
+            self._sock.close()
+            self._sock = None
+        if self.pool is not None:
+            self.pool.left(self)
+
+
+class UdpPassthrough:
+    """Reads a UDP socket, which belongs to it, and keeps the table of its clients.
+
+    `listener` may be replaced by one of the same port: clients that come later go to its upstream. The table has room
+    for as many clients as the listener's policy says, or the settings; then who was silent the longest makes room.
+    """
+
+    def __init__(self, worker: RelayWorker, listener: Listener, sock: socket.socket) -> None:
+        self.worker = worker
+        self.name = key_of(listener)
+        self.deadline = NEVER
+        self._sock = sock
+        self._clients: OrderedDict[Key, UdpClient] = OrderedDict()
+        self._counts = Counts(self.name)
+        self._asked = _wants_asked(sock)
+        self._stopped = False
+        self._closed = False
+        self._complain_after = 0.0
+        self.take(listener)
+
+    @property
+    def relays(self) -> list[UdpClient]:
+        """The clients that a drain has to wait for: those of which something came or went just now."""
+        since = self.worker.splicer.clock.now - _BUSY
+        return [client for client in self._clients.values() if client.active > since]
+
+    def take(self, listener: Listener) -> None:
+        """Serve as `listener` says from now on."""
+        self.listener = listener
+        settings = self.worker.settings
+        self._terms = Terms.of(listener.policy, settings, settings.timeouts.udp)
+        self._most = self._terms.clients or settings.limits.udp_clients
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._sock.settimeout(0)
+        self.worker.splicer.watch(self._sock.fileno(), READABLE, self._readable)
+        self.worker.splicer.clock.watch(self)
+
+    def finish_accepting(self) -> None:
+        """Take no new clients: this worker ends soon. Those that are here are served on."""
+        self._stopped = True
+
+    def retire(self) -> None:
+        """End, because the port is given up; what has come already is passed on first."""
+        if not self._closed:
+            self._readable(0)
+            self.close()
+
+    def close(self) -> None:
+        """End at once."""
+        if self._closed:
+            return
+        self._closed = self._stopped = True
+        for client in list(self._clients.values()):
+            client.close()
+        self.worker.splicer.clock.unwatch(self)
+        self.worker.splicer.unwatch(self._sock.fileno())
+        self._sock.close()
+
+    def expire(self) -> None:
+        """End the clients that have been silent for too long."""
+        # The clock's time may be a second old.
+        until = self.worker.splicer.clock.now - self._terms.idle - 1.0
+        for client in list(self._clients.values()):
+            if client.active > until:
+                break
+            client.fall_silent()
+        oldest = next(iter(self._clients.values()), None)
+        self.deadline = NEVER if oldest is None else oldest.active + self._terms.idle + 1.0
+
+    def finish(self, client: UdpClient, reason: str) -> None:
+        """Count and log a client that has ended, and forget it."""
+        self._clients.pop(client.key, None)
+        self._counts.end(client, reason)
+        self.worker.access.relay(client.record(reason))
+
+    def answer(self, client: UdpClient, data: memoryview) -> int:
+        """Send a datagram back, from the address that was asked; return how many bytes went."""
+        address, asked = client.key
+        self._touch(client)
+        try:
+            if asked is None:
+                return self._sock.sendto(data, address)
+            return self._sock.sendmsg([data], [asked], 0, address)
+        except OSError:
+            # No room, or a client that cannot be reached: lost, as UDP has it.
+            return 0
+
+    def flows(self, now: float) -> Iterator[Flow]:
+        """Return what a table of flows says of each client."""
+        return (client.flow(now) for client in self._clients.values())
+
+    def samples(self) -> Iterator[Sample]:
+        """Return a sample for each count."""
+        return self._counts.samples(self._clients.values())
+
+    def _touch(self, client: UdpClient) -> None:
+        client.active = self.worker.splicer.clock.now
+        self._clients.move_to_end(client.key)
+
+    def _readable(self, _events: int) -> None:
+        sock, asked = self._sock, None
+        for _ in range(_BATCH):
+            try:
+                if self._asked:
+                    size, ancillary, _flags, address = sock.recvmsg_into([_datagram], _ROOM)
+                    asked = _from(ancillary)
+                else:
+                    size, address = sock.recvfrom_into(_datagram)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                _log.warning("%s cannot be read: %s", self.name, error)
+                return
+            client = self._clients.get((address, asked)) or self._enter((address, asked))
+            if client is not None:
+                self._touch(client)
+                client.send(_datagram[:size])
+
+    def _enter(self, key: Key) -> UdpClient | None:
+        """Take in a client; None when it cannot be served, and its datagram is lost."""
+        if self._stopped:
+            return None
+        if len(self._clients) >= self._most:
+            self._evict()
+        client = UdpClient(self, key)
+        upstream = self.worker.live.upstreams.get(client.upstream)
+        try:
+            reason = NoEndpoints.reason if upstream is None else client.connect(upstream)
+        except OSError:
+            self._complain()
+            self._evict()
+            return None
+        if reason:
+            self._counts.refuse(reason)
+            return None
+        self._counts.accept()
+        self._clients[key] = client
+        self.deadline = min(self.deadline, client.active + self._terms.idle + 1.0)
+        return client
+
+    def _evict(self) -> None:
+        oldest = next(iter(self._clients.values()), None)
+        if oldest is not None:
+            oldest.close(EVICTED)
+
+    def _complain(self) -> None:
+        now = self.worker.splicer.clock.now
+        if now >= self._complain_after:
+            self._complain_after = now + _COMPLAINTS
+            _log.warning("%s: no descriptor is left, so that datagrams are lost", self.name)
+
+
+def _wants_asked(sock: socket.socket) -> bool:
+    """Have the kernel tell which address was asked, where there are many; return whether it does."""
+    if sock.getsockname()[0] not in ("0.0.0.0", "::"):  # noqa: S104 - it is compared
+        return False
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    return True
+
+
+def _from(ancillary: list[tuple[int, int, bytes]]) -> Asked:
+    """Return the control message for answers to a datagram that came with `ancillary`."""
+    for level, kind, data in ancillary:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+            # The interface is left to the routes: the way back need not be the way in.
+            return level, kind, _V4.pack(0, _V4.unpack(data)[1], bytes(4))
+        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+            address, interface = _V6.unpack(data)
+            return level, kind, _V6.pack(address, interface if address.startswith(_LINK_LOCAL) else 0)
+    return None
