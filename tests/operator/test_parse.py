@@ -13,9 +13,11 @@ from portway_operator.parse import (
     cookie_path,
     count,
     endpoints,
+    field_name,
     hash_on,
     host,
     methods,
+    networks,
     one_of,
     port_mappings,
     ports,
@@ -33,9 +35,11 @@ PARSERS: list[Callable[[str], object]] = [
     cookie_path,
     count(0, 10),
     endpoints,
+    field_name,
     hash_on,
     host,
     methods,
+    networks,
     one_of(Balance),
     port_mappings,
     ports,
@@ -212,3 +216,54 @@ def test_names_of_hosts_are_taken_as_they_are_and_domains_in_their_one_form() ->
     for text in ("", "-a", "a..b/", "a:b", "a:123456"):
         with pytest.raises(ValueError, match="no host name"):
             host(text)
+
+
+def test_networks_are_sorted_and_each_once_in_one_form() -> None:
+    assert networks("192.0.2.7,10.1.2.3/8, 10.0.0.0/8,,2001:DB8::1/32") == (
+        "10.0.0.0/8",
+        "192.0.2.7/32",
+        "2001:db8::/32",
+    )
+    assert networks("") == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["10.0.0.0/33", "shop.example", "10.0.0", "1", "10.0.0.0/8 10.0.0.0/8", "fe80::1%eth0/64/"]
+)
+def test_what_is_no_network_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no network such as"):
+        networks(text)
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "x-real-ip", "Forwarded", "CF-Connecting-IP", "True-Client-IP"])
+def test_a_field_that_says_the_client_is_taken_as_it_is_written(name: str) -> None:
+    assert field_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "X_Real_IP",
+        "X.Real.IP",
+        "X-Real-IP:",
+        "X-Real-IP\r\nHost",
+        "-",
+        "x" * 65,
+        "Host",
+        "HOST",
+        "Connection",
+        "Content-Length",
+        "Transfer-Encoding",
+        "TE",
+        "Proxy-Connection",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Format",
+        "X-Request-ID",
+        "Cookie",
+    ],
+)
+def test_a_field_that_means_something_else_does_not_say_the_client(name: str) -> None:
+    with pytest.raises(ValueError, match=r"no name of|means something else"):
+        field_name(name)
