@@ -246,9 +246,9 @@ class EndpointSlice:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """`v1` Secret; `data` holds `tls.crt`, `tls.key` and `ca.crt` of a `kubernetes.io/tls` one, and nothing of others.
+    """`v1` Secret; of a `kubernetes.io/tls` one `data` holds `tls.crt`, `tls.key` and `ca.crt` alone.
 
-    Neither `repr` nor `str` shows the data.
+    Tokens and other keys to Kubernetes itself have no data here. Neither `repr` nor `str` shows the data.
     """
 
     kind: ClassVar[Kind] = Kind.SECRET

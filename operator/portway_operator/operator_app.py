@@ -7,7 +7,8 @@ import logging
 import signal
 import time
 import uuid
-from contextlib import AsyncExitStack
+from collections.abc import Collection
+from contextlib import AsyncExitStack, suppress
 from typing import Final, Self
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,7 @@ from portway_operator.admission import Admission
 from portway_operator.api_objects import ApiObjects, ApiUnavailable
 from portway_operator.applied import Applied
 from portway_operator.compile import Compiled
+from portway_operator.compile.access import named_secrets
 from portway_operator.events import Events
 from portway_operator.expose import Expose
 from portway_operator.health import Health
@@ -35,6 +37,7 @@ from portway_operator.rejections import exclude_rejected
 from portway_operator.serving import Answer, Question, Serving
 from portway_operator.sources.connection import Connection
 from portway_operator.sources.kube import Change, KubeSource
+from portway_operator.sources.resources import Target
 from portway_operator.status import Status
 from portway_operator.store import ObjectStore
 from portway_operator.stream_service import StreamService
@@ -46,6 +49,7 @@ __all__ = ["OperatorApp"]
 _log = logging.getLogger(__name__)
 
 _SILENT: Final = 60.0  # kopf's thread gives a sign of life each second, and starts kopf again within ten.
+_NAMED: Final = 5.0  # Seconds to wait for the Secrets that annotations name, before the first compile.
 _CLEARING: Final = 10.0  # Seconds to empty the statuses when the last pod ends.
 
 
@@ -208,10 +212,19 @@ class OperatorApp:
         known = ", ".join(f"{number} {kind}" for kind, number in sorted(self.source.objects().items()))
         _log.info("the cluster is known: %s", known or "nothing that we read")
         self._admission.begin()
+        self._follow(named_secrets(self.store, self._settings.compile))
+        with suppress(TimeoutError):
+            # What asks for a password must not be closed for a moment because another operator begins.
+            async with asyncio.timeout(_NAMED):
+                await self.source.caught_up.wait()
         collector.settle()
         self.rebuild.ready()
 
+    def _follow(self, secrets: Collection[tuple[str, str]]) -> None:
+        self.source.follow({Target(Kind.SECRET, *key) for key in secrets})
+
     def _settled(self, compiled: Compiled) -> None:
+        self._follow(compiled.secrets)
         self._metrics.compiled(compiled, self.rebuild.compile_seconds)
         self.applied_objects.settle(compiled, self.publisher.version)
         if self._expose is not None:

@@ -66,6 +66,8 @@ _TAKEN_FIELDS = re.compile(
     r"|upgrade|user-agent|x-request-id|x-scheme",
     re.IGNORECASE,
 )
+_REFERENCE = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?/)?(?=.{1,253}$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+_QUOTABLE = re.compile(r"[ !#-\[\]-~]{0,128}")  # What stands between quotes without an escape.
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
@@ -231,6 +233,20 @@ def cookie_domain(value: str) -> str:
     if not _DOMAIN.fullmatch(name):
         raise ValueError("it is no domain such as shop.example")
     return name
+
+
+def object_reference(value: str) -> str:
+    """Return the name of an object, perhaps with its namespace: `name` or `namespace/name`."""
+    if not _REFERENCE.fullmatch(value):
+        raise ValueError("it is neither name nor namespace/name")
+    return value
+
+
+def quotable(value: str) -> str:
+    """Return a text that may stand between quotes in a header field."""
+    if not _QUOTABLE.fullmatch(value):
+        raise ValueError('it is no plain text of at most 128 characters without `"` and backslashes')
+    return value
 
 
 def hash_on(value: str) -> HashOn:

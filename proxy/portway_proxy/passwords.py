@@ -110,7 +110,7 @@ def _matches(password: bytes, hashed: str) -> bool:
         if hashed.startswith(_BCRYPT):
             # It counts 72 bytes of a password. Apache and nginx cut off the rest, and so do we.
             return _bcrypt(password[:72], hashed.encode())
-        return _context().verify(password, hashed)
+        return bool(_context().verify(password, hashed))
     except ValueError:
         return False  # No hash that anybody knows, or a password that the scheme cannot take.
 

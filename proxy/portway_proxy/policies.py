@@ -1,4 +1,4 @@
-"""What a route may ask for beyond forwarding, as a part of the contract (`snapshot.Policy`): values and no behaviour."""
+"""What a route may ask for beyond forwarding: a part of the contract (`snapshot.Policy`), values and no behaviour."""
 
 from __future__ import annotations
 

@@ -277,11 +277,22 @@ def test_an_address_is_kept_in_its_shortest_form_and_a_special_one_says_so() -> 
     assert found.endpoints == (SliceEndpoint("fd00::1", zone="a"), SliceEndpoint("::1", special="loopback"))
 
 
-def test_a_tls_secret_is_read_and_others_are_only_known_by_type() -> None:
+def test_of_a_tls_secret_the_pair_is_read_and_of_others_everything() -> None:
     data = {"tls.crt": base64.b64encode(b"chain").decode(), "other": "!!!"}
     tls = read(Kind.SECRET, type="kubernetes.io/tls", data=data, stringData={"tls.key": "key"})
     assert tls == Secret(Meta("shop", "web"), "kubernetes.io/tls", {"tls.crt": b"chain", "tls.key": b"key"})
-    assert read(Kind.SECRET, type="Opaque", data=data) == Secret(Meta("shop", "web"), "Opaque")
+    good = {"auth": base64.b64encode(b"ada:hash").decode()}
+    opaque = read(Kind.SECRET, type="Opaque", data=good, stringData={"ada": "hash"})
+    assert opaque == Secret(Meta("shop", "web"), "Opaque", {"auth": b"ada:hash", "ada": b"hash"})
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token", "kubernetes.io/dockerconfigjson"],
+)
+def test_of_a_secret_that_opens_kubernetes_itself_no_byte_is_kept(kind: str) -> None:
+    data = {"auth": base64.b64encode(b"ada:hash").decode(), "token": base64.b64encode(b"token").decode()}
+    assert read(Kind.SECRET, type=kind, data=data) == Secret(Meta("shop", "web"), kind)
 
 
 def test_base64_may_be_broken_into_lines_as_for_the_api_server() -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from portway_operator.annotations.rows import row
+from portway_operator.annotations.access import AccessAnnotations
+from portway_operator.annotations.rows import Row, row
+from portway_operator.annotations.unbuilt import UNBUILT
 from portway_operator.parse import boolean, size
 
 __all__ = ["IngressAnnotations"]
 
 
-@dataclass(frozen=True, slots=True)
-class IngressAnnotations:
-    """What the annotations of an Ingress say."""
+@dataclass(frozen=True)
+class IngressAnnotations(AccessAnnotations):
+    """What the annotations of an Ingress say; `others` are those of ingress-nginx that are not built."""
+
+    others: ClassVar[tuple[Row, ...]] = UNBUILT
 
     ssl_redirect: bool | None = row(
         "ssl-redirect",

@@ -1,6 +1,7 @@
 """How annotations are read: a frozen dataclass for each scope, whose field list is the table.
 
-`rows` gives the table to those who print it.
+What ingress-nginx knows and we do not is in the table too, as rows without a field (`Scope.others`). `rows` gives the
+table to those who print it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,20 @@ from enum import StrEnum
 from functools import cache
 from typing import Generic, TypeVar
 
+from portway_operator.annotations.fidelity import EXACT, Fidelity
 from portway_operator.decode.meta import NGINX_PREFIX, PREFIX
 from portway_operator.objects import Ingress, Kind, Service
-from portway_operator.problems import Problem, annotation_idle, annotation_invalid, annotation_unknown, at
+from portway_operator.problems import (
+    Origin,
+    Problem,
+    annotation_idle,
+    annotation_invalid,
+    annotation_refused,
+    annotation_unknown,
+    at,
+)
 
-__all__ = ["Invalid", "Reading", "Row", "read_scope", "row", "rows"]
+__all__ = ["Invalid", "Reading", "Row", "key_of", "other_rows", "read_scope", "row", "rows"]
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -34,16 +44,24 @@ class Invalid(StrEnum):
 class Row:
     """One annotation: its name without prefix, its parser and what the documentation says.
 
-    `nginx` is the name of ingress-nginx's annotation that means the same, empty without one; ours wins over it. One
-    that `requires` other fields has an effect only beside one of them.
+    `nginx` are the names of ingress-nginx's annotations that mean the same; ours wins over them, and the first over the
+    second. `name` is empty for one that only ingress-nginx has. One that `requires` other fields has an effect only
+    beside one of them.
     """
 
     name: str
     parse: Callable[[str], object]
     doc: str
-    invalid: Invalid
-    nginx: str
-    requires: tuple[str, ...]
+    invalid: Invalid = Invalid.DEFAULT
+    nginx: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    fidelity: Fidelity = EXACT
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return the full names by which it is read, the one that wins first."""
+        ours = (PREFIX + self.name,) if self.name else ()
+        return (*ours, *(NGINX_PREFIX + name for name in self.nginx))
 
 
 def row(  # noqa: PLR0913 - the columns of the table
@@ -53,11 +71,14 @@ def row(  # noqa: PLR0913 - the columns of the table
     default: T,
     doc: str,
     invalid: Invalid = Invalid.DEFAULT,
-    nginx: str = "",
+    nginx: str | tuple[str, ...] = (),
     requires: tuple[str, ...] = (),
+    fidelity: Fidelity = EXACT,
 ) -> T:
     """Return the dataclass field of an annotation."""
-    return dataclasses.field(default=default, metadata={"row": Row(name, parse, doc, invalid, nginx, requires)})
+    twins = (nginx,) if isinstance(nginx, str) else nginx
+    entry = Row(name, parse, doc, invalid, twins, requires, fidelity)
+    return dataclasses.field(default=default, metadata={"row": entry})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,33 +93,30 @@ class Reading(Generic[S]):
     closed: str = ""
 
 
+@cache
 def rows(scope: type) -> Mapping[str, Row]:
     """Return the table of a scope: the row of each field."""
     return {field.name: field.metadata["row"] for field in dataclasses.fields(scope)}
 
 
+def other_rows(scope: type) -> tuple[Row, ...]:
+    """Return the rows of a scope that have no field: what ingress-nginx knows and we do not."""
+    found: tuple[Row, ...] = getattr(scope, "others", ())
+    return found
+
+
+def key_of(owner: Ingress | Service, entry: Row) -> str:
+    """Return the full name by which an object says what is in a row; the first one when it does not."""
+    return next((key for key in entry.keys if key in owner.meta.annotations), entry.keys[0])
+
+
 def read_scope(scope: type[S], owner: Ingress | Service, scopes: Mapping[Kind, type]) -> Reading[S]:
     """Return what the annotations of `owner` say, by the table `scope`; `scopes` are the tables of all kinds."""
-    annotations = owner.meta.annotations
-    if not annotations:
+    if not owner.meta.annotations:
         return _of_none(scope)  # type: ignore[arg-type] # mypy takes no generic class for hashable
-    table = rows(scope)
-    values: dict[str, object] = {}
-    problems = _unknown(owner, table, scopes)
-    closed = ""
-    for field, entry in table.items():
-        key = _key(annotations, entry)
-        if not key:
-            continue
-        try:
-            values[field] = entry.parse(annotations[key].strip(" "))
-        except ValueError as error:
-            closes = entry.invalid is Invalid.CLOSE
-            origin = at(owner, f"metadata.annotations[{key}]")
-            problems.append(annotation_invalid(origin, annotations[key], str(error), closes=closes))
-            closed = "annotation_invalid" if closes else closed
-    problems += _idle(owner, table, values)
-    return Reading(scope(**values), tuple(problems), closed)
+    reading = _Reading(owner, scopes)
+    reading.take(_index(scope))  # type: ignore[arg-type] # as above
+    return Reading(scope(**reading.values), tuple(sorted(reading.problems)), reading.closed)
 
 
 @cache
@@ -107,37 +125,97 @@ def _of_none(scope: type[S]) -> Reading[S]:
     return Reading(scope())
 
 
-def _key(annotations: Mapping[str, str], entry: Row) -> str:
-    """Return the annotation to read for a row; empty when there is none."""
-    ours, twin = PREFIX + entry.name, NGINX_PREFIX + entry.nginx
-    if ours in annotations:
-        return ours
-    return twin if entry.nginx and twin in annotations else ""
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A row by one of its full names; `field` is empty for one without, `rank` says which name wins."""
+
+    row: Row
+    field: str
+    rank: int
 
 
-def _idle(owner: Ingress | Service, table: Mapping[str, Row], values: Mapping[str, object]) -> list[Problem]:
-    """Return a problem for each value that has no effect because what it belongs to is off."""
-    found = []
-    for field in values:
-        requires = table[field].requires
-        if requires and not any(values.get(other) for other in requires):
-            origin = at(owner, f"metadata.annotations[{_key(owner.meta.annotations, table[field])}]")
-            found.append(annotation_idle(origin, [PREFIX + table[other].name for other in requires]))
-    return found
+@cache
+def _index(scope: type) -> Mapping[str, _Entry]:
+    """Return the rows of a scope by their full names: an object has few annotations, the table has many."""
+    fields = [*rows(scope).items(), *(("", entry) for entry in other_rows(scope))]
+    return {key: _Entry(entry, field, rank) for field, entry in fields for rank, key in enumerate(entry.keys)}
 
 
-def _unknown(owner: Ingress | Service, table: Mapping[str, Row], scopes: Mapping[Kind, type]) -> list[Problem]:
-    known = {entry.name for entry in table.values()}
-    return [
-        annotation_unknown(at(owner, f"metadata.annotations[{key}]"), _hint(owner.kind, name, known, scopes))
-        for key in sorted(owner.meta.annotations)
-        if key.startswith(PREFIX) and (name := key.removeprefix(PREFIX)) not in known
-    ]
+class _Reading:
+    """One object's annotations, as they are read."""
+
+    def __init__(self, owner: Ingress | Service, scopes: Mapping[Kind, type]) -> None:
+        self.values: dict[str, object] = {}
+        self.problems: list[Problem] = []
+        self.closed = ""
+        self._owner = owner
+        self._scopes = scopes
+
+    def take(self, index: Mapping[str, _Entry]) -> None:
+        """Read every annotation that is ours to read."""
+        used: dict[str, tuple[str, _Entry]] = {}
+        for key, value in self._owner.meta.annotations.items():
+            entry = index.get(key)
+            if entry is None:
+                self._unknown(key, index)
+            elif not entry.field:
+                self._refuse(key, value, entry.row)
+            elif entry.field not in used or entry.rank < used[entry.field][1].rank:
+                used[entry.field] = (key, entry)
+        for field, (key, entry) in used.items():
+            self._read(field, key, entry.row)
+        self._idle(used)
+
+    def _read(self, field: str, key: str, entry: Row) -> None:
+        value = self._owner.meta.annotations[key]
+        try:
+            self.values[field] = entry.parse(value.strip(" "))
+        except ValueError as error:
+            self._say(annotation_invalid(self._at(key), value, str(error), closes=_closes(entry)), entry)
+
+    def _refuse(self, key: str, value: str, entry: Row) -> None:
+        """Say that an annotation is not built, unless its value asks for nothing."""
+        if not entry.parse(value.strip(" ")):
+            return
+        reason, remedy = entry.fidelity.words, entry.fidelity.remedy
+        self._say(annotation_refused(self._at(key), reason, remedy, closes=_closes(entry)), entry)
+
+    def _say(self, problem: Problem, entry: Row) -> None:
+        self.problems.append(problem)
+        self.closed = problem.code if _closes(entry) else self.closed
+
+    def _idle(self, used: Mapping[str, tuple[str, _Entry]]) -> None:
+        """Say of each value that has no effect that what it belongs to is off."""
+        for field in self.values:
+            key, entry = used[field]
+            requires = entry.row.requires
+            # What is there and cannot be read has its own problem.
+            wanted = [other for other in requires if other in used and other not in self.values]
+            if requires and not wanted and not any(self.values.get(other) for other in requires):
+                self.problems.append(annotation_idle(self._at(key), [self._alike(other, entry) for other in requires]))
+
+    def _alike(self, field: str, entry: _Entry) -> str:
+        """Return the name of the row of `field` with the same prefix as the name of `entry` that was used."""
+        keys = rows(self._scopes[self._owner.kind])[field].keys
+        return keys[min(entry.rank, len(keys) - 1)]
+
+    def _unknown(self, key: str, index: Mapping[str, _Entry]) -> None:
+        prefix = next((prefix for prefix in (PREFIX, NGINX_PREFIX) if key.startswith(prefix)), "")
+        if prefix == PREFIX or (prefix and other_rows(self._scopes[self._owner.kind])):
+            hint = _hint(self._owner.kind, key, [known for known in index if known.startswith(prefix)], self._scopes)
+            self.problems.append(annotation_unknown(self._at(key), hint))
+
+    def _at(self, key: str) -> Origin:
+        return at(self._owner, f"metadata.annotations[{key}]")
 
 
-def _hint(kind: Kind, name: str, known: set[str], scopes: Mapping[Kind, type]) -> str:
+def _closes(entry: Row) -> bool:
+    return entry.invalid is Invalid.CLOSE
+
+
+def _hint(kind: Kind, key: str, known: list[str], scopes: Mapping[Kind, type]) -> str:
     for other, scope in scopes.items():
-        if other is not kind and any(entry.name == name for entry in rows(scope).values()):
+        if other is not kind and key in _index(scope):
             return f"It is for a {other}." if other is not Kind.INGRESS else "It is for an Ingress."
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"Did you mean {PREFIX}{close[0]}?" if close else "Remove it."
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
+    return f"Did you mean {close[0]}?" if close else "Remove it."

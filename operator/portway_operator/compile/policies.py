@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from portway_operator.annotations import IngressAnnotations, Reading
+from portway_operator.compile.access import Access
 from portway_operator.settings import CompileSettings
 from portway_proxy.snapshot import Policy
 
 __all__ = ["Policies"]
 
 _NONE = Policy()
+_ANYBODY = Access()
 
 
 class Policies:
@@ -16,11 +20,14 @@ class Policies:
 
     __slots__ = ("_plain", "_secure")
 
-    def __init__(self, reading: Reading[IngressAnnotations], settings: CompileSettings) -> None:
+    def __init__(
+        self, reading: Reading[IngressAnnotations], settings: CompileSettings, access: Access = _ANYBODY
+    ) -> None:
         values = reading.values
         redirect = settings.ssl_redirect if values.ssl_redirect is None else values.ssl_redirect
-        self._plain = Policy(body_size=values.body_size, closed=reading.closed)
-        self._secure = Policy(https_redirect=redirect, body_size=values.body_size, closed=reading.closed)
+        closed = reading.closed or access.closed
+        self._plain = Policy(body_size=values.body_size, closed=closed, basic=None if closed else access.basic)
+        self._secure = msgspec.structs.replace(self._plain, https_redirect=redirect)
 
     def of(self, *, tls: bool) -> Policy | None:
         """Return the policy of a route; None when it asks for nothing."""

@@ -12,6 +12,7 @@ import msgspec
 
 from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations, read
+from portway_operator.compile.access import AccessReader
 from portway_operator.compile.classes import Classes
 from portway_operator.compile.configuration import configured
 from portway_operator.compile.defaults import choose_default, default_service
@@ -49,7 +50,8 @@ class Compiled:
     `by_service` says which upstreams to make anew (`compile_upstream`) when the endpoints of a Service (namespace and
     name) change. `ingresses` are the namespaces and names of those that are ours. `owned` are the objects whose status
     is ours to write, as they were: our Ingresses and the Services of our load balancer class. `made` and `settings`
-    are for the next compile.
+    are for the next compile. `secrets` are the namespaces and names of the Secrets that annotations name, whether they
+    exist or not.
     """
 
     snapshot: Snapshot
@@ -58,6 +60,7 @@ class Compiled:
     owned: tuple[Ingress | Service, ...] = ()
     made: Mapping[Wanted, Made] = field(default_factory=dict, repr=False, compare=False)
     settings: CompileSettings = field(default_factory=CompileSettings, repr=False, compare=False)
+    secrets: frozenset[Key] = frozenset()
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -94,6 +97,7 @@ class _Compile:
         self._settings, found = configured(store, settings)
         self.problems += [*found, *trust_problems(self._settings)]
         made = before.made if before is not None and before.settings == self._settings else {}
+        self._access = AccessReader(store)
         self._upstreams = Upstreams(store, self._settings, made)
 
     def run(self) -> Compiled:
@@ -117,6 +121,7 @@ class _Compile:
             default_certificate="/".join(certificate or ()),
             trust=trust_of(self._settings),
             request_ids=self._settings.generate_request_id,
+            credentials=self._access.credentials(),
         )
         self.problems += [*tls.problems, *hosts.problems, *self._malformed()]
         return self._finish(snapshot, ingresses)
@@ -147,6 +152,7 @@ class _Compile:
             tuple(one for one in owned if not self._store.refusal(one)),
             self._upstreams.made,
             self._settings,
+            frozenset(self._access.secrets),
         )
 
     def _guard(self, owner: T, work: Callable[[T], R], otherwise: R) -> R:
@@ -180,8 +186,10 @@ class _Compile:
         if self._refused(ingress):
             return IngressRoutes(ingress)
         reading = read(IngressAnnotations, ingress)
-        self.problems += reading.problems
-        found = RouteReader(ingress, self._upstreams, Policies(reading, self._settings), tls.hosts).read()
+        access = self._access.read(ingress, reading.values)
+        self.problems += (*reading.problems, *access.problems)
+        policies = Policies(reading, self._settings, access)
+        found = RouteReader(ingress, self._upstreams, policies, tls.hosts).read()
         self.problems += found.problems
         return found
 

@@ -15,19 +15,24 @@ TLS_SECRET = "kubernetes.io/tls"  # noqa: S105 - a type, no password
 """The type of the Secrets that hold a certificate."""
 
 _TLS_KEYS = ("tls.crt", "tls.key", "ca.crt")
+# Nobody may point us at these: what they hold opens other doors than ours.
+_FOREIGN = ("kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token", "kubernetes.io/dockerconfigjson")
 _NO_VALUE = "The value is left out."
 
 
 def read_secret(raw: Raw) -> Secret:
-    """Return a Secret; as for the API server, `stringData` takes the place of `data`."""
+    """Return a Secret; as for the API server, `stringData` takes the place of `data`.
+
+    A source hands us, beside those with certificates, only those that an annotation names.
+    """
     meta = read_meta(raw)
     kind = text(raw.get("type"), "type", "Opaque")
     faults: list[Fault] = []
     data: dict[str, bytes] = {}
-    if kind == TLS_SECRET:
+    if kind not in _FOREIGN:
         encoded = optional_mapping(raw.get("data"), "data")
         plain = optional_mapping(raw.get("stringData"), "stringData")
-        for key in _TLS_KEYS:
+        for key in _TLS_KEYS if kind == TLS_SECRET else sorted({*encoded, *plain}):
             try:
                 value = _value(encoded, plain, key)
             except BadObject as error:

@@ -5,9 +5,17 @@ The code of a problem is the name of its function, unless the docstring says oth
 
 from __future__ import annotations
 
+from portway_operator.problems.access import (
+    auth_secret_empty,
+    auth_secret_foreign,
+    auth_secret_lines,
+    auth_secret_missing,
+    auth_secret_unnamed,
+)
 from portway_operator.problems.objects import (
     annotation_idle,
     annotation_invalid,
+    annotation_refused,
     annotation_unknown,
     at,
     bad_object,
@@ -62,9 +70,15 @@ __all__ = [
     "address_refused",
     "annotation_idle",
     "annotation_invalid",
+    "annotation_refused",
     "annotation_unknown",
     "app_protocol_unknown",
     "at",
+    "auth_secret_empty",
+    "auth_secret_foreign",
+    "auth_secret_lines",
+    "auth_secret_missing",
+    "auth_secret_unnamed",
     "bad_object",
     "catch_all_refused",
     "certificate_mismatch",

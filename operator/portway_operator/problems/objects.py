@@ -11,6 +11,7 @@ from portway_proxy.snapshot import Origin, Problem, Severity
 __all__ = [
     "annotation_idle",
     "annotation_invalid",
+    "annotation_refused",
     "annotation_unknown",
     "at",
     "bad_object",
@@ -124,6 +125,14 @@ def annotation_invalid(origin: Origin, value: str, reason: str, *, closes: bool)
         f"The value {show(value)} cannot be used: {reason}.",
         "The paths of the Ingress answer 503." if closes else "The default is used.",
         "Correct the value or remove the annotation.",
+    )
+
+
+def annotation_refused(origin: Origin, reason: str, remedy: str, *, closes: bool) -> Problem:
+    """Say that an annotation of ingress-nginx is not built here; `reason` and `remedy` are the table's sentences."""
+    done = "The paths of the Ingress answer 503." if closes else "It has no effect."
+    return Problem(
+        origin, "annotation_refused", reason, done, remedy, Severity.ERROR if closes else Severity.NOTICE
     )
 
 

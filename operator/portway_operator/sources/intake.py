@@ -64,15 +64,18 @@ class Intake:
     """The ledgers of all targets, before the store.
 
     `listed` is set once every target was listed; no change is told before, because the first compile takes everything.
+    `caught_up` is set while every target that was added later was listed too, or refused.
     """
 
     def __init__(self, store: ObjectStore, on_change: Callable[[Change], None]) -> None:
         self.listed = asyncio.Event()
+        self.caught_up = asyncio.Event()
         self.counters = SourceCounters()
         self._store = store
         self._on_change = on_change
         self._ledgers: dict[Target, Ledger] = {}
         self._unlisted: set[Target] = set()
+        self._awaited: set[Target] = set()
         self._trouble: dict[Target, str] = {}
         self._malformed: set[tuple[Kind, Name]] = set()
 
@@ -80,6 +83,8 @@ class Intake:
         """Expect a target's messages; return its ledger. Before `listed`, it is waited for."""
         if not self.listed.is_set():
             self._unlisted.add(target)
+        self._awaited.add(target)
+        self.caught_up.clear()
         return self._ledgers.setdefault(target, Ledger())
 
     def drop(self, target: Target) -> None:
@@ -153,11 +158,18 @@ class Intake:
         if self._trouble.get(message.target) != message.reason:
             _log.warning("%s: the API server refuses it or is away, trying on: %s", message.target, message.reason)
         self._trouble[message.target] = message.reason
+        self._heard_of(message.target)
 
     def _done(self, target: Target) -> None:
+        self._heard_of(target)
         self._unlisted.discard(target)
         if not self._unlisted:
             self.listed.set()
+
+    def _heard_of(self, target: Target) -> None:
+        self._awaited.discard(target)
+        if not self._awaited:
+            self.caught_up.set()
 
     def _put(self, target: Target, item: Item) -> None:
         kind, name = target.kind, item.name

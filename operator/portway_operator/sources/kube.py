@@ -60,6 +60,11 @@ class KubeSource:
         return self._intake.listed
 
     @property
+    def caught_up(self) -> asyncio.Event:
+        """Return the event that is set while everything that is followed was listed at least once, or refused."""
+        return self._intake.caught_up
+
+    @property
     def heartbeat(self) -> float:
         """Return the monotonic time of kopf's last sign of life."""
         return self._kopf.heartbeat

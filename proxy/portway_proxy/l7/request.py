@@ -144,7 +144,8 @@ class RequestParser(FieldParser):
         if len(block) <= _LONGEST_BLOCK and not self._upgrade and head.ordinary:
             if len(self._blocks) >= _REMEMBERED:
                 self._blocks.clear()
-            self._blocks[block] = head
+            # A head of its own: what a policy changes of this one is for this request alone.
+            self._blocks[block] = RequestHead.alike(head, head.method, head.raw_target)
         return head
 
     def _parse(self, data: bytes) -> RequestHead:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from portway_proxy.errors import BadSnapshot, Closed
@@ -28,16 +28,20 @@ class Rules:
 
     def __init__(self, policy: Policy, verifiers: Mapping[str, Verifier]) -> None:
         self.body_limit = policy.body_size
+        self.plain: tuple[Step, ...] = (_closed,)
+        self.secure: tuple[Step, ...] = (_closed,)
         if policy.closed:
-            self.plain = self.secure = (_closed,)
             return
-        first: list[Step] = []
-        last: list[Step] = []
-        if policy.basic is not None:
-            last.append(AskPassword(policy.basic.realm, verifiers[policy.basic.credentials]))
-        redirect: list[Step] = [to_https] if policy.https_redirect else []
-        self.plain: tuple[Step, ...] = (*first, *redirect, *last)
-        self.secure: tuple[Step, ...] = (*first, *last)
+        last = tuple(_access(policy, verifiers))
+        redirect: tuple[Step, ...] = (to_https,) if policy.https_redirect else ()
+        self.plain = (*redirect, *last)
+        self.secure = last
+
+
+def _access(policy: Policy, verifiers: Mapping[str, Verifier]) -> Iterator[Step]:
+    """Yield the steps that say who may come here."""
+    if policy.basic is not None:
+        yield AskPassword(policy.basic.realm, verifiers[policy.basic.credentials])
 
 
 class RuleBook:

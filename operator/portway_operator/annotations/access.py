@@ -1,0 +1,60 @@
+"""The annotations of an Ingress that say who may come to its paths; one that cannot be read lets nobody in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from portway_operator.annotations.rows import Invalid, row
+from portway_operator.htpasswd import SecretForm
+from portway_operator.parse import object_reference, one_of, quotable
+
+__all__ = ["AccessAnnotations", "AuthType"]
+
+
+class AuthType(StrEnum):
+    """What clients have to show."""
+
+    BASIC = "basic"
+
+
+@dataclass(frozen=True)
+class AccessAnnotations:
+    """What the annotations of an Ingress say about who may come."""
+
+    auth_type: AuthType | None = row(
+        "auth-type",
+        one_of(AuthType),
+        default=None,
+        doc="`basic` asks for a user and a password of `auth-secret`; the endpoint does not get to see them. Digest "
+        "authentication is not built: its hashes are MD5.",
+        invalid=Invalid.CLOSE,
+        nginx="auth-type",
+    )
+    auth_secret: str = row(
+        "auth-secret",
+        object_reference,
+        default="",
+        doc="The Secret with the users, as `name`, or `namespace/name` where that is the Ingress's own namespace.",
+        invalid=Invalid.CLOSE,
+        nginx="auth-secret",
+        requires=("auth_type",),
+    )
+    auth_secret_type: SecretForm = row(
+        "auth-secret-type",
+        one_of(SecretForm),
+        default=SecretForm.FILE,
+        doc="`auth-file`: lines of htpasswd under the key `auth`. `auth-map`: a key for each user, and the password's "
+        "hash as its value. Hashes are bcrypt (with a cost of at most 13), apr1, SHA and crypt.",
+        invalid=Invalid.CLOSE,
+        nginx="auth-secret-type",
+        requires=("auth_type",),
+    )
+    auth_realm: str = row(
+        "auth-realm",
+        quotable,
+        default="",
+        doc="The realm that browsers show when they ask for the password.",
+        nginx="auth-realm",
+        requires=("auth_type",),
+    )

@@ -1,0 +1,48 @@
+"""How near an annotation comes to ingress-nginx's of the same meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["EXACT", "Fidelity", "Grade", "close", "obsolete", "refused"]
+
+
+class Grade(StrEnum):
+    """The grades of nearness."""
+
+    EXACT = "exact"
+    CLOSE = "close"
+    REFUSED = "refused"
+    OBSOLETE = "obsolete"
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """A grade, and in `words` a sentence: what differs, why it is refused, or what became of it.
+
+    `remedy` is a sentence too: what to do instead, where it is refused or obsolete.
+    """
+
+    grade: Grade
+    words: str = ""
+    remedy: str = ""
+
+
+EXACT = Fidelity(Grade.EXACT)
+"""What it does is what ingress-nginx does."""
+
+
+def close(words: str) -> Fidelity:
+    """Return that it does nearly the same; `words` is the difference."""
+    return Fidelity(Grade.CLOSE, words)
+
+
+def refused(words: str, remedy: str = "Remove it, or keep this Ingress with another controller.") -> Fidelity:
+    """Return that it is not built; `words` is the reason."""
+    return Fidelity(Grade.REFUSED, words, remedy)
+
+
+def obsolete(words: str, remedy: str) -> Fidelity:
+    """Return that ingress-nginx itself has given it up, or never had it; `remedy` names the successor."""
+    return Fidelity(Grade.OBSOLETE, words, remedy)

@@ -1,0 +1,107 @@
+"""Who may come to a path: the passwords of Secrets that annotations name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portway_operator import problems
+from portway_operator.annotations import IngressAnnotations, key_of, read, rows
+from portway_operator.compile.classes import Classes
+from portway_operator.compile.configuration import configured
+from portway_operator.htpasswd import SecretForm, Users, read_users
+from portway_operator.objects import Ingress, Secret
+from portway_operator.problems import Origin, Problem, at
+from portway_operator.settings import CompileSettings
+from portway_operator.store import ObjectStore
+from portway_proxy.snapshot import BasicAuth, Credentials
+
+__all__ = ["Access", "AccessReader", "named_secrets"]
+
+Key = tuple[str, str]
+
+_WANTED = {
+    SecretForm.FILE: "Give it lines of htpasswd under the key auth.",
+    SecretForm.MAP: "Give it a key for each user, with the password's hash as its value.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the paths of an Ingress ask of their clients; `closed` is the code of the problem that lets nobody in."""
+
+    basic: BasicAuth | None = None
+    closed: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+class AccessReader:
+    """Reads what Ingresses ask of clients.
+
+    `secrets` are the namespaces and names of all Secrets that Ingresses named so far, whether they exist or not: they
+    are to be followed.
+    """
+
+    __slots__ = ("_found", "_store", "secrets")
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._found: dict[str, Credentials] = {}
+        self.secrets: set[Key] = set()
+
+    def credentials(self) -> tuple[Credentials, ...]:
+        """Return those that were found so far, sorted by name."""
+        return tuple(self._found[name] for name in sorted(self._found))
+
+    def read(self, ingress: Ingress, values: IngressAnnotations) -> Access:
+        """Return what an Ingress with these annotations asks for."""
+        if values.auth_type is None:
+            return Access()
+        named = _at(ingress, "auth_secret")
+        namespace, slash, name = values.auth_secret.rpartition("/")
+        if not name:
+            return _closed(problems.auth_secret_unnamed(_at(ingress, "auth_type"), _key(ingress, "auth_secret")))
+        if slash and namespace != ingress.meta.namespace:
+            return _closed(problems.auth_secret_foreign(named, values.auth_secret, ingress.meta.namespace))
+        key = (ingress.meta.namespace, name)
+        self.secrets.add(key)
+        secret = self._store.secrets.get(key)
+        if secret is None:
+            return _closed(problems.auth_secret_missing(named, *key))
+        return self._ask(secret, values, named)
+
+    def _ask(self, secret: Secret, values: IngressAnnotations, origin: Origin) -> Access:
+        form = values.auth_secret_type
+        users = read_users(secret, form)
+        if not users.users:
+            return _closed(problems.auth_secret_empty(origin, secret.meta.name, _WANTED[form]))
+        found = [problems.auth_secret_lines(origin, secret.meta.name, users.faults)] if users.faults else []
+        return Access(BasicAuth(self._keep(secret, form, users), values.auth_realm), problems=tuple(found))
+
+    def _keep(self, secret: Secret, form: SecretForm, users: Users) -> str:
+        # The same Secret may be read both ways.
+        name = "/".join(secret.meta.key) + ("" if form is SecretForm.FILE else f" ({form})")
+        self._found[name] = Credentials(name, users.users)
+        return name
+
+
+def named_secrets(store: ObjectStore, settings: CompileSettings) -> frozenset[Key]:
+    """Return the namespaces and names of the Secrets that annotations of our Ingresses name."""
+    settings, _ = configured(store, settings)
+    classes = Classes(store.ingress_classes.values(), settings)
+    reader = AccessReader(store)
+    for ingress in store.ingresses.values():
+        if ingress.meta.annotations and classes.ours(ingress):
+            reader.read(ingress, read(IngressAnnotations, ingress).values)
+    return frozenset(reader.secrets)
+
+
+def _at(ingress: Ingress, field: str) -> Origin:
+    return at(ingress, f"metadata.annotations[{_key(ingress, field)}]")
+
+
+def _key(ingress: Ingress, field: str) -> str:
+    return key_of(ingress, rows(IngressAnnotations)[field])
+
+
+def _closed(problem: Problem) -> Access:
+    return Access(closed=problem.code, problems=(problem,))

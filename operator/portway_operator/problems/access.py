@@ -1,0 +1,72 @@
+"""Findings about what a path asks of its clients: passwords, and where they come from. No text quotes a hash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from portway_operator.decode.fields import show
+from portway_proxy.snapshot import Origin, Problem, Severity
+
+__all__ = [
+    "auth_secret_empty",
+    "auth_secret_foreign",
+    "auth_secret_lines",
+    "auth_secret_missing",
+    "auth_secret_unnamed",
+]
+
+_CLOSED = "The paths of the Ingress answer 503."
+_SHOWN = 5
+
+
+def auth_secret_unnamed(origin: Origin, wanted: str) -> Problem:
+    """Say that passwords are asked for, and no Secret is named that has them."""
+    return Problem(
+        origin, "auth_secret_unnamed", "It asks for passwords, and no Secret has them.", _CLOSED, f"Set {wanted}."
+    )
+
+
+def auth_secret_foreign(origin: Origin, name: str, namespace: str) -> Problem:
+    """Say that the Secret with the passwords is in another namespace, whose owner may be somebody else."""
+    return Problem(
+        origin,
+        "auth_secret_foreign",
+        f"{show(name)} is not in the Ingress's own namespace {namespace}.",
+        _CLOSED,
+        f"Put a copy of the Secret into the namespace {namespace}.",
+    )
+
+
+def auth_secret_missing(origin: Origin, namespace: str, secret: str) -> Problem:
+    """Say that there is no Secret with the passwords."""
+    return Problem(
+        origin,
+        "auth_secret_missing",
+        f"There is no Secret {namespace}/{secret}, or Portway may not read it.",
+        _CLOSED,
+        "Create it, correct the name, or grant the operator list and watch of it.",
+    )
+
+
+def auth_secret_empty(origin: Origin, secret: str, wanted: str) -> Problem:
+    """Say that the Secret holds nobody's password."""
+    return Problem(
+        origin,
+        "auth_secret_empty",
+        f"Secret {secret} has no user with a password hash that can be used.",
+        _CLOSED,
+        wanted,
+    )
+
+
+def auth_secret_lines(origin: Origin, secret: str, places: Sequence[str]) -> Problem:
+    """Say that some users of the Secret cannot pass."""
+    more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
+    return Problem(
+        origin,
+        "auth_secret_lines",
+        f"Secret {secret}: {', '.join(places[:_SHOWN])}{more} hold no user and hash that can be used.",
+        "Those users cannot pass; the others can.",
+        "Write user:hash, with a hash of htpasswd: bcrypt with a cost of at most 13, apr1, SHA or crypt.",
+        Severity.NOTICE,
+    )
