@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -91,9 +91,10 @@ class Command:
 
 
 @asynccontextmanager
-async def portway(*arguments: str | Path) -> AsyncIterator[Command]:
-    """Run `portway` in a process group of its own."""
+async def portway(*arguments: str | Path, within: Sequence[str] = ()) -> AsyncIterator[Command]:
+    """Run `portway` in a process group of its own; `within` is a command that becomes the one behind it."""
     process = await asyncio.create_subprocess_exec(
+        *within,
         sys.executable,
         "-m",
         "portway_operator",
