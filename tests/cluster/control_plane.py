@@ -41,6 +41,7 @@ class AuditEntry:
     resource: str
     subresource: str
     code: int
+    uri: str
 
 
 class ControlPlane:
@@ -166,7 +167,7 @@ class ControlPlane:
                 reference = raw.get("objectRef", {})
                 code = raw.get("responseStatus", {}).get("code", 0)
                 resource = reference.get("resource", ""), reference.get("subresource", "")
-                entries.append(AuditEntry(user, raw["verb"], *resource, code))
+                entries.append(AuditEntry(user, raw["verb"], *resource, code, raw["requestURI"]))
         return entries
 
     def _spawn(self, name: str, program: Path, *arguments: str) -> None:
