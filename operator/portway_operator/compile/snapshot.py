@@ -19,8 +19,8 @@ from portway_operator.compile.defaults import choose_default, default_service
 from portway_operator.compile.listeners import ListenerTable
 from portway_operator.compile.own_ports import OwnPorts
 from portway_operator.compile.policies import Policies
-from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
 from portway_operator.compile.port_maps import PortMap, port_maps
+from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
 from portway_operator.compile.tls import TlsClaims, TlsTable, read_tls, secret_problem
 from portway_operator.compile.trust import trust_of, trust_problems
 from portway_operator.compile.upstreams import Made, Upstreams, Wanted, parse_name
@@ -205,12 +205,6 @@ class _Compile:
         self.problems += table.problems
         return table.listeners()
 
-    def _own_ports(self) -> OwnPorts | None:
-        """Return the ports of the Service before the proxies, if there is one to expose listeners on."""
-        named = self._settings.expose_service
-        if not named:
-            return None
-        namespace, _, name = named.partition("/")
     def _claimants(self) -> list[Service | PortMap]:
         """Return what may ask for ports, the oldest first."""
         found: list[Service | PortMap] = [
@@ -223,6 +217,12 @@ class _Compile:
                 self.problems.append(each)
         return sorted(found, key=lambda one: one.meta.precedence)
 
+    def _own_ports(self) -> OwnPorts | None:
+        """Return the ports of the Service before the proxies, if there is one to expose listeners on."""
+        named = self._settings.expose_service
+        if not named:
+            return None
+        namespace, _, name = named.partition("/")
         own = self._store.services.get((namespace, name))
         if own is None:
             self.problems.append(problems.service_missing(Origin("Setting", "", "expose-service"), named))
