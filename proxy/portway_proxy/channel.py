@@ -67,13 +67,14 @@ class Configure(msgspec.Struct, frozen=True, tag=True):
     """The first message: the settings, and what all workers share.
 
     That is the default certificate (PEM; empty without an HTTPS port), and the key that signs affinity cookies when
-    a snapshot brings none.
+    a snapshot brings none. `slot` is the worker's own number.
     """
 
     settings: ProxySettings
     chain: bytes = b""
     key: bytes = b""
     affinity_key: bytes = b""
+    slot: int = 0
 
     def __repr__(self) -> str:
         """Return the settings; never a key."""

@@ -135,6 +135,12 @@ REPLIES: Final = Family(
 CONNECTIONS: Final = Family(
     "portway_connections_total", Kind.COUNTER, ("listener",), "Client connections that were accepted."
 )
+CONNECTIONS_REFUSED: Final = Family(
+    "portway_connections_refused_total",
+    Kind.COUNTER,
+    ("reason",),
+    "Client connections that were turned away when they came, by reason code.",
+)
 CONNECTIONS_ACTIVE: Final = Family(
     "portway_connections_active", Kind.GAUGE, (), "HTTP and HTTPS client connections that are open."
 )
@@ -200,6 +206,18 @@ WORKER_RESTARTS: Final = Family(
 WORKER_RESIDENT: Final = Family(
     "portway_worker_resident_bytes", Kind.GAUGE, ("worker",), "Resident memory of a worker process."
 )
+LOOP_LAG: Final = Family(
+    "portway_loop_lag_seconds",
+    Kind.GAUGE,
+    ("worker",),
+    "How late the event loop of a worker was at worst, in the last five to ten seconds.",
+)
+MEMORY_SHARE: Final = Family(
+    "portway_memory_share",
+    Kind.GAUGE,
+    ("worker",),
+    "Memory in use as a share of the limit of the worker or of its control group; 0 without a limit.",
+)
 GENERATION: Final = Family("portway_generation", Kind.GAUGE, (), "Number of the snapshot that is served; 0 before any.")
 SNAPSHOT_REJECTED: Final = Family(
     "portway_snapshot_rejected_total", Kind.COUNTER, (), "Snapshots that could not be applied."
@@ -236,6 +254,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     RESPONSE_BYTES,
     REPLIES,
     CONNECTIONS,
+    CONNECTIONS_REFUSED,
     CONNECTIONS_ACTIVE,
     TLS_HANDSHAKES,
     BYTES,
@@ -255,6 +274,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     WORKERS,
     WORKER_RESTARTS,
     WORKER_RESIDENT,
+    LOOP_LAG,
+    MEMORY_SHARE,
     GENERATION,
     SNAPSHOT_REJECTED,
     CONFIG_STALE,

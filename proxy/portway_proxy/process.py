@@ -95,7 +95,7 @@ class WorkerProcess:
             undo.pop_all()
         far.close()
         worker = cls(process, pidfd, near, slot)
-        worker._channel.send(configure)
+        worker._channel.send(msgspec.structs.replace(configure, slot=slot))
         return worker
 
     async def ready(self) -> None:

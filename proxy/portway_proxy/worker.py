@@ -47,18 +47,19 @@ from portway_proxy.clock import Clock
 from portway_proxy.descriptors import allowed, most_connections
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.flows import FlowPage, FlowQuery
-from portway_proxy.gate import Gate
 from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller, process_samples, request_samples
 from portway_proxy.journal import Journal
 from portway_proxy.l4.passthrough import Introductions
 from portway_proxy.l4.ports import Ports
 from portway_proxy.l4.splicer import Splicer
-from portway_proxy.l7.client import ClientConnection
+from portway_proxy.l7.door import Door
 from portway_proxy.l7.http import Http
-from portway_proxy.listeners import BACKLOG, HTTP, HTTPS
+from portway_proxy.listeners import HTTP, HTTPS
 from portway_proxy.live import Live
 from portway_proxy.logs import log_to_stderr
-from portway_proxy.metrics import Counters, Sample
+from portway_proxy.metrics import CONNECTIONS_REFUSED, LOOP_LAG, MEMORY_SHARE, Counters, Sample
+from portway_proxy.overload import Overload
+from portway_proxy.pressure import Group, Pressure
 from portway_proxy.resolver import Resolver
 from portway_proxy.tasks import Tasks
 from portway_proxy.tls import CertificateStore
@@ -66,6 +67,7 @@ from portway_proxy.traffic import Traffic
 from portway_proxy.upstreams import Surroundings
 
 if TYPE_CHECKING:
+    from portway_proxy.l7.client import ClientConnection
     from portway_proxy.snapshot import Snapshot
 
 __all__ = ["Worker", "main"]
@@ -75,9 +77,6 @@ _log = logging.getLogger("portway_proxy.worker")  # This module runs as __main__
 _LOOK: Final = 0.05  # Seconds between two looks at what a drain still waits for.
 
 _LAST_CALL: Final = 0.5  # Seconds from the end of accepting to the end of idle clients.
-
-# A client that does not answer close_notify must not hold its connection, or a drain, for uvloop's 30 s.
-_TLS_SHUTDOWN: Final = 5.0
 
 _LONGEST_ERROR: Final = 4000  # A reason travels in one packet of the channel.
 
@@ -103,16 +102,19 @@ class Worker:
         )
         self.journal = Journal(self, self.clock, self.access, traffic)
         self.clients: set[ClientConnection] = set()
-        limits = settings.limits
-        self.gate = Gate(most_connections(limits.connections, allowed()), limits.connections_per_address)
         self.live = Live.empty(_surroundings(self.clock, configure))
         self.draining = False
         self._http = Http(self)
+        self._http.exhausted = self._exhausted
+        self.gate = self._http.gate
+        self.gate.most = most_connections(settings.limits.connections, allowed())
+        self._overload = Overload(self._http, Pressure(settings.limits.memory, Group.find()), self._close)
+        self._slot = str(configure.slot)
         self._resolver = Resolver(self.tasks)
         self._checks = Checks(self.tasks)
         self._certificates = CertificateStore(configure.chain, configure.key) if configure.chain else None
         self._sockets: dict[str, socket.socket] = {}
-        self._servers: dict[str, asyncio.Server] = {}
+        self._doors: dict[str, Door] = {}
         self._ports = Ports(self)
         self.introductions = Introductions()
         self._inbox: asyncio.Queue[tuple[Command, list[int]] | None] = asyncio.Queue()
@@ -124,6 +126,7 @@ class Worker:
         """Serve until a drain is over."""
         self.clock.start()
         self.journal.start()
+        self._overload.start()
         self._channel.send(Ready())
         while (taken := await self._inbox.get()) is not None:
             await self._obey(*taken)
@@ -173,7 +176,7 @@ class Worker:
                 # A third of the time that this takes would go into a digest that the supervisor just made.
                 snapshot, digest = codec.decode(data, trusted=True)
                 self.apply(snapshot, generation, digest)
-                await self._serve()
+                self._serve()
             else:
                 self._patch(data, generation)
         except Exception as error:  # noqa: BLE001 - the loop must survive, and the supervisor logs the reason
@@ -191,33 +194,36 @@ class Worker:
         self._resolver.update(changed)
         self._checks.update(changed)
 
-    async def _serve(self) -> None:
+    def _serve(self) -> None:
         """Accept HTTP and HTTPS, if that has not begun; before the first snapshot clients wait in the backlog."""
-        for key, accept in ((HTTP, self._accept_http), (HTTPS, self._accept_https)):
+        for key in (HTTP, HTTPS):
             sock = self._sockets.pop(key, None)
             if sock is None:
                 continue
-            if key in self._servers:
+            if key in self._doors:
                 sock.close()
                 continue
-            tls = key == HTTPS
-            assert not tls or self._certificates is not None  # noqa: S101 - the supervisor sends both or none
-            self._servers[key] = await self.loop.create_server(
-                accept,
-                sock=sock,
-                backlog=BACKLOG,
-                ssl=self._certificates.context if tls and self._certificates is not None else None,
-                ssl_handshake_timeout=self.settings.timeouts.head if tls else None,
-                ssl_shutdown_timeout=_TLS_SHUTDOWN if tls else None,
-            )
+            secure = key == HTTPS and self._certificates is not None
+            context = self._certificates.context if secure and self._certificates is not None else None
+            self._doors[key] = door = Door(self._http, sock, key, context)
+            door.start()
 
-    def _accept_http(self) -> ClientConnection:
-        self.counters.accepted_http += 1
-        return ClientConnection(self._http, tls=False)
+    def _exhausted(self) -> None:
+        """Let clients wait for a moment and end idle connections to endpoints, as descriptors have run out."""
+        for door in self._doors.values():
+            door.pause()
+        for upstream in self.live.upstreams.values():
+            for pool in upstream.pools:
+                pool.empty()
 
-    def _accept_https(self) -> ClientConnection:
-        self.counters.accepted_https += 1
-        return ClientConnection(self._http, tls=True)
+    def _close(self, closed: bool) -> None:  # noqa: FBT001 - what `Overload` calls
+        """Accept nobody, or everybody again."""
+        doors: list[Door | Ports] = [*self._doors.values(), self._ports]
+        for door in doors:
+            if closed:
+                door.hold()
+            else:
+                door.release()
 
     def _pass_through(self, snapshot: Snapshot) -> None:
         """Make the layer 4 listeners that accept equal the snapshot's; relays of those that go run on."""
@@ -243,6 +249,10 @@ class Worker:
             idle = sum(client.exchange is None for client in self.clients)
             yield from request_samples(self.journal.traffic.records, controller)
             yield from process_samples(self.counters, idle, controller)
+        for reason, count in self.gate.refused.items():
+            yield CONNECTIONS_REFUSED.sample(count, reason)
+        yield LOOP_LAG.sample(self._overload.lag, self._slot)
+        yield MEMORY_SHARE.sample(self._overload.share, self._slot)
         for upstream in self.live.upstreams.values():
             yield from upstream.samples()
         yield from self._ports.samples()
@@ -250,11 +260,9 @@ class Worker:
     async def _drain(self, timeout: float) -> None:  # noqa: ASYNC109 - a deadline that is not an error
         """Stop accepting, let what runs finish within `timeout` seconds, and end `run`."""
         deadline = self.loop.time() + timeout
-        # Who has connected already is in a backlog that closing would reset: let the loop accept once more.
-        await asyncio.sleep(0)
         self.draining = True
-        for server in self._servers.values():
-            server.close()
+        for door in self._doors.values():
+            door.last_call()
         self._ports.finish_accepting()
         # A client that sends a request now has not heard of it: the answer tells it. Who is silent for longer is idle.
         await self._quiet(min(deadline, self.loop.time() + _LAST_CALL))
@@ -272,7 +280,7 @@ class Worker:
     async def _quiet(self, deadline: float) -> None:
         """Wait until no client and no relay is left, or until `deadline`."""
         # Looking costs less than telling: a connection that ends should not have to ask whether somebody waits.
-        while self.loop.time() < deadline and (self.clients or self._ports.busy()):  # noqa: ASYNC110
+        while self.loop.time() < deadline and (self.gate.open or self._ports.busy()):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
 
 

@@ -124,8 +124,44 @@ async def test_a_body_that_stops_is_408_and_ends_the_endpoints_connection(net: N
     assert site.pooled() == 0
 
 
-async def test_a_body_that_trickles_has_time(net: Net) -> None:
+async def trickle(net: Net, pieces: int, size: int, every: float) -> tuple[Site, Client]:
+    """Return a site and its client, which sent so many pieces of its body, one in so many seconds."""
     site, endpoint, client = await net.pair()
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (pieces * size))
+    await eventually(lambda: endpoint.received and endpoint.received[0].endswith(b"\r\n\r\n"))
+    head = len(endpoint.received[0])
+    for number in range(pieces):
+        client.send(b"x" * size)
+        came = head + size * (number + 1)
+        await eventually(lambda: endpoint.received[0][came - 1 : came] or client.received)  # noqa: B023 - at once
+        if client.received:
+            break
+        site.later(every)
+    return site, client
+
+
+async def test_a_slow_body_has_all_the_time_that_it_needs(net: Net) -> None:
+    # hostile-world 2, row 2: ten minutes at 100 kB/s, and a quarter of an hour at the least rate.
+    _, client = await trickle(net, 20, 3_000_000, 30)
+    assert len((await client.response()).body) == 60_000_001
+    _, client = await trickle(net, 20, 240 * 50, 50)
+    assert len((await client.response()).body) == 20 * 240 * 50 + 1
+
+
+async def test_a_body_that_always_comes_in_time_but_hardly_at_all_is_408(net: Net) -> None:
+    # The same row: an octet a second.
+    site, client = await trickle(net, 200, 1, 1.0)
+    response = await client.response()
+    assert (response.status, response.closes) == (408, True)
+    line = await site.line()
+    assert line["reason"] == "request_timeout"
+    assert 55 <= int(str(line["request_size"])) <= 70
+
+
+async def test_without_a_least_rate_a_body_may_trickle(net: Net) -> None:
+    endpoint = await net.endpoint()
+    site = await net.site(everything_to(endpoint.port), limits(body_rate=0))
+    client = await net.client(site)
     client.send(POST)
     await eventually(lambda: endpoint.received and endpoint.received[0].endswith(b"\r\n\r\n"))
     head = len(endpoint.received[0])

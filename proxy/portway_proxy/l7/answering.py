@@ -95,7 +95,9 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
 
     def _patience(self, exchange: Exchange) -> float:
         timeouts = self.http.timeouts
-        return timeouts.tunnel if exchange.state is TUNNEL else timeouts.response
+        if exchange.state is TUNNEL:
+            return timeouts.tunnel
+        return timeouts.response if self._framing is None else timeouts.read
 
     def _take_head(self, exchange: Exchange, data: bytes) -> None:
         if self._held:
@@ -232,7 +234,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
                 out += pieces
         if not framing.done:
             if not exchange.client.write_paused:
-                self.deadline = self.http.clock.now + self.http.timeouts.response
+                self.deadline = self.http.clock.now + self.http.timeouts.read
             if out:
                 exchange.client.write(b"".join(out) if len(out) > 1 else out[0])
             return

@@ -44,6 +44,7 @@ class ClientConnection(asyncio.Protocol):
         "exchange",
         "forwarded",
         "http",
+        "origin",
         "peer",
         "response_keeps",
         "tls",
@@ -56,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.deadline = NEVER
         self.ended = False
+        self.origin: bytes | None = None
         self.peer = b"-"
         self.forwarded = b""
         self.body_limit = 0
@@ -135,9 +137,16 @@ class ClientConnection(asyncio.Protocol):
         http.clock.unwatch(self)
         http.counters.active -= 1
         http.worker.clients.discard(self)
+        self.leave()
         self._lingering = True
         if self.exchange is not None:
             flow.abandon(self.exchange)
+
+    def leave(self) -> None:
+        """Make room for another client; harmless when that was done, or nobody counted this one."""
+        origin, self.origin = self.origin, None
+        if origin is not None:
+            self.http.gate.leave(origin)
 
     def pause_writing(self) -> None:
         """Stop reading from the endpoint: the client does not keep up."""
@@ -205,7 +214,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self.deadline = NEVER
         self._framing = EMPTY if head.bodiless else _frame(head, self.http.limits)
-        flow.begin(self, head)
+        self.http.begin(self, head)
 
     def _await_head(self, begun: bool) -> None:  # noqa: FBT001 - a claim, not an option
         if self.ended:
@@ -261,13 +270,17 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = NEVER
             connection.request_ended(exchange)
         elif not connection.write_paused:
-            self.deadline = self.http.clock.now + self.http.timeouts.body
+            # Each byte buys a little time: who sends one now and then, always in time, runs out of it.
+            until = self.http.clock.now + self.http.timeouts.body
+            rate = self.http.limits.body_rate
+            self.deadline = min(until, self.deadline + len(data) / rate) if rate else until
 
     # --- the exchange's side
 
     def keeps(self, head: RequestHead) -> bool:
         """Return whether the connection may stay after the response to `head`."""
-        if not head.keep_alive or not self._framing.done or self.http.worker.draining:
+        http = self.http
+        if not head.keep_alive or not self._framing.done or http.letting_go or http.worker.draining:
             return False
         return not self.ended or bool(self._ahead.held)
 

@@ -14,6 +14,7 @@ from portway_proxy.errors import (
     ClientGone,
     ConnectFailed,
     NoEndpoints,
+    Overloaded,
     ProxyError,
     Retry,
     UpstreamBadResponse,
@@ -45,6 +46,7 @@ __all__ = [
     "fail",
     "go_on",
     "judge",
+    "refuse",
     "send",
 ]
 
@@ -81,6 +83,16 @@ def begin(client: ClientConnection, head: RequestHead) -> None:
         attempt(exchange)
     except ProxyError as error:
         fail(exchange, error)
+
+
+def refuse(client: ClientConnection, head: RequestHead) -> None:
+    """Answer a request that comes while none can be taken (`Http.shedding`)."""
+    http = client.http
+    exchange = client.exchange = Exchange(client, head, http.loop.time())
+    if not head.request_id:
+        head.request_id = http.request_id()
+    shedding = http.shedding or Overloaded
+    fail(exchange, shedding("more comes than can be served"))
 
 
 def go_on(exchange: Exchange) -> None:

@@ -6,22 +6,30 @@ import random
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from portway_proxy.gate import Gate
+from portway_proxy.l7 import flow
+from portway_proxy.l7.overdue import Overdue
 from portway_proxy.l7.request import RequestParser
 from portway_proxy.l7.response import ResponseParser
 from portway_proxy.passwords import Hashing
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from portway_proxy.clock import Clock
+    from portway_proxy.errors import Overloaded
     from portway_proxy.journal import Journal
     from portway_proxy.l7.client import ClientConnection
+    from portway_proxy.l7.request import RequestHead
     from portway_proxy.live import Live
     from portway_proxy.metrics import Counters
     from portway_proxy.settings import ProxySettings
     from portway_proxy.tasks import Tasks
 
 __all__ = ["Http", "Worker"]
+
+_MANY = 1 << 20  # Connections; a worker says how many its descriptors allow.
 
 
 class Worker(Protocol):
@@ -39,19 +47,29 @@ class Worker(Protocol):
 
 
 class Http:
-    """The shared parts, made once by a worker."""
+    """The shared parts, made once by a worker.
+
+    A request begins with `begin`. While `letting_go`, no client connection is kept. `exhausted` is called when
+    descriptors have run out.
+    """
 
     __slots__ = (
         "_date",
         "_random",
         "_second",
+        "_shedding",
+        "begin",
         "clock",
         "counters",
+        "exhausted",
+        "gate",
         "hashing",
         "https_port",
         "journal",
+        "letting_go",
         "limits",
         "loop",
+        "overdue",
         "requests",
         "responses",
         "settings",
@@ -67,16 +85,39 @@ class Http:
         self.tasks = worker.tasks
         self.journal = worker.journal
         self.counters = worker.counters
-        self.settings = worker.settings
-        self.limits = worker.settings.limits
-        self.timeouts = worker.settings.timeouts
-        self.requests = RequestParser(self.limits)
-        self.responses = ResponseParser(self.limits)
+        self.begin: Callable[[ClientConnection, RequestHead], None] = flow.begin
+        self._shedding: type[Overloaded] | None = None
+        self.letting_go = False
+        self.exhausted: Callable[[], None] | None = None
+        self.gate = Gate(_MANY)
+        self.overdue = Overdue(self)
+        self.tune(worker.settings)
         self.https_port = worker.settings.public_https_port or worker.settings.https_port or 443
         self.hashing = Hashing(worker.loop)
         self._random = random.Random()  # noqa: S311 - an id to find log lines by, no secret
         self._second = 0.0
         self._date = b""
+
+    @property
+    def shedding(self) -> type[Overloaded] | None:
+        """With what new requests are refused now; None while they are served."""
+        return self._shedding
+
+    @shedding.setter
+    def shedding(self, why: type[Overloaded] | None) -> None:
+        self._shedding = why
+        # Another beginning, not a question that every request is asked.
+        self.begin = flow.begin if why is None else flow.refuse
+
+    def tune(self, settings: ProxySettings) -> None:
+        """Go by other limits and timeouts from now on; what waits keeps the deadline that it has."""
+        self.settings = settings
+        self.limits = settings.limits
+        self.timeouts = settings.timeouts
+        self.requests = RequestParser(self.limits)
+        self.responses = ResponseParser(self.limits)
+        self.gate.each = self.limits.connections_per_address
+        self.overdue.follow()
 
     def request_id(self) -> bytes:
         """Return a new request id: 32 hexadecimal digits, as ingress-nginx makes them."""

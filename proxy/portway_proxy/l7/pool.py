@@ -154,12 +154,16 @@ class Pool:
         if self.limited:
             self.owner.freed()
 
+    def empty(self) -> None:
+        """End the idle connections."""
+        while self._idle:
+            self._idle.pop().close()
+
     def retire(self, clock: Watch, drain: float) -> None:
         """End the idle connections and keep no others: the endpoint is gone; what runs has `drain` seconds."""
         self.retired = True
         self.attentive = self.limited = False
-        while self._idle:
-            self._idle.pop().close()
+        self.empty()
         self._clock = clock
         if self._open or self.connecting:
             self.deadline = clock.now + drain
@@ -247,6 +251,8 @@ class _Attempt:
         self._pool.failed += 1
         if not isinstance(error, NoDescriptors):
             self._pool.owner.failed(self._pool)
+        elif self._http.exhausted is not None:
+            self._http.exhausted()
         if self._wanted():
             flow.fail(self._exchange, error)
 

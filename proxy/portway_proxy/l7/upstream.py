@@ -104,7 +104,7 @@ class UpstreamConnection(Answering):
     def pause_writing(self) -> None:
         """Stop reading from the client: the endpoint does not keep up."""
         self.write_paused = True
-        self.deadline = self.http.clock.now + self.http.timeouts.response
+        self.deadline = self.http.clock.now + self.http.timeouts.write
         if self.exchange is not None:
             self.exchange.client.pause()
 

@@ -1,0 +1,141 @@
+"""What a worker does when it has more to do, or holds more memory, than it can bear.
+
+Memory comes in steps, as Envoy's overload manager has them: connections are no longer kept, then new requests are
+refused, then nobody is accepted. A loop that is late refuses new requests. What runs is finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final
+
+from portway_proxy.errors import LoopLate, MemoryShort
+from portway_proxy.l7.http import Http
+from portway_proxy.pressure import Pressure
+
+__all__ = ["Level", "Overload"]
+
+_BEAT: Final = 0.1  # Seconds between two looks at the loop: a second's overload must be known long before it is over.
+_SPAN: Final = 50  # Beats whose worst lag is told: at least these, at most twice as many.
+_SELDOM: Final = 10  # Beats between two looks at memory while there is plenty.
+_PLENTY: Final = 0.8
+_STEPS: Final = (0.92, 0.95, 0.98)  # The first two are those of Envoy's example.
+_BACK: Final = 0.02  # So far below its step must the share be to end it.
+_TRIMS: Final = 100  # Beats between two attempts to give memory back to the system.
+
+
+class Level(IntEnum):
+    """How short memory is, by what is done about it."""
+
+    CALM = 0
+    LETTING_GO = 1
+    REFUSING = 2
+    CLOSED = 3
+
+
+class Overload:
+    """Watches the loop and the memory of one worker and sets its `http` accordingly.
+
+    `close` is called with whether nobody is to be accepted, when that changes. `share` is that of memory, `level` what
+    it comes to.
+    """
+
+    __slots__ = (
+        "_beats",
+        "_close",
+        "_due",
+        "_handle",
+        "_http",
+        "_late",
+        "_loop",
+        "_pressure",
+        "_worst",
+        "level",
+        "share",
+    )
+
+    def __init__(self, http: Http, pressure: Pressure, close: Callable[[bool], None]) -> None:
+        self._http = http
+        self._loop = http.loop
+        self._pressure = pressure
+        self._close = close
+        self._handle: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._beats = 0
+        self._late = False
+        self._worst = (0.0, 0.0)
+        self.share = 0.0
+        self.level = Level.CALM
+
+    @property
+    def lag(self) -> float:
+        """The worst lag of the last seconds, in seconds."""
+        return max(self._worst)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._next()
+
+    def tune(self, memory: int) -> None:
+        """Go by another limit of memory, in bytes."""
+        self._pressure.limit = memory
+
+    def stop(self) -> None:
+        """End watching."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._pressure.close()
+
+    def _next(self) -> None:
+        self._due = self._loop.time() + _BEAT
+        self._handle = self._loop.call_later(_BEAT, self._beat)
+
+    def _beat(self) -> None:
+        self._beats += 1
+        self._note(max(0.0, self._loop.time() - self._due))
+        if self.share > _PLENTY or self._beats % _SELDOM == 0:
+            self.share = self._pressure.share()
+            self._follow()
+        self._next()
+
+    def _note(self, lag: float) -> None:
+        before, now = self._worst
+        self._worst = (now, lag) if self._beats % _SPAN == 0 else (before, max(now, lag))
+        limit = self._http.limits.loop_lag
+        late = 0 < limit < lag
+        # Once may be a large snapshot that was applied; what came meanwhile is served.
+        if late and self._late:
+            self._refuse(late=True)
+        elif not late and self._http.shedding is LoopLate:
+            self._refuse(late=False)
+        self._late = late
+
+    def _follow(self) -> None:
+        level = Level(sum(self.share >= step for step in _STEPS))
+        if level < self.level:
+            level = min(self.level, Level(sum(self.share >= step - _BACK for step in _STEPS)))
+        if level and self._beats % _TRIMS == 0:
+            _trim()
+        before, self.level = self.level, level
+        if level == before:
+            return
+        self._http.letting_go = level >= Level.LETTING_GO
+        self._refuse(late=self._http.shedding is LoopLate)
+        if (level is Level.CLOSED) != (before is Level.CLOSED):
+            self._close(level is Level.CLOSED)
+
+    def _refuse(self, *, late: bool) -> None:
+        if self.level >= Level.REFUSING:
+            self._http.shedding = MemoryShort
+        else:
+            self._http.shedding = LoopLate if late else None
+
+
+def _trim() -> None:
+    """Have the allocator give free memory back, or a worker that was full once might look so for ever."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl does so by itself.
+    if trim is not None:
+        trim(0)
