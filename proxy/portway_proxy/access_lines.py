@@ -27,7 +27,7 @@ def text_line(exchange: Exchange, moment: Moment) -> bytes:
     response = exchange.response
     seconds = exchange.ended - exchange.started
     return b'%b - - [%b] "%b %b HTTP/1.%d" %d %d "%b" "%b" %d %.3f [%b] %b %d %.3f %b %b\n' % (
-        exchange.client.peer,
+        exchange.peer,
         moment.local,
         head.method,
         quoted(head.raw_target),
@@ -53,7 +53,7 @@ def json_line(exchange: Exchange, moment: Moment) -> bytes:
     trail = exchange.trail
     line = {
         "time": moment.iso.decode(),
-        "client": exchange.client.peer.decode(),
+        "client": exchange.peer.decode(),
         "method": head.method.decode(),
         "host": (head.raw_host or b"").decode(),
         "target": head.raw_target.decode(),

@@ -231,7 +231,7 @@ def _scheme(exchange: Exchange) -> bytes:
 
 
 def _peer(exchange: Exchange) -> bytes:
-    return exchange.client.peer
+    return exchange.peer
 
 
 def _endpoint(exchange: Exchange) -> bytes:

@@ -54,6 +54,7 @@ from portway_proxy.l4.ports import Ports
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l7.door import Door
 from portway_proxy.l7.http import Http
+from portway_proxy.l7.identity import Trusted
 from portway_proxy.listeners import HTTP, HTTPS
 from portway_proxy.live import Live
 from portway_proxy.logs import log_to_stderr
@@ -137,10 +138,13 @@ class Worker:
 
         Raises `BadSnapshot`, or whatever building it meets, before anything has changed.
         """
+        trusted = Trusted(snapshot.trust, self.settings.limits)
         live = Live.build(snapshot, generation, digest, self.live)
         if self._certificates is not None:
             self._certificates.update(snapshot.certificates, snapshot.default_certificate)
         self.live = live
+        self._http.believe(trusted, request_ids=snapshot.request_ids)
+        self.introductions = Introductions(trusted.networks, trusted.trust.patience)
         self._resolver.follow(live.upstreams.values())
         self._checks.follow(live.upstreams.values())
         self._pass_through(snapshot)

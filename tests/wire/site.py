@@ -20,6 +20,7 @@ from portway_proxy.clock import Clock
 from portway_proxy.journal import Journal
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.http import Http
+from portway_proxy.l7.identity import Trusted
 from portway_proxy.l7.upstream import UpstreamConnection
 from portway_proxy.live import Live
 from portway_proxy.metrics import Counters
@@ -149,6 +150,7 @@ class Site:
     def serve(self, snapshot: Snapshot) -> None:
         """Swap the snapshot, as a worker does."""
         self.live = Live.build(snapshot, self.live.generation + 1, "", self.live)
+        self.http.believe(Trusted(snapshot.trust, self.settings.limits), request_ids=snapshot.request_ids)
 
     def later(self, seconds: float) -> None:
         """Be `seconds` later, with all that happens until then because nothing else did."""

@@ -11,12 +11,13 @@ from portway_proxy.l7 import flow
 from portway_proxy.l7.ahead import Ahead
 from portway_proxy.l7.exchange import TUNNEL, Exchange
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
+from portway_proxy.l7.identity import DOUBT, Doubt, Speaker, identity_of, way_of
 from portway_proxy.l7.request import RequestHead
-from portway_proxy.l7.rewrite import forwarded_fields
 from portway_proxy.l7.sockets import acknowledged, reset_when_closed
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
+    from portway_proxy.proxy_protocol import ProxyHeader
     from portway_proxy.settings import Limits
 
 __all__ = ["ClientConnection"]
@@ -26,6 +27,9 @@ _LINGER = 5.0  # Seconds that a client may go on sending what nobody reads; ngin
 
 class ClientConnection(asyncio.Protocol):
     """The protocol of one client connection.
+
+    `peer` is the client's address, `secure` whether it came by TLS, `forwarded` what endpoints are told of it: the
+    connection's own, or for each request anew what a trusted peer says. `told` is what it said before all requests.
 
     Bytes that cannot be used yet (a part of a head, a pipelined request) are held, a bounded number of them. `ended`
     says that the client will send nothing more.
@@ -37,6 +41,8 @@ class ClientConnection(asyncio.Protocol):
         "_framing",
         "_lingering",
         "_paused",
+        "_speaker",
+        "_told",
         "_transport",
         "body_limit",
         "deadline",
@@ -47,19 +53,23 @@ class ClientConnection(asyncio.Protocol):
         "origin",
         "peer",
         "response_keeps",
+        "secure",
         "tls",
         "write_paused",
     )
 
-    def __init__(self, http: Http, *, tls: bool) -> None:
+    def __init__(self, http: Http, *, tls: bool, told: ProxyHeader | None = None) -> None:
         self.http = http
         self.tls = tls
+        self.secure = tls
         self.exchange: Exchange | None = None
         self.deadline = NEVER
         self.ended = False
         self.origin: bytes | None = None
         self.peer = b"-"
         self.forwarded = b""
+        self._told = told
+        self._speaker: Speaker | Doubt | None = None
         self.body_limit = 0
         self.response_keeps = True
         self.write_paused = False
@@ -85,17 +95,29 @@ class ClientConnection(asyncio.Protocol):
             http.counters.handshakes += 1
         http.worker.clients.add(self)
         http.clock.watch(self)
-        peer = transport.get_extra_info("peername")
-        if peer is None:  # It reset the connection before we looked.
+        if not self.identify():
             self._transport.abort()
             return
-        settings = http.settings
-        self.peer = peer[0].encode()
-        public = settings.public_https_port if self.tls else settings.public_http_port
-        port = public or transport.get_extra_info("sockname")[1]
-        self.forwarded = forwarded_fields(peer[0], port, b"https" if self.tls else b"http")
         self._transport.set_write_buffer_limits(high=http.limits.buffer)
         self.deadline = http.clock.now + http.timeouts.head
+
+    def identify(self) -> bool:
+        """Take the connection for who it is, as it is believed now; return False when it was reset before we looked."""
+        peer = self._transport.get_extra_info("peername")
+        if peer is None:
+            return False
+        http = self.http
+        settings = http.settings
+        public = settings.public_https_port if self.tls else settings.public_http_port
+        port = public or self._transport.get_extra_info("sockname")[1]
+        way = way_of(peer[0], port, self._told, tls=self.tls)
+        self.peer, self.secure, self.forwarded = identity_of(way)
+        self._speaker = http.trusted.speaker(way)
+        return True
+
+    def doubt(self) -> None:
+        """Identify the client anew with its next request: whom to believe has changed."""
+        self._speaker = DOUBT
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
@@ -208,13 +230,25 @@ class ClientConnection(asyncio.Protocol):
             if not taken:
                 self._await_head(begun)
                 return
-            head = self.http.requests.parse(taken)
+            head = self.http.requests.parse(taken) if self._speaker is None else self._hear(taken)
         except ClientError as error:
             self._refuse(error)
             return
         self.deadline = NEVER
         self._framing = EMPTY if head.bodiless else _frame(head, self.http.limits)
         self.http.begin(self, head)
+
+    def _hear(self, data: bytes) -> RequestHead:
+        """Take the head of a peer that speaks for its clients, or that may no longer do so."""
+        if self._speaker is DOUBT:
+            self.identify()
+        speaker = self._speaker
+        if not isinstance(speaker, Speaker):
+            return self.http.requests.parse(data)
+        # Until it has said for whom it asks, it asks for itself.
+        self.peer, self.secure, self.forwarded = speaker.own
+        head, (self.peer, self.secure, self.forwarded) = speaker.hear(data)
+        return head
 
     def _await_head(self, begun: bool) -> None:  # noqa: FBT001 - a claim, not an option
         if self.ended:
@@ -224,6 +258,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse(self, error: ClientError) -> None:
         """Answer what is no request, and end the connection."""
+        if isinstance(self._speaker, Speaker):
+            self.peer, self.secure, self.forwarded = self._speaker.own
         head = RequestHead(b"-", b"-", 1)
         self.exchange = Exchange(self, head, self.http.loop.time())
         head.request_id = self.http.request_id()

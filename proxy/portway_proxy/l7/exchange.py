@@ -80,10 +80,10 @@ _NEXT = {
 class Exchange:
     """The state of one request and response. It keeps the upstream that it began with, whatever is swapped meanwhile.
 
-    `started` and, once it is over, `ended` are in seconds of the loop's clock; the sizes count body bytes. `tried` holds
-    the pools of the endpoints that failed. `reason` is why the proxy answered itself, or empty. `trail` is for those
-    that were not sent at once on a connection that was there, and answered in one piece. `passage` is for those whose
-    route's policy asks for something.
+    `peer` is the client's address, as far as anybody trusted says. `started` and, once it is over, `ended` are in
+    seconds of the loop's clock; the sizes count body bytes. `tried` holds the pools of the endpoints that failed.
+    `reason` is why the proxy answered itself, or empty. `trail` is for those that were not sent at once on a connection
+    that was there, and answered in one piece. `passage` is for those whose route's policy asks for something.
     """
 
     __slots__ = (
@@ -92,6 +92,7 @@ class Exchange:
         "ended",
         "head",
         "passage",
+        "peer",
         "pool",
         "reason",
         "received",
@@ -109,6 +110,7 @@ class Exchange:
 
     def __init__(self, client: ClientConnection, head: RequestHead, started: float) -> None:
         self.client = client
+        self.peer = client.peer
         self.head = head
         self.started = started
         self.ended: float

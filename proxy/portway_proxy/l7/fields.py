@@ -27,6 +27,7 @@ class RequestRole(IntEnum):
     REFERER = 9
     AGENT = 10
     TRACE_PARENT = 11
+    SAID = 12  # By a trusted peer about its client (`identity.SpokenParser`).
 
 
 class ResponseRole(IntEnum):

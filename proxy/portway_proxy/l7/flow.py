@@ -72,7 +72,7 @@ def begin(client: ClientConnection, head: RequestHead) -> None:
         if route.policy is not None:
             rules = live.rules.of(route.policy)
             body_limit = body_limit if rules.body_limit is None else rules.body_limit
-            steps = rules.secure if client.tls else rules.plain
+            steps = rules.secure if client.secure else rules.plain
         client.body_limit = body_limit
         if body_limit and head.length is not None and head.length > body_limit:
             raise BodyTooLarge(f"the body has {head.length} bytes, {body_limit} are allowed")
@@ -250,7 +250,9 @@ def answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool)
     http = client.http
     exchange.status = status
     keeps = keeps and client.keeps(exchange.head)
-    fields += b"Date: %b\r\nX-Request-ID: %b\r\n" % (http.date(), exchange.head.request_id)
+    fields += b"Date: %b\r\n" % http.date()
+    if exchange.head.request_id:
+        fields += b"X-Request-ID: %b\r\n" % exchange.head.request_id
     if not keeps:
         fields += b"Connection: close\r\n"
     elif exchange.head.minor == 0:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from portway_proxy.gate import Gate
 from portway_proxy.l7 import flow
+from portway_proxy.l7.identity import Trusted
 from portway_proxy.l7.overdue import Overdue
-from portway_proxy.l7.request import RequestParser
 from portway_proxy.l7.response import ResponseParser
 from portway_proxy.passwords import Hashing
 
@@ -55,6 +55,7 @@ class Http:
 
     __slots__ = (
         "_date",
+        "_makes_ids",
         "_random",
         "_second",
         "_shedding",
@@ -75,6 +76,7 @@ class Http:
         "settings",
         "tasks",
         "timeouts",
+        "trusted",
         "worker",
     )
 
@@ -91,12 +93,23 @@ class Http:
         self.exhausted: Callable[[], None] | None = None
         self.gate = Gate(_MANY)
         self.overdue = Overdue(self)
+        self.trusted = Trusted(None, worker.settings.limits)
         self.tune(worker.settings)
         self.https_port = worker.settings.public_https_port or worker.settings.https_port or 443
         self.hashing = Hashing(worker.loop)
+        self._makes_ids = True
         self._random = random.Random()  # noqa: S311 - an id to find log lines by, no secret
         self._second = 0.0
         self._date = b""
+
+    def believe(self, trusted: Trusted, *, request_ids: bool) -> None:
+        """Take clients for who they are by `trusted` from the next request on, and make request ids or not."""
+        self._makes_ids = request_ids
+        if trusted.trust != self.trusted.trust:
+            self.trusted = trusted
+            self.requests = trusted.plain
+            for client in self.worker.clients:
+                client.doubt()
 
     @property
     def shedding(self) -> type[Overloaded] | None:
@@ -114,14 +127,15 @@ class Http:
         self.settings = settings
         self.limits = settings.limits
         self.timeouts = settings.timeouts
-        self.requests = RequestParser(self.limits)
+        self.trusted = Trusted(self.trusted.trust, self.limits)
+        self.requests = self.trusted.plain
         self.responses = ResponseParser(self.limits)
         self.gate.each = self.limits.connections_per_address
         self.overdue.follow()
 
     def request_id(self) -> bytes:
-        """Return a new request id: 32 hexadecimal digits, as ingress-nginx makes them."""
-        return b"%032x" % self._random.getrandbits(128)
+        """Return a new request id: 32 hexadecimal digits, as ingress-nginx makes them; nothing where none are made."""
+        return b"%032x" % self._random.getrandbits(128) if self._makes_ids else b""
 
     def date(self) -> bytes:
         """Return the value of a Date field, a second coarse."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import ClassVar
 
 import httptools
@@ -30,7 +31,6 @@ _HASH = 0x23  # A number: to look for `b"#"` with `in` costs ten times as much.
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _REMEMBERED = 1024  # Spellings of hosts, and blocks of fields, that a parser remembers before it starts over.
-_LONGEST_BLOCK = 1024  # Bytes of a block that is remembered: together they stay below 2 MiB.
 # The start lines that a remembered block may follow; llhttp judges the others.
 _PLAIN_LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!-~]*) HTTP/1\.1\r\n")
 
@@ -43,12 +43,14 @@ class RequestHead:
 
     `path` is canonical and decides the route; `target` is what goes on. `lines` are the fields that go on, each ended
     by CRLF. `length` is the body's; None without Content-Length.
+    `forwarded_host` is the Host that a trusted peer says the client used, or empty.
     """
 
     __slots__ = (
         "agent",
         "chunked",
         "expects",
+        "forwarded_host",
         "host",
         "keep_alive",
         "length",
@@ -81,6 +83,7 @@ class RequestHead:
         self.upgrade = False
         self.expects = b""
         self.request_id = b""
+        self.forwarded_host = b""
         self.referer = b""
         self.agent = b""
         self.size = 0
@@ -116,8 +119,10 @@ class RequestParser(FieldParser):
 
     __slots__ = ("_blocks", "_fault", "_head", "_hosts", "_limits", "_upgrade")
 
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(request_role, self._TAKE)
+    _LONGEST_BLOCK: ClassVar[int] = 1024  # Bytes of a block that is remembered: together they stay below 2 MiB.
+
+    def __init__(self, limits: Limits, role: Callable[[bytes], int] = request_role) -> None:
+        super().__init__(role, self._TAKE)
         self._limits = limits
         self._hosts: dict[bytes, bytes] = {}
         self._blocks: dict[bytes, RequestHead] = {}
@@ -141,7 +146,7 @@ class RequestParser(FieldParser):
         head = self._parse(data)
         head.size = len(data)
         # An Upgrade counts after GET alone, so that fields with one mean something else after other methods.
-        if len(block) <= _LONGEST_BLOCK and not self._upgrade and head.ordinary:
+        if len(block) <= self._LONGEST_BLOCK and not self._upgrade and head.ordinary:
             if len(self._blocks) >= _REMEMBERED:
                 self._blocks.clear()
             # A head of its own: what a policy changes of this one is for this request alone.

@@ -10,16 +10,19 @@ if TYPE_CHECKING:
 
 __all__ = ["forwarded_fields", "request_head", "response_head"]
 
+_REQUEST_ID = b"\r\nX-Request-ID: "
 
-def forwarded_fields(peer: str, port: int, scheme: bytes) -> bytes:
-    """Return the fields that tell an endpoint about a client connection, made once for all its requests.
 
-    `peer` is the client's address, `port` the one that the client sees as ours.
+def forwarded_fields(peer: str, port: int, scheme: bytes, chain: bytes = b"") -> bytes:
+    """Return the fields that tell an endpoint about a client, made once for all requests of who speaks for itself.
+
+    `peer` is the client's address, `port` the one that the client sees as ours. `chain` is what X-Forwarded-For says
+    in the place of the address alone.
     """
     address = peer.encode()
     return (
         b"X-Forwarded-For: %b\r\nX-Real-IP: %b\r\nX-Forwarded-Port: %d\r\nX-Forwarded-Proto: %b\r\n"
-        b"X-Forwarded-Scheme: %b\r\nX-Scheme: %b\r\n" % (address, address, port, scheme, scheme, scheme)
+        b"X-Forwarded-Scheme: %b\r\nX-Scheme: %b\r\n" % (chain or address, address, port, scheme, scheme, scheme)
     )
 
 
@@ -41,13 +44,14 @@ def request_head(head: RequestHead, forwarded: bytes, host: bytes, as_host: byte
         ending = b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     if head.expects:
         ending = b"Expect: 100-continue\r\n" + ending
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\nX-Request-ID: %b\r\n%b" % (
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b%b%b\r\n%b" % (
         head.method,
         head.target,
         as_host or name,
         b"".join(head.lines),
         forwarded,
-        name,
+        head.forwarded_host or name,
+        _REQUEST_ID if head.request_id else b"",
         head.request_id,
         ending,
     )

@@ -62,7 +62,7 @@ class Terms:
         head = exchange.head
         match self._hash.source:
             case HashSource.ADDRESS:
-                return exchange.client.peer
+                return exchange.peer
             case HashSource.URI:
                 return head.target
             case HashSource.COOKIE:
@@ -81,7 +81,7 @@ class Terms:
         cookies = self._cookies
         if cookies is None:
             return b""
-        return cookies.field(cookies.value(pool.endpoint), tls=exchange.client.tls)
+        return cookies.field(cookies.value(pool.endpoint), tls=exchange.client.secure)
 
 
 def _part(capacity: Capacity, workers: int) -> Capacity:
