@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -178,14 +178,22 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
             yield f"{host.name or '*'} {route.match} {route.path} => {target(route)}"
     if snapshot.default is not None:
         yield f"default => {target(snapshot.default)}"
-    for listener in snapshot.listeners:
-        upstream = describe_upstream(upstreams[listener.upstream])
-        inside = f" (proxies listen on {listener.bind})" if listener.bind else ""
-        traits = describe_listener_policy(listener.policy)
-        yield f"{listener.transport}/{listener.port}{inside}{traits} => {upstream}  <- {listener.origin}"
+    yield from _layer_4(snapshot, upstreams)
     for certificate in snapshot.certificates:
         standard = " (default)" if certificate.name == snapshot.default_certificate else ""
         yield f"certificate {certificate.name}{standard}: {' '.join(certificate.hosts)}"
     yield from describe_trust(snapshot)
     for problem in snapshot.problems:
         yield f"problem {problem.code}: {problem}"
+
+
+def _layer_4(snapshot: Snapshot, upstreams: Mapping[str, Upstream]) -> Iterator[str]:
+    for listener in snapshot.listeners:
+        upstream = describe_upstream(upstreams[listener.upstream])
+        inside = f" (proxies listen on {listener.bind})" if listener.bind else ""
+        traits = describe_listener_policy(listener.policy)
+        yield f"{listener.transport}/{listener.port}{inside}{traits} => {upstream}  <- {listener.origin}"
+    for each in snapshot.passthroughs:
+        yield f"tls {each.host} => {describe_upstream(upstreams[each.upstream])}  <- {each.origin}"
+    if (fallback := snapshot.fallback) is not None:
+        yield f"fallback => {describe_upstream(upstreams[fallback.upstream])}  <- {fallback.origin}"

@@ -77,7 +77,9 @@ def _routes(snapshot: Snapshot) -> list[Route]:
 def _check(snapshot: Snapshot, routes: list[Route]) -> None:
     known = {upstream.name for upstream in snapshot.upstreams}
     parts = [(route.upstream, route.origin) for route in routes]
-    parts += [(listener.upstream, listener.origin) for listener in snapshot.listeners]
+    parts += [(each.upstream, each.origin) for each in (*snapshot.listeners, *snapshot.passthroughs)]
+    if snapshot.fallback is not None:
+        parts.append((snapshot.fallback.upstream, snapshot.fallback.origin))
     for upstream, origin in parts:
         if upstream not in known:
             raise BadSnapshot(f"{origin} refers to the upstream {upstream}, which the snapshot does not have")

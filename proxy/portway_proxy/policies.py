@@ -40,3 +40,8 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     body_size: int | None = None
     closed: str = ""
     basic: BasicAuth | None = None
+
+    @property
+    def guards(self) -> bool:
+        """Whether it keeps anybody away, so that nothing may go around it."""
+        return bool(self.closed) or self.basic is not None

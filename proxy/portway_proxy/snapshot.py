@@ -26,12 +26,14 @@ __all__ = [
     "Credentials",
     "Ejection",
     "Endpoint",
+    "Fallback",
     "HashOn",
     "HashSource",
     "Host",
     "Listener",
     "ListenerPolicy",
     "Origin",
+    "Passthrough",
     "PathMatch",
     "Policy",
     "Problem",
@@ -332,6 +334,25 @@ class Listener(msgspec.Struct, frozen=True, order=True):
     policy: ListenerPolicy | None = None
 
 
+class Passthrough(msgspec.Struct, frozen=True, order=True):
+    """TLS of clients that ask for `host` goes to `upstream` as it is; `host` is as in `Host`, and never empty."""
+
+    host: str
+    upstream: str
+    origin: Origin
+
+
+class Fallback(msgspec.Struct, frozen=True):
+    """Connections to the HTTP port that speak neither HTTP nor TLS go to `upstream`, and so do silent ones.
+
+    A client counts as silent, because its server speaks first, when nothing came in `wait` seconds.
+    """
+
+    upstream: str
+    origin: Origin
+    wait: float = 1.0
+
+
 class Certificate(msgspec.Struct, frozen=True):
     """A TLS certificate chain and its private key (PEM), and the names (SNI) that it is served for.
 
@@ -363,12 +384,12 @@ class SharedKey(msgspec.Struct, frozen=True):
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything a proxy serves.
 
-    `hosts`, `upstreams` and `certificates` are sorted by name, `listeners` by port, `problems` by origin.
-    `default` serves requests that no host or path matches; without it they get 404. `default_certificate` names
-    the certificate for TLS clients whose name has none; without it the proxy makes a self-signed one. `affinity_key`
-    signs affinity cookies; without it each proxy has a key of its own. `credentials`, sorted by name, are those that
-    policies name. `trust` is whom the proxy believes; without it nobody. `request_ids`: requests that come without an
-    X-Request-ID get one.
+    `hosts`, `upstreams` and `certificates` are sorted by name, `listeners` by port, `passthroughs` by host,
+    `problems` by origin. `default` serves requests that no host or path matches; without it they get 404.
+    `default_certificate` names the certificate for TLS clients whose name has none; without it the proxy makes a
+    self-signed one. `affinity_key` signs affinity cookies; without it each proxy has a key of its own.
+    `credentials`, sorted by name, are those that policies name. `trust` is whom the proxy believes; without it
+    nobody. `request_ids`: requests that come without an X-Request-ID get one.
     """
 
     hosts: tuple[Host, ...] = ()
@@ -382,3 +403,5 @@ class Snapshot(msgspec.Struct, frozen=True):
     credentials: tuple[Credentials, ...] = ()
     trust: Trust | None = None
     request_ids: bool = True
+    passthroughs: tuple[Passthrough, ...] = ()
+    fallback: Fallback | None = None

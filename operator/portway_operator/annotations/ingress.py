@@ -33,3 +33,12 @@ class IngressAnnotations(AccessAnnotations):
         doc="The most that a request body may have (`8m`); 0 is no limit, unset leaves the proxy's own.",
         nginx="proxy-body-size",
     )
+    tls_passthrough: bool | None = row(
+        "tls-passthrough",
+        boolean,
+        default=None,
+        doc="Whether TLS of the hosts goes to the Service of their path `/` as it is, told by the name that the client "
+        "asks for (SNI); unset, that of hosts in `spec.tls` does whose port does not speak HTTP. Their other paths and "
+        "the annotations of HTTP have no effect on it.",
+        nginx="ssl-passthrough",
+    )

@@ -43,6 +43,10 @@ class Classes:
         self._classes = {found.meta.name: found for found in classes}
         self._declared = any(self._is_ours(found) for found in self._classes.values())
 
+    def own(self) -> list[IngressClass]:
+        """Return the IngressClasses that are ours."""
+        return [found for found in self._classes.values() if self._is_ours(found)]
+
     def ours(self, ingress: Ingress) -> bool:
         """Return whether an Ingress is ours to serve."""
         named = _named(ingress)

@@ -29,6 +29,11 @@ class Policies:
         self._plain = Policy(body_size=values.body_size, closed=closed, basic=None if closed else access.basic)
         self._secure = msgspec.structs.replace(self._plain, https_redirect=redirect)
 
+    @property
+    def guarded(self) -> bool:
+        """Whether not everybody may come to the routes."""
+        return self._plain.guards
+
     def of(self, *, tls: bool) -> Policy | None:
         """Return the policy of a route; None when it asks for nothing."""
         policy = self._secure if tls else self._plain

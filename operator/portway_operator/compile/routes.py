@@ -36,9 +36,9 @@ class IngressRoutes:
 
 
 class RouteReader:
-    """Reads the rules of one Ingress; `secured` are the hosts that have TLS."""
+    """Reads the rules of one Ingress; `secured` hosts have TLS, that of `passed` ones passes through."""
 
-    __slots__ = ("_ingress", "_policies", "_problems", "_secured", "_upstreams")
+    __slots__ = ("_ingress", "_passed", "_policies", "_problems", "_secured", "_upstreams")
 
     def __init__(
         self,
@@ -46,11 +46,13 @@ class RouteReader:
         upstreams: Upstreams,
         policies: Policies,
         secured: AbstractSet[str],
+        passed: AbstractSet[str] = frozenset(),
     ) -> None:
         self._ingress = ingress
         self._upstreams = upstreams
         self._policies = policies
-        self._secured = secured
+        self._secured = secured | passed
+        self._passed = passed
         self._problems: list[Problem] = []
 
     def read(self) -> IngressRoutes:
@@ -86,7 +88,8 @@ class RouteReader:
         """Return the route of a path to a backend, and note what is wrong with the reference."""
         wanted = Wanted(self._ingress.meta.namespace, backend.service, backend.port)
         origin = at(self._ingress, place)
-        self._problems += self._upstreams.reference_problems(wanted, origin)
+        if host not in self._passed:
+            self._problems += self._upstreams.reference_problems(wanted, origin)
         name = self._upstreams.resolve(wanted).upstream.name
         return Route(*key, name, origin, self._policies.of(tls=host in self._secured))
 

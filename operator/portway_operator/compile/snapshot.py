@@ -16,8 +16,10 @@ from portway_operator.compile.access import AccessReader
 from portway_operator.compile.classes import Classes
 from portway_operator.compile.configuration import configured
 from portway_operator.compile.defaults import choose_default, default_service
+from portway_operator.compile.fallbacks import choose_fallback
 from portway_operator.compile.listeners import ListenerTable
 from portway_operator.compile.own_ports import OwnPorts
+from portway_operator.compile.passthroughs import PassthroughTable
 from portway_operator.compile.policies import Policies
 from portway_operator.compile.port_maps import PortMap, port_maps
 from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
@@ -96,9 +98,11 @@ class _Compile:
         self._store = store
         self._settings, found = configured(store, settings)
         self.problems += [*found, *trust_problems(self._settings)]
+        self._classes = Classes(store.ingress_classes.values(), self._settings)
         made = before.made if before is not None and before.settings == self._settings else {}
         self._access = AccessReader(store)
         self._upstreams = Upstreams(store, self._settings, made)
+        self._passed = PassthroughTable(self._upstreams)
 
     def run(self) -> Compiled:
         """Return the result."""
@@ -122,16 +126,21 @@ class _Compile:
             trust=trust_of(self._settings),
             request_ids=self._settings.generate_request_id,
             credentials=self._access.credentials(),
+            passthroughs=self._passed.passthroughs(),
+            fallback=choose_fallback(self._classes.own(), self._upstreams, self.problems),
         )
-        self.problems += [*tls.problems, *hosts.problems, *self._malformed()]
+        self.problems += [*tls.problems, *hosts.problems, *self._passed.problems, *self._malformed()]
         return self._finish(snapshot, ingresses)
 
     def _finish(self, snapshot: Snapshot, ingresses: Iterable[Ingress]) -> Compiled:
         """Add what routes and listeners refer to."""
         used = {route.upstream for host in snapshot.hosts for route in host.routes}
         used |= {listener.upstream for listener in snapshot.listeners}
+        used |= {passed.upstream for passed in snapshot.passthroughs}
         if snapshot.default is not None:
             used.add(snapshot.default.upstream)
+        if snapshot.fallback is not None:
+            used.add(snapshot.fallback.upstream)
         resolved = self._upstreams.all()
         by_service: dict[Key, list[str]] = {}
         upstreams = []
@@ -165,7 +174,7 @@ class _Compile:
 
     def _ours(self) -> list[Ingress]:
         """Return our Ingresses, the oldest first."""
-        classes = Classes(self._store.ingress_classes.values(), self._settings)
+        classes = self._classes
         ours = []
         for ingress in self._store.ingresses.values():
             if classes.ours(ingress):
@@ -189,7 +198,8 @@ class _Compile:
         access = self._access.read(ingress, reading.values)
         self.problems += (*reading.problems, *access.problems)
         policies = Policies(reading, self._settings, access)
-        found = RouteReader(ingress, self._upstreams, policies, tls.hosts).read()
+        passed = self._passed.read(ingress, reading.values.tls_passthrough, guarded=policies.guarded)
+        found = RouteReader(ingress, self._upstreams, policies, tls.hosts, passed).read()
         self.problems += found.problems
         return found
 

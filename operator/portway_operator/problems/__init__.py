@@ -31,6 +31,16 @@ from portway_operator.problems.objects import (
     rejected_by_proxy,
     setting_invalid,
 )
+from portway_operator.problems.passthroughs import (
+    fallback_invalid,
+    fallback_taken,
+    host_passed_through,
+    passthrough_guarded,
+    passthrough_paths,
+    passthrough_taken,
+    passthrough_without_host,
+    passthrough_without_root,
+)
 from portway_operator.problems.routes import (
     catch_all_refused,
     default_taken,
@@ -94,6 +104,8 @@ __all__ = [
     "everybody_trusted",
     "external_name_disabled",
     "external_name_refused",
+    "fallback_invalid",
+    "fallback_taken",
     "fault",
     "host_unserved",
     "http2_unspoken",
@@ -103,6 +115,11 @@ __all__ = [
     "no_endpoints",
     "nobody_trusted",
     "opaque_port",
+    "passthrough_guarded",
+    "passthrough_paths",
+    "passthrough_taken",
+    "passthrough_without_host",
+    "passthrough_without_root",
     "path_pattern",
     "path_shadowed",
     "path_taken",

@@ -52,8 +52,8 @@ def opaque_port(origin: Origin, service: str, port: str) -> Problem:
         "opaque_port",
         f"Port {port} of Service {service} does not speak HTTP, so that nothing can be routed by host and path.",
         _STAYS,
-        f'Publish it as a port of its own (annotate the Service with portway.dev/tcp-ports: "{port}"), or remove its '
-        "appProtocol or portway.dev/opaque-ports if it does speak HTTP.",
+        f'Publish it as a port of its own (annotate the Service with portway.dev/tcp-ports: "{port}"), or name the '
+        "host in spec.tls to pass TLS through; if it speaks HTTP, remove its appProtocol or portway.dev/opaque-ports.",
     )
 
 
