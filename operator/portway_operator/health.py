@@ -32,6 +32,10 @@ class Vital(Protocol):
     def lag(self) -> float:
         """How late the event loop was at worst in the last minute, in seconds."""
 
+    @property
+    def busy(self) -> float:
+        """How much of that at most was our own work, in seconds."""
+
     def ailing(self) -> str:
         """Return why this process should be started anew, or nothing."""
 
@@ -65,7 +69,9 @@ class Health:
         await self._runner.cleanup()
 
     async def _live(self, _request: web.Request) -> web.Response:
-        return _verdict(self._vital.ailing(), f"alive; the loop was at most {self._vital.lag:.3f} s late")
+        vital = self._vital
+        lag = f"the loop was at most {vital.lag:.3f} s late, by its own work at most {vital.busy:.3f} s"
+        return _verdict(vital.ailing(), f"alive; {lag}")
 
     async def _ready(self, _request: web.Request) -> web.Response:
         return _verdict(self._vital.unready(), "ready")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import Final
 
@@ -16,20 +17,31 @@ _KEPT: Final = 3000
 class Heartbeat:
     """The lateness of the last minute's beats; `run` has to be running."""
 
-    __slots__ = ("_late",)
+    __slots__ = ("_busy", "_late")
 
     def __init__(self) -> None:
         self._late: deque[float] = deque((0.0,), maxlen=_KEPT)
+        self._busy: deque[float] = deque((0.0,), maxlen=_KEPT)
 
     @property
     def lag(self) -> float:
         """Return the seconds that the latest of the last minute's beats came too late."""
         return max(self._late)
 
+    @property
+    def busy(self) -> float:
+        """Return how much of a beat's lateness was at most this process's own work, in seconds of processor time.
+
+        What is late beyond that waited for a processor: the machine is too small, or shared.
+        """
+        return max(self._busy)
+
     async def run(self) -> None:
         """Beat until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _BEAT
+            due, worked = loop.time() + _BEAT, time.process_time()
             await asyncio.sleep(_BEAT)
-            self._late.append(loop.time() - due)
+            late = loop.time() - due
+            self._late.append(late)
+            self._busy.append(min(late, time.process_time() - worked))

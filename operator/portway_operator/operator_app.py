@@ -164,6 +164,11 @@ class OperatorApp:
         """Return how late our loop was at worst in the last minute, in seconds."""
         return self._heartbeat.lag
 
+    @property
+    def busy(self) -> float:
+        """Return how late it was at worst by our own work, in seconds."""
+        return self._heartbeat.busy
+
     def ailing(self) -> str:
         """Return why this process should be started anew: kopf's thread hangs. Our own loop lives, or could not say."""
         silent = time.monotonic() - self.source.heartbeat

@@ -136,7 +136,9 @@ class OperatorMetrics:
     def _of_process(self) -> Iterator[Metric]:
         parts = self._parts
         yield _gauge("leader", "Whether this replica writes.", int(parts.leader.leading))
-        yield _gauge("loop_lag_seconds", "The event loop's greatest lateness in the last minute.", parts.heartbeat.lag)
+        heart = parts.heartbeat
+        yield _gauge("loop_lag_seconds", "The event loop's greatest lateness in the last minute.", heart.lag)
+        yield _gauge("loop_busy_seconds", "The greatest part of a lateness that was the operator's work.", heart.busy)
         age = time.monotonic() - parts.source.heartbeat
         yield _gauge("kopf_heartbeat_age_seconds", "The time since kopf's last sign of life.", age)
 

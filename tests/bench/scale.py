@@ -14,7 +14,7 @@ import uvloop
 from bench.contest import Budget, Column, Contender, Outcome, Row, Values
 from bench.peers import Portway
 from bench.processes import Fault
-from bench.scale_changes import CHANGES, INGRESS_CHANGES, INGRESS_EVERY, RATE, Latencies, Run
+from bench.scale_changes import CHANGES, INGRESS_CHANGES, INGRESS_EVERY, RATE, WARM, Latencies, Run
 from bench.scale_cluster import REAL, WORKERS, inhabited, peak
 from bench.scale_objects import INGRESSES, SERVICES
 from bench.scene import Scene
@@ -95,9 +95,15 @@ _LOAD = _row(
 )
 _MEMORY = _row(
     "scale-memory",
-    f"Memory before and after the {CHANGES:,} changes under load",
+    f"Memory under load: before any change, after {WARM}, {CHANGES:,} more, and {2 * CHANGES:,} more",
     ("operator", "supervisor", "workers"),
-    (Column("before", "RSS MB before", 1), Column("after", "RSS MB after", 1), Column("growth", "after/before", 3)),
+    (
+        Column("start", "RSS MB", 1),
+        Column("before", f"after {WARM}", 1),
+        Column("after", f"{CHANGES:,} more", 1),
+        Column("later", f"{2 * CHANGES:,} more", 1),
+        Column("growth", f"most/after {WARM}", 3),
+    ),
     *(Budget(part, "growth", 1.05) for part in ("operator", "supervisor", "workers")),
 )
 
@@ -106,7 +112,7 @@ SCALE: tuple[Row, ...] = (_START, _ENDPOINTS, _INGRESSES, _BURST, _LOAD, _MEMORY
 
 
 def measure_scale(stage: Stage, show: Callable[[Outcome], None]) -> list[Outcome]:
-    """Measure all of `SCALE`, and show each as soon as it is there; about three minutes."""
+    """Measure all of `SCALE`, and show each as soon as it is there; about four minutes."""
     outcomes = {row.key: Outcome(row) for row in SCALE}
     missing = list(SCALE)
 

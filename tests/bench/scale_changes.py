@@ -18,12 +18,15 @@ from bench.scale_cluster import REAL, Cluster, Written
 from bench.scale_objects import PORTS, endpoint_slice, host, ingress, path
 from portway_proxy.tasks import Tasks
 
-__all__ = ["CHANGES", "INGRESS_CHANGES", "INGRESS_EVERY", "RATE", "Latencies", "Run"]
+__all__ = ["CHANGES", "INGRESS_CHANGES", "INGRESS_EVERY", "RATE", "WARM", "Latencies", "Run"]
 
 RATE = 50
 """Changes a second."""
 
 CHANGES = 1000
+WARM = 500
+"""Changes after which memory is first looked at: what came and went once leaves holes that are used again."""
+
 INGRESS_CHANGES = 30
 INGRESS_EVERY = 50
 """Of the changes under load, each fiftieth is to an Ingress."""
@@ -114,21 +117,24 @@ class Run:
 
     async def load(self) -> tuple[Values, dict[str, Values]]:
         """Change endpoints and a few Ingresses under load; return what became of the requests, and the memory."""
-        async with _wrk(self._cluster.http_port, self._directory) as warm:
-            await self._paced(2 * RATE, ingress_every=INGRESS_EVERY)
-        await warm.end()
-        await asyncio.sleep(_CALM)
-        before = self._cluster.resident()
+        start = self._cluster.resident()
+        _, before = await self._loaded(WARM)
+        requests, after = await self._loaded(CHANGES)
+        requests["stale"] = await self._stale()
+        _, later = await self._loaded(2 * CHANGES)
+        states = {"start": start, "before": before, "after": after, "later": later}
+        memory = {part: {when: state[part] for when, state in states.items()} for part in start}
+        for values in memory.values():
+            values["growth"] = max(values["after"], values["later"]) / values["before"]
+        return requests, memory
+
+    async def _loaded(self, changes: int) -> tuple[Values, dict[str, float]]:
+        """Make so many changes under load; return what became of the requests, and the memory of each part after."""
         async with _wrk(self._cluster.http_port, self._directory) as load:
-            await self._paced(CHANGES, ingress_every=INGRESS_EVERY)
+            await self._paced(changes, ingress_every=INGRESS_EVERY)
         requests = await load.end()
         await asyncio.sleep(_CALM)
-        after = self._cluster.resident()
-        memory = {
-            part: {"before": before[part], "after": after[part], "growth": after[part] / before[part]}
-            for part in before
-        }
-        return requests | {"stale": await self._stale()}, memory
+        return requests, self._cluster.resident()
 
     # --- changes
 

@@ -64,6 +64,11 @@ class Kubectl:
             applied = await self._ask("PATCH", path, raw, "application/apply-patch+yaml", _APPLY)
         return applied
 
+    async def replace(self, raw: Raw) -> None:
+        """Write an object in the place of the one that is there: less work for the API server than `apply`."""
+        meta = raw["metadata"]
+        await self._ask("PUT", self._path(raw["kind"], meta.get("namespace"), meta["name"]), raw)
+
     async def get(self, kind: str, name: str, namespace: str | None = None) -> Raw:
         return await self._ask("GET", self._path(kind, namespace, name))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -128,7 +129,7 @@ async def test_an_operator_whose_kopf_hangs_is_not_alive(api: FakeApi, monkeypat
     async with operating(api) as operator:
         status, body = await operator.get("/livez")
         assert (status, body.partition(";")[0]) == (200, "alive")
-        assert body.endswith(" s late\n")
+        assert body.endswith(" s\n")
         monkeypatch.setattr(type(operator.app.source), "heartbeat", 0.0)
         status, body = await operator.get("/livez")
         assert status == 503
@@ -200,14 +201,30 @@ async def test_the_metrics_tell_what_the_operator_does(api: FakeApi) -> None:
         assert 'portway_operator_api_errors_total{code="500"}' in text
 
 
-async def test_a_late_loop_is_measured() -> None:
+@asynccontextmanager
+async def beating() -> AsyncIterator[Heartbeat]:
     tasks, heartbeat = Tasks(), Heartbeat()
     tasks.spawn(heartbeat.run(), "heartbeat")
     await asyncio.sleep(0)
-    # What blocks a loop is exactly what is measured.
-    signal.sigtimedwait([], 0.5)
-    await eventually(lambda: heartbeat.lag > 0.2)
+    yield heartbeat
     await tasks.close()
+
+
+async def test_a_late_loop_is_measured() -> None:
+    async with beating() as heartbeat:
+        # What blocks a loop is exactly what is measured.
+        signal.sigtimedwait([], 0.5)
+        await eventually(lambda: heartbeat.lag > 0.4)
+        assert heartbeat.busy < 0.4, "it was not at work"
+
+
+async def test_what_a_late_loop_did_itself_is_told_apart() -> None:
+    async with beating() as heartbeat:
+        until = time.process_time() + 0.3
+        while time.process_time() < until:
+            pass
+        await eventually(lambda: heartbeat.busy > 0.2)
+        assert heartbeat.lag >= heartbeat.busy
 
 
 async def test_an_operator_that_ends_gives_the_lease_back(api: FakeApi) -> None:

@@ -11,6 +11,7 @@ from aiohttp import web
 from eventually import eventually
 from fake_api import (
     FakeApi,
+    Raw,
     configmap,
     endpoint_slice,
     ingress,
@@ -20,14 +21,17 @@ from fake_api import (
     tls_secret,
 )
 from portway_operator.objects import Kind
+from portway_operator.sources import follower, listing
 from portway_operator.sources.connection import Connection
 from portway_operator.sources.kube import Change, KubeSource, Pace, Scope
 from portway_operator.sources.resources import Target
 from portway_operator.store import ObjectStore
 
-KOPF_KINDS = (Kind.INGRESS, Kind.INGRESS_CLASS, Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.SECRET)
+WATCHED = (Kind.INGRESS, Kind.INGRESS_CLASS, Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.SECRET)
 EVERYTHING = Scope()
 PATIENT = Pace()
+# What kopf watches, and what is followed without it.
+MADE: dict[Kind, Callable[[str], Raw]] = {Kind.SERVICE: service, Kind.ENDPOINT_SLICE: endpoint_slice}
 
 
 class Watched:
@@ -56,7 +60,7 @@ async def watching(api: FakeApi, scope: Scope = EVERYTHING, pace: Pace = PATIENT
     watched.source.start()
     try:
         await eventually(watched.source.listed.is_set, 20, "everything is listed")
-        await eventually(lambda: api.watching(*KOPF_KINDS[:4]), 20, "everything is watched")
+        await eventually(lambda: api.watching(*WATCHED[:4]), 20, "everything is watched")
         yield watched
     finally:
         await watched.source.stop()
@@ -172,7 +176,7 @@ async def test_an_api_server_that_refuses_everything_ends_nothing(
         await eventually(lambda: watched.source.troubles() == [], 20)
         assert watched.source.counters.restarts == 0
         told = [record.getMessage() for record in caplog.records if "made up" in record.getMessage()]
-        assert len(told) == len(KOPF_KINDS), "an outage is told once for each kind, not at each attempt"
+        assert len(told) == len(WATCHED), "an outage is told once for each kind, not at each attempt"
 
 
 async def test_an_outage_from_the_start_ends_with_everything_listed(api: FakeApi) -> None:
@@ -202,18 +206,21 @@ async def test_an_api_server_that_is_gone_and_comes_back_is_followed_again(api: 
         await eventually(lambda: not watched.has(Kind.SERVICE, "web"), 20)
 
 
+@pytest.mark.parametrize("kind", MADE)
 @pytest.mark.parametrize("code", [410, 500, 504])
-async def test_an_error_event_costs_no_more_than_a_list(api: FakeApi, code: int) -> None:
+async def test_an_error_event_costs_no_more_than_a_list(api: FakeApi, code: int, kind: Kind) -> None:
     async with watching(api) as watched:
-        api.say_event(Kind.SERVICE, "ADDED", api.apply(service("before")))
-        api.lose(Kind.SERVICE, "shop", "web")
-        api.say_error(Kind.SERVICE, code, "etcdserver: leader changed")
-        await eventually(lambda: not watched.has(Kind.SERVICE, "web"))
-        await eventually(lambda: api.watching(*KOPF_KINDS))
-        api.apply(service("late"))
-        await eventually(lambda: watched.has(Kind.SERVICE, "late"))
-        assert watched.has(Kind.SERVICE, "before")
-        assert watched.source.counters.refusals == {("Service", str(code)): 1}
+        api.apply(MADE[kind]("old"))
+        await eventually(lambda: watched.has(kind, "old"))
+        api.say_event(kind, "ADDED", api.apply(MADE[kind]("before")))
+        api.lose(kind, "shop", "old")
+        api.say_error(kind, code, "etcdserver: leader changed")
+        await eventually(lambda: not watched.has(kind, "old"))
+        await eventually(lambda: api.watching(*WATCHED))
+        api.apply(MADE[kind]("late"))
+        await eventually(lambda: watched.has(kind, "late"))
+        assert watched.has(kind, "before")
+        assert watched.source.counters.refusals == {(kind, str(code)): 1}
         assert watched.source.counters.restarts == 0
 
 
@@ -225,7 +232,7 @@ async def test_a_kopf_that_ends_is_started_again(api: FakeApi) -> None:
         await eventually(lambda: watched.source.counters.restarts > 1, 20)
         api.fault = lambda _: None
         await eventually(watched.source.listed.is_set, 20)
-        await eventually(lambda: api.watching(*KOPF_KINDS))
+        await eventually(lambda: api.watching(*WATCHED))
         api.apply(service("late"))
         await eventually(lambda: watched.has(Kind.SERVICE, "late"))
     finally:
@@ -410,3 +417,21 @@ async def test_the_heart_beats_while_kopf_runs_and_stops_with_it(api: FakeApi) -
     async with watching(api) as watched:
         before = watched.source.heartbeat
         await eventually(lambda: watched.source.heartbeat > before)
+
+
+async def test_a_fault_of_ours_in_an_event_is_mended_by_a_list(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with watching(api) as watched:
+        read = listing.read_item
+
+        def fails(*_: object) -> None:
+            monkeypatch.setattr(follower, "read_item", read)
+            raise RuntimeError("a fault of ours")
+
+        monkeypatch.setattr(follower, "read_item", fails)
+        api.apply(endpoint_slice("web-9", "10.1.0.9"))
+        await eventually(lambda: watched.has(Kind.ENDPOINT_SLICE, "web-9"))
+        assert "cannot follow EndpointSlice" in caplog.text
+        api.apply(endpoint_slice("web-10", "10.1.0.9"))
+        await eventually(lambda: watched.has(Kind.ENDPOINT_SLICE, "web-10"))

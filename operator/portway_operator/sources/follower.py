@@ -1,8 +1,9 @@
-"""Follows one stream without kopf: for single named objects, which kopf cannot watch."""
+"""Follows one stream without kopf: single objects, which kopf cannot watch, and those that change most."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 
 import aiohttp
 import msgspec
@@ -12,6 +13,9 @@ from portway_operator.sources.stream import Stream
 from portway_operator.sources.watch import Broken, read_watch
 
 __all__ = ["follow"]
+
+
+_log = logging.getLogger(__name__)
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -41,6 +45,9 @@ async def follow(session: aiohttp.ClientSession, stream: Stream, silent_seconds:
                     since = [_take(stream, line) for line in lines][-1] if lines else since
         except Broken as error:
             stream.start_over(error)
+        except Exception as error:  # noqa: BLE001 - whatever it was, this must be followed on; it is logged
+            _log.exception("cannot follow %s", stream.target)
+            stream.start_over(Broken("internal", type(error).__name__))
         finally:
             response.close()
 
