@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 import uvloop
@@ -17,8 +18,9 @@ from portway_proxy.last_good import LastGood
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.logs import log_to_stderr
 from portway_proxy.memory import give_back
-from portway_proxy.options import Options, read_options
+from portway_proxy.options import Options, read_options, reread_settings
 from portway_proxy.process import WorkerEnded
+from portway_proxy.settings import ProxySettings
 from portway_proxy.snapshot import Snapshot
 from portway_proxy.supervisor import Supervisor
 
@@ -33,15 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log_to_stderr()
     give_back()
     try:
-        uvloop.run(run(options))
+        uvloop.run(run(options, partial(reread_settings, arguments)))
     except (BadSnapshot, PortUnavailable, WorkerEnded, msgspec.DecodeError, OSError) as error:
         _log.error("%s", error)
         return 1
     return 0
 
 
-async def run(options: Options) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+async def run(options: Options, reread: Callable[[], ProxySettings] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; SIGHUP renews the workers by the settings that `reread` returns.
 
     Raises `BadSnapshot`, `PortUnavailable`, `WorkerEnded`, `DecodeError` and `OSError` when serving cannot begin.
     """
@@ -54,7 +56,7 @@ async def run(options: Options) -> None:
                 _log.info("%s on %s port %d", name, settings.address, port)
         _log.info("admin on %s port %d", settings.admin_address, supervisor.admin_port)
         async with _fed(supervisor, options):
-            await supervisor.run_until_stopped()
+            await supervisor.run_until_stopped(reread)
     finally:
         await supervisor.close()
 

@@ -16,7 +16,7 @@ from portway_proxy.dial import Address, Credentials
 from portway_proxy.settings import Limits, ProxySettings, Timeouts
 from portway_proxy.stream import valid_node
 
-__all__ = ["Options", "read_options", "size"]
+__all__ = ["Options", "read_options", "reread_settings", "size"]
 
 _Settings = TypeVar("_Settings", ProxySettings, Limits, Timeouts)
 
@@ -51,8 +51,16 @@ def read_options(arguments: Sequence[str] | None, environment: Mapping[str, str]
         for action in parser._actions:  # noqa: SLF001 - argparse has no public way to its own flags
             _fill_in(chosen, action, environment.get(_PREFIX + action.dest.upper(), ""))
         return _options(chosen)
-    except (ValueError, argparse.ArgumentTypeError, msgspec.DecodeError) as error:
+    except (ValueError, OSError, argparse.ArgumentTypeError, msgspec.DecodeError) as error:
         parser.error(str(error))
+
+
+def reread_settings(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.environ) -> ProxySettings:
+    """Return what the same command line asks for now, as a file that it names may have changed; raises ValueError."""
+    try:
+        return read_options(arguments, environment).settings
+    except SystemExit:
+        raise ValueError("the settings cannot be used any more") from None
 
 
 def size(text: str) -> int:
@@ -118,7 +126,7 @@ def _add_proxy(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--settings",
         metavar="JSON",
-        help='all that departs from the usual: {"timeouts": {"head": 10}}; flags go before it',
+        help='all that departs from the usual: {"timeouts": {"head": 10}}, or @FILE; flags go before it',
     )
 
 
@@ -161,7 +169,9 @@ def _options(chosen: argparse.Namespace) -> Options:
 
 
 def _settings(chosen: argparse.Namespace) -> ProxySettings:
-    usual = msgspec.json.decode(chosen.settings or "{}", type=ProxySettings)
+    text = chosen.settings or "{}"
+    given = Path(text[1:]).read_bytes() if text.startswith("@") else text
+    usual = msgspec.json.decode(given, type=ProxySettings)
     node = chosen.node or usual.node or socket.gethostname()
     if not valid_node(node):
         raise ValueError(f"{node!r} is no name of a proxy: letters, digits, dots and dashes")

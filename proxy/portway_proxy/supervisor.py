@@ -6,7 +6,6 @@ import asyncio
 import copy
 import logging
 import os
-import resource
 import secrets
 import signal
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,6 +17,8 @@ import msgspec
 from portway_proxy import codec
 from portway_proxy.admin import Admin
 from portway_proxy.channel import Configure, store
+from portway_proxy.crew import Crew
+from portway_proxy.descriptors import allowed, most_connections, raise_limit
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.exposition import Totals
 from portway_proxy.flows import FlowPage, FlowQuery
@@ -45,12 +46,12 @@ __all__ = ["Supervisor"]
 _log = logging.getLogger(__name__)
 
 _SCRAPE: Final = 1.0  # Seconds that a worker may take for its samples; Prometheus gives up after ten.
-_LIVED: Final = 5.0  # A worker that ended sooner is likely to end again: its successor waits.
-_FIRST_WAIT: Final = 0.1
-_LONGEST_WAIT: Final = 10.0  # Between two attempts at a worker that dies at once.
 _MARGIN: Final = 1.0  # Beyond a drain's deadline, for a worker to cut what is left by itself.
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+# What the sockets that are open say, and the proxy's name in what others know of it.
+_FIXED: Final = ("address", "http_port", "https_port", "admin_address", "admin_port", "workers", "node")
 
 
 class Supervisor:
@@ -80,10 +81,9 @@ class Supervisor:
         self._affinity_key = secrets.token_bytes(32)
         self._configure = Configure(settings, affinity_key=self._affinity_key)
         self._lock = asyncio.Lock()
-        self._processes: dict[int, WorkerProcess] = {}
-        self._serving: dict[int, WorkerProcess] = {}
+        self._crew = Crew(self._bring_up, self._retire)
+        self._serving = self._crew.serving
         self._number = 0
-        self._restarts = 0
         self._rejected = 0
         self._ending = False
         self._stop = asyncio.Event()
@@ -106,7 +106,7 @@ class Supervisor:
 
     async def collect(self) -> list[Sample]:
         """Return the samples of all workers and of the proxy; a worker that does not answer counts as it last did."""
-        await asyncio.gather(*(self._take_report(process) for process in self._serving.values()))
+        await asyncio.gather(*map(self._take_report, self._crew.processes))
         return [*self._totals.samples(), *self._own_samples()]
 
     async def flows(self, query: FlowQuery) -> FlowPage:
@@ -123,17 +123,14 @@ class Supervisor:
     async def start(self) -> None:
         """Open the ports and start the workers; they serve from the first `apply` on.
 
-        Raises `listeners.PortUnavailable` for the HTTP, HTTPS or admin port, and `WorkerEnded` when a worker cannot
-        start.
+        Raises `listeners.PortUnavailable` for the HTTP, HTTPS or admin port, `TooFewDescriptors` when workers could
+        not have the connections that they are to serve, and `WorkerEnded` when one cannot start.
         """
-        _raise_descriptor_limit()
+        raise_limit()
+        most_connections(self.settings.limits.connections, allowed())
         try:
             await self._open()
-            slots = range(self.settings.workers)
-            started = [asyncio.get_running_loop().create_future() for _ in slots]
-            for slot in slots:
-                self._tasks.spawn(self._keep(slot, started[slot]), f"worker {slot}")
-            await asyncio.gather(*started)
+            await self._crew.start(self._configure, self.settings.workers)
         except BaseException:
             await self.close()
             raise
@@ -181,22 +178,40 @@ class Supervisor:
             self._now_serve(patched, generation, content)
             return generation
 
+    async def renew(self, settings: ProxySettings) -> None:
+        """Go by other settings: workers with them take the places of those that run, and nobody is turned away.
+
+        Addresses, ports and the number of workers stay what they are. Raises `TooFewDescriptors` and `WorkerEnded` as
+        `start` does; workers that are not replaced by then go by the settings before.
+        """
+        most_connections(settings.limits.connections, allowed())
+        before = self.settings
+        kept = {name: getattr(before, name) for name in _FIXED}
+        self.settings = msgspec.structs.replace(settings, **kept)
+        real = msgspec.structs.replace(self.settings, http_port=self.http_port, https_port=self.https_port)
+        self._configure = msgspec.structs.replace(self._configure, settings=real)
+        await self._crew.renew(self._configure, self.settings.timeouts.drain)
+
     def stop(self) -> None:
         """Have `run_until_stopped` drain and return; a second call has it return at once."""
         if self._stop.is_set():
             self._cut.set()
         self._stop.set()
 
-    async def run_until_stopped(self) -> None:
-        """Serve until SIGTERM, SIGINT or `stop`, then drain and close; a second signal ends everything at once."""
+    async def run_until_stopped(self, reread: Callable[[], ProxySettings] | None = None) -> None:
+        """Serve until SIGTERM, SIGINT or `stop`, then drain and close; a second signal ends everything at once.
+
+        SIGHUP renews the workers, by the settings that `reread` returns then.
+        """
         loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.spawn(self._renew(reread), "renewal"))
         for number in _SIGNALS:
             loop.add_signal_handler(number, self.stop)
         try:
             await self._stop.wait()
             await self._drain()
         finally:
-            for number in _SIGNALS:
+            for number in (*_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
             await self.close()
 
@@ -205,9 +220,7 @@ class Supervisor:
         self._ending = True
         self.draining = True
         self._listeners.close()
-        for process in self._processes.values():
-            process.kill()
-        await self._ended()
+        await self._crew.close()
         await self._tasks.close()
         await self._admin.close()
 
@@ -226,37 +239,16 @@ class Supervisor:
         real = msgspec.structs.replace(settings, http_port=self.http_port, https_port=self.https_port)
         self._configure = Configure(real, chain, key, self._affinity_key)
 
-    async def _keep(self, slot: int, started: asyncio.Future[None]) -> None:
-        """Keep a worker running in `slot`; `started` tells how the first one began."""
-        wait = 0.0
-        loop = asyncio.get_running_loop()
-        while not self._ending:
-            began = loop.time()
-            try:
-                await self._run_one(slot, started)
-            except WorkerEnded as error:
-                if not started.done():
-                    started.set_exception(error)
-                    return
-                if self._ending:
-                    return
-                _log.error("%s; starting another", error)
-            wait = 0.0 if loop.time() - began > _LIVED else min(max(wait * 2, _FIRST_WAIT), _LONGEST_WAIT)
-            self._restarts += 1
-            await asyncio.sleep(wait)
+    async def _renew(self, reread: Callable[[], ProxySettings] | None) -> None:
+        try:
+            await self.renew(self.settings if reread is None else reread())
+        except (ValueError, OSError, WorkerEnded) as error:
+            _log.error("the workers that serve stay: %s", error)
+        else:
+            _log.info("all workers are renewed")
 
-    async def _run_one(self, slot: int, started: asyncio.Future[None]) -> None:
-        """Start a worker, bring it up and raise `WorkerEnded` once it ended."""
-        process = self._processes[slot] = WorkerProcess.start(slot, self._configure)
-        with suppress(WorkerEnded):
-            await self._bring_up(process)
-            if not started.done():
-                started.set_result(None)
-        await asyncio.wait({process.ended})
-        if self._serving.get(slot) is process:
-            del self._serving[slot]
+    def _retire(self, process: WorkerProcess) -> None:
         self._totals.retire(process.pid)
-        raise WorkerEnded(f"{process} ended {_how(process.ended.result())}")
 
     async def _bring_up(self, process: WorkerProcess) -> None:
         """Bring a new worker to what the others serve."""
@@ -343,18 +335,11 @@ class Supervisor:
             await asyncio.wait_for(self._cut.wait(), timeouts.grace)
         self._ending = True
         self._listeners.close()
-        for process in self._processes.values():
-            process.drain(timeouts.drain)
+        self._crew.drain(timeouts.drain)
         cut = self._tasks.spawn(self._cut.wait(), "second signal")
-        ended = self._tasks.spawn(self._ended(), "workers end")
+        ended = self._tasks.spawn(self._crew.ended(), "workers end")
         await asyncio.wait({cut, ended}, timeout=timeouts.drain + _MARGIN, return_when=asyncio.FIRST_COMPLETED)
         _log.info("drained" if ended.done() else "ending what still runs")
-
-    async def _ended(self) -> None:
-        """Wait until every worker has ended."""
-        running = {process.ended for process in self._processes.values()}
-        if running:
-            await asyncio.wait(running)
 
     # --- metrics
 
@@ -367,7 +352,7 @@ class Supervisor:
 
     def _own_samples(self) -> Iterator[Sample]:
         yield WORKERS.sample(len(self._serving))
-        yield WORKER_RESTARTS.sample(self._restarts)
+        yield WORKER_RESTARTS.sample(self._crew.restarts)
         for process in self._serving.values():
             yield WORKER_RESIDENT.sample(process.resident(), str(process.slot))
         yield GENERATION.sample(self.generation)
@@ -383,15 +368,3 @@ class Supervisor:
         found = [problem.severity for problem in (*snapshot.problems, *self.problems)]
         for severity in Severity:
             yield PROBLEMS.sample(found.count(severity), severity)
-
-
-def _how(status: int) -> str:
-    return f"with status {status}" if status >= 0 else f"by signal {-status} ({signal.strsignal(-status)})"
-
-
-def _raise_descriptor_limit() -> None:
-    """Take as many descriptors as we may have: each connection is one, and workers inherit the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 1 << 20 if hard == resource.RLIM_INFINITY else hard
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

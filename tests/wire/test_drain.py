@@ -65,10 +65,11 @@ class Process:
 
 @asynccontextmanager
 async def proxy(chosen: ProxySettings, served: Snapshot, directory: Path) -> AsyncIterator[Process]:
-    file = directory / "snapshot.json"
+    file, with_settings = directory / "snapshot.json", directory / "settings.json"
     file.write_bytes(msgspec.json.encode(served))
+    with_settings.write_bytes(msgspec.json.encode(chosen))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "portway_proxy", str(file), "--settings", msgspec.json.encode(chosen).decode()),
+        *(sys.executable, "-m", "portway_proxy", str(file), "--settings", f"@{with_settings}"),
         stderr=asyncio.subprocess.PIPE,
     )
     run = Process(process)
@@ -222,6 +223,34 @@ async def test_a_proxy_told_to_end_under_load_fails_no_request(web: Web, tmp_pat
             await eventually(lambda: served > 200, what="the load runs")
             run.signal(signal.SIGTERM)
         assert await run.status() == 0
+
+
+async def test_sighup_renews_the_workers_by_the_file_with_settings_and_fails_nobody(web: Web, tmp_path: Path) -> None:
+    async with proxy(settings(), snapshot(web.port), tmp_path) as run, connect(run.http) as client:
+        client.send("/slow")
+        await eventually(lambda: web.slow, what="the endpoint has the request")
+        before = set(children(run.pid))
+        (tmp_path / "settings.json").write_bytes(msgspec.json.encode(settings(head=0.1)))
+        run.signal(signal.SIGHUP)
+        while not any("renewed" in line for line in run.lines):
+            assert await fetch(run.http) == "sent by web"
+        web.release.set()
+        status, _, body = await client.take()
+        assert (status, body) == (200, "sent by web")
+        await eventually(lambda: len(children(run.pid)) == 2, what="the workers before end")
+        assert not before & set(children(run.pid))
+        async with connect(run.http) as idle:
+            assert await idle.ended()  # Their patience with a head is the new one.
+
+
+async def test_sighup_with_a_file_that_cannot_be_read_leaves_everything_as_it_is(web: Web, tmp_path: Path) -> None:
+    async with proxy(settings(), snapshot(web.port), tmp_path) as run:
+        before = set(children(run.pid))
+        (tmp_path / "settings.json").write_text("{")
+        run.signal(signal.SIGHUP)
+        await eventually(lambda: any("the workers that serve stay" in line for line in run.lines), what="it says so")
+        assert await fetch(run.http) == "sent by web"
+        assert set(children(run.pid)) == before
 
 
 async def test_workers_end_when_their_supervisor_is_killed(web: Web, tmp_path: Path) -> None:
