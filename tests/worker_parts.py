@@ -7,6 +7,7 @@ import asyncio
 from portway_proxy.access_log import AccessLog
 from portway_proxy.clock import Clock
 from portway_proxy.journal import Journal
+from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.http import Http
@@ -28,6 +29,7 @@ class Parts:
         self.loop = asyncio.get_running_loop()
         self.settings = ProxySettings()
         self.clock = Clock(self.loop)
+        self.splicer = Splicer(self.loop, self.clock)
         self.tasks = Tasks()
         self.live = Live.empty()
         access = AccessLog(self.clock, AccessLogSettings(enabled=False))

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -18,6 +18,7 @@ __all__ = [
     "LATENCY_BOUNDS",
     "LENGTH_BOUNDS",
     "SIZE_BOUNDS",
+    "Carried",
     "Counters",
     "Family",
     "Histogram",
@@ -123,9 +124,7 @@ CONNECT_DURATION: Final = Family(
     "Connecting to an endpoint, for requests that found no connection.",
     LATENCY_BOUNDS,
 )
-REQUEST_BYTES: Final = Family(
-    "portway_request_bytes_total", Kind.COUNTER, _ROUTE, "Bytes of requests, heads included."
-)
+REQUEST_BYTES: Final = Family("portway_request_bytes_total", Kind.COUNTER, _ROUTE, "Bytes of requests, heads included.")
 RESPONSE_BYTES: Final = Family(
     "portway_response_bytes_total", Kind.COUNTER, _ROUTE, "Bytes of responses, heads included."
 )
@@ -169,9 +168,14 @@ ENDPOINT_BYTES: Final = Family(
     "Bytes of layer 4 that went to an endpoint (in) and came from it (out), as long as it serves.",
 )
 RELAYS: Final = Family(
-    "portway_relays_total", Kind.COUNTER, ("listener", "result"), "Layer 4 connections that ended, by how they ended."
+    "portway_relays_total",
+    Kind.COUNTER,
+    ("listener", "result"),
+    "Layer 4 connections that ended, by how they ended; http stands for those after an upgrade.",
 )
-RELAYS_ACTIVE: Final = Family("portway_relays_active", Kind.GAUGE, ("listener",), "Layer 4 connections that are open.")
+RELAYS_ACTIVE: Final = Family(
+    "portway_relays_active", Kind.GAUGE, ("listener",), "Layer 4 connections that are open, and upgraded ones."
+)
 UPSTREAM_CONNECTS: Final = Family(
     "portway_upstream_connects_total", Kind.COUNTER, ("upstream", "result"), "Connections to endpoints, by result."
 )
@@ -285,16 +289,38 @@ FAMILIES: Final[tuple[Family, ...]] = (
 """Every family, in the order of the exposition."""
 
 
+class Carried(Protocol):
+    """A tunnel, which counts its bytes itself."""
+
+    @property
+    def bytes_in(self) -> int:
+        """The bytes that came from the client."""
+
+    @property
+    def bytes_out(self) -> int:
+        """The bytes that went to the client."""
+
+
 class Counters:
     """What a worker counts that belongs to no upstream and no layer 4 listener.
 
     The worker counts what it accepts (`accepted_http`, `accepted_https`). A client connection counts itself once its
     protocol begins (`active`; over TLS that is after the handshake, and `handshakes` too), the bytes on the wire of
     HTTP, without those of TLS (`received`, `sent`), and what it answers without an upstream (`replies`: reason code
-    -> count).
+    -> count). `tunnels` are those that are open, which have bytes of their own, `tunnels_ended` how others ended.
     """
 
-    __slots__ = ("accepted_http", "accepted_https", "active", "handshakes", "received", "replies", "sent")
+    __slots__ = (
+        "accepted_http",
+        "accepted_https",
+        "active",
+        "handshakes",
+        "received",
+        "replies",
+        "sent",
+        "tunnels",
+        "tunnels_ended",
+    )
 
     def __init__(self) -> None:
         self.accepted_http = 0
@@ -304,6 +330,8 @@ class Counters:
         self.received = 0
         self.sent = 0
         self.replies: defaultdict[str, int] = defaultdict(int)
+        self.tunnels: set[Carried] = set()
+        self.tunnels_ended: defaultdict[str, int] = defaultdict(int)
 
     def samples(self) -> Iterator[Sample]:
         """Return a sample for each count."""
@@ -311,7 +339,10 @@ class Counters:
         yield CONNECTIONS.sample(self.accepted_https, "https")
         yield TLS_HANDSHAKES.sample(self.handshakes)
         yield CONNECTIONS_ACTIVE.sample(self.active)
-        yield BYTES.sample(self.received, "http", "in")
-        yield BYTES.sample(self.sent, "http", "out")
+        yield BYTES.sample(self.received + sum(some.bytes_in for some in self.tunnels), "http", "in")
+        yield BYTES.sample(self.sent + sum(some.bytes_out for some in self.tunnels), "http", "out")
+        yield RELAYS_ACTIVE.sample(len(self.tunnels), "http")
+        for reason, count in self.tunnels_ended.items():
+            yield RELAYS.sample(count, "http", reason)
         for reason, count in self.replies.items():
             yield REPLIES.sample(count, reason)

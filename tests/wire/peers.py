@@ -105,7 +105,7 @@ class Peer(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.how = self.how or "eof"
         self._changed.set()
-        return True
+        return self.transport.can_write_eof()  # TLS ends both directions at once.
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -246,10 +246,6 @@ class Client(Peer):
 class TlsClient(Client):
     """A client over TLS, where the end of one half is the end of both."""
 
-    def eof_received(self) -> bool:
-        super().eof_received()
-        return False
-
 
 Script = Callable[[Peer], Awaitable[None]]
 """What an endpoint does with a connection; when it returns, the connection stays open."""
@@ -266,9 +262,7 @@ class Endpoint:
         self._tasks = Tasks()
         self._server: asyncio.Server | None = None
 
-    async def start(
-        self, port: int = 0, tls: ssl.SSLContext | None = None, sock: socket.socket | None = None
-    ) -> None:
+    async def start(self, port: int = 0, tls: ssl.SSLContext | None = None, sock: socket.socket | None = None) -> None:
         """Listen on a port of 127.0.0.1, or on a socket that listens already."""
         loop = asyncio.get_running_loop()
         sock = sock or socket.create_server(("127.0.0.1", port))

@@ -18,6 +18,7 @@ from eventually import eventually
 from portway_proxy.access_log import AccessLog
 from portway_proxy.clock import Clock
 from portway_proxy.journal import Journal
+from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.http import Http
 from portway_proxy.l7.identity import Trusted
@@ -100,6 +101,7 @@ class Site:
         self._time = loop
         self.settings = settings
         self.clock = Clock(self.loop)
+        self.splicer = Splicer(self.loop, self.clock)
         self.tasks = Tasks()
         self.counters = Counters()
         self._log = os.memfd_create("access-log")
@@ -142,6 +144,7 @@ class Site:
         for _ in range(10):
             await asyncio.sleep(0)  # As a rule all have left within a few turns.
         await eventually(lambda: not self.clients, what="every client connection leaves")
+        self.splicer.close()
         if self._ticking is not None:
             self._ticking.cancel()
         self.journal.close()
@@ -166,8 +169,13 @@ class Site:
 
     @property
     def upstreams(self) -> list[UpstreamConnection]:
-        """The connections to endpoints, idle or not."""
+        """The connections to endpoints, idle or not, those of tunnels left out."""
         return [timed for timed in self.clock._watched if isinstance(timed, UpstreamConnection)]
+
+    @property
+    def tunnels(self) -> int:
+        """How many tunnels are open."""
+        return len(self.counters.tunnels)
 
     async def lines(self, count: int = 1) -> list[dict[str, object]]:
         """Return the access lines once there are `count` of them."""

@@ -1,4 +1,4 @@
-"""WebSocket: the upgrade, the relay after it, its end, and upgrades that are refused."""
+"""Upgrades, to WebSocket and to anything else: what is asked for, what is switched to, and what is refused."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def test_the_end_of_one_direction_leaves_the_other_open(net: Net, by_clien
     assert (await second.rest())[-10:] == b"last words"
     second.send(b"x" * 1_000_000)
     assert await first.exactly(1_000_000) == b"x" * 1_000_000
-    assert len(site.upstreams) == len(site.clients) == 1
+    assert site.tunnels == len(site.clients) == 1
     second.send(b"y" * 1_000_000)
     second.half_close()
     assert await first.rest() == b"y" * 1_000_000
@@ -178,28 +178,6 @@ async def test_a_client_that_half_closes_before_the_101_is_heard_after_it(net: N
     await eventually(lambda: not site.clients and not site.upstreams, what="both connections end")
 
 
-@pytest.mark.parametrize("by_client", [True, False])
-async def test_a_side_that_reads_nothing_holds_up_the_other(net: Net, by_client: bool) -> None:
-    site, peer, client = await tunnel(net)
-    fast, slow = (client, peer) if by_client else (peer, client)
-    await eventually(lambda: peer.unread == b"")
-    slow.hold()
-    total = 30_000_000
-    fast.send(b"x" * total)
-    [connection] = site.clients
-    assert connection.exchange is not None
-    assert connection.exchange.connection is not None
-    behind = connection.exchange.connection if by_client else connection
-    await eventually(lambda: behind.write_paused, what="the proxy stops reading")
-    assert behind._transport.get_write_buffer_size() < 65536 + 262144
-    slow.counting = True
-    before = slow.size
-    slow.go_on()
-    fast.half_close()
-    await slow.end()
-    assert slow.size - before == total - (before if by_client else 0) or slow.size >= total
-
-
 async def test_a_tunnel_without_a_byte_is_ended_by_its_timeout(net: Net) -> None:
     site, peer, client = await tunnel(net)
     site.later(3599)
@@ -223,6 +201,34 @@ async def test_a_tunnel_with_traffic_in_one_direction_outlives_its_timeout(net: 
         assert await second.exactly(4) == b"ping"
     assert client.how == ""
     assert peer.how == ""
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "forwarded", "taken"),
+    [
+        (b"POST", b"SPDY/3.1", b"SPDY/3.1", b"SPDY/3.1"),  # kubectl exec.
+        (b"POST", b"tcp", b"tcp", b"TCP"),  # docker attach.
+        (b"GET", b"websocket, spdy/3.1", b"websocket, spdy/3.1", b"spdy/3.1"),
+        (b"GET", b"h2c, WebSocket,TLS/1.0, HTTP/3.0", b"websocket", b"WebSocket"),
+        (b"OPTIONS", b"a/1,\tb/2", b"a/1, b/2", b"b/2, a/1"),
+    ],
+)
+async def test_any_protocol_may_be_switched_to_that_is_not_another_http(
+    net: Net, method: bytes, asked: bytes, forwarded: bytes, taken: bytes
+) -> None:
+    async def script(peer: Peer) -> None:
+        assert (await peer.head()).get(b"upgrade") == forwarded
+        peer.send(SWITCHED.replace(b"websocket", taken))
+        assert await peer.exactly(4) == b"ping"
+        peer.send(b"pong")
+
+    site, _, client = await net.pair(script)
+    client.send(b"%b / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (method, asked))
+    head = await client.head()
+    assert (head.status, head.get(b"upgrade"), head.get(b"connection")) == (101, taken, b"Upgrade")
+    client.send(b"ping")
+    assert await client.exactly(4) == b"pong"
+    assert site.tunnels == 1
 
 
 # --- refused
@@ -258,11 +264,14 @@ async def test_bytes_behind_a_refused_upgrade_are_the_clients_next_request(net: 
         b"GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nhi",
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nhi",
-        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket, h2c\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: HTTP/2.0, H2C\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket;q=1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: spdy/3.1\r\nContent-Length: 2\r\n\r\nhi",
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: TLS/1.0\r\n\r\n",
     ],
 )
-async def test_what_is_no_websocket_upgrade_is_forwarded_as_an_ordinary_request(net: Net, request_: bytes) -> None:
+async def test_what_asks_for_no_other_protocol_is_forwarded_as_an_ordinary_request(net: Net, request_: bytes) -> None:
     _, endpoint, client = await net.pair(answering(OK))
     client.send(request_)
     assert (await client.response()).status == 200
@@ -282,8 +291,9 @@ async def test_a_101_that_nobody_asked_for_is_502(net: Net, request_: bytes) -> 
     await eventually(lambda: endpoint.open == 0, what="the connection to the endpoint ends")
 
 
-async def test_a_101_to_another_protocol_is_502(net: Net) -> None:
-    _, endpoint, client = await net.pair(answering(SWITCHED.replace(b"websocket", b"h2c")))
+@pytest.mark.parametrize("taken", [b"h2c", b"spdy/3.1", b"websocket, spdy/3.1", b"websocket/1", b"web socket", b""])
+async def test_a_101_to_another_protocol_is_502(net: Net, taken: bytes) -> None:
+    _, endpoint, client = await net.pair(answering(SWITCHED.replace(b"websocket", taken)))
     client.send(UPGRADE)
     assert (await client.response()).status == 502
     await eventually(lambda: endpoint.open == 0, what="the connection to the endpoint ends")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from portway_proxy.clock import NEVER
 from portway_proxy.errors import BadChunk, ProxyError, UpstreamBadResponse
-from portway_proxy.l7 import flow
-from portway_proxy.l7.exchange import RESPONDING, RESPONSE_HEAD, TUNNEL, UPGRADED, WAITING, Exchange
+from portway_proxy.l7 import flow, tunnel
+from portway_proxy.l7.exchange import RESPONDING, RESPONSE_HEAD, UPGRADED, WAITING, Exchange
+from portway_proxy.l7.fields import offers
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose, chunk
-from portway_proxy.l7.rewrite import response_head
+from portway_proxy.l7.rewrite import response_head, switching_head
 from portway_proxy.l7.trail import trail_of
 
 if TYPE_CHECKING:
@@ -74,9 +75,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
             self.close()
             return
         try:
-            if exchange.state is TUNNEL:
-                self._tunnel(exchange, data)
-            elif self._framing is None:
+            if self._framing is None:
                 self._take_head(exchange, data)
             else:
                 self._take_body(exchange, self._framing, data, b"")
@@ -93,10 +92,8 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
     def _end(self, exchange: Exchange, out: list[bytes] | None = None) -> None:
         """End the exchange, whose response is complete with `out`."""
 
-    def _patience(self, exchange: Exchange) -> float:
+    def _patience(self) -> float:
         timeouts = self.http.timeouts
-        if exchange.state is TUNNEL:
-            return timeouts.tunnel
         return timeouts.response if self._framing is None else timeouts.read
 
     def _take_head(self, exchange: Exchange, data: bytes) -> None:
@@ -132,28 +129,20 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
             exchange.client.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (response.status, response.phrase, fields))
 
     def _upgrade(self, exchange: Exchange, response: ResponseHead, data: bytes) -> None:
-        if not exchange.head.upgrade or response.upgrade != b"websocket" or exchange.state is not WAITING:
+        if not offers(exchange.head.upgrade, response.upgrade) or exchange.state is not WAITING:
             raise UpstreamBadResponse("the endpoint switched protocols, which nobody asked it to")
+        if exchange.client.gone:
+            flow.abandon(exchange)
+            return
         own = flow.judge(exchange, self._pool, response.status) if self._pool.attentive else b""
         exchange.response = response
         exchange.status = response.status
         exchange.on(UPGRADED)
         passage = exchange.passage
         lines = response.lines if passage is None else passage.lines_for_client(response.lines)
-        fields = b"".join(lines) + (own or b"")
-        self.deadline = self.http.clock.now + self.http.timeouts.tunnel
         trail_of(exchange).headed = self.http.loop.time()
-        exchange.client.write(
-            b"HTTP/1.1 101 %b\r\n%bConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % (response.phrase, fields)
-        )
-        if data:
-            self._tunnel(exchange, data)
-        exchange.client.begin_tunnel()
-
-    def _tunnel(self, exchange: Exchange, data: bytes) -> None:
-        self.deadline = self.http.clock.now + self.http.timeouts.tunnel
-        exchange.response_size += len(data)
-        exchange.client.tunnel(data)
+        if exchange.connection is not None:
+            tunnel.begin(exchange, exchange.connection, switching_head(response, lines, own or b""), data)
 
     def _begin(self, exchange: Exchange, response: ResponseHead, data: bytes) -> None:
         own = b""

@@ -9,7 +9,7 @@ from portway_proxy.clock import NEVER
 from portway_proxy.errors import BodyTooLarge, ClientError, ClientGone, RequestTimeout
 from portway_proxy.l7 import flow
 from portway_proxy.l7.ahead import Ahead
-from portway_proxy.l7.exchange import TUNNEL, Exchange
+from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
 from portway_proxy.l7.identity import DOUBT, Doubt, Speaker, identity_of, way_of
 from portway_proxy.l7.request import RequestHead
@@ -84,6 +84,11 @@ class ClientConnection(asyncio.Protocol):
         """Whether the whole body of the request was taken from the client."""
         return self._framing.done
 
+    @property
+    def gone(self) -> bool:
+        """Whether the connection is closing, though nobody was told yet."""
+        return self._transport.is_closing()
+
     # --- the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -130,10 +135,6 @@ class ClientConnection(asyncio.Protocol):
                 self._hold(data)  # Who does not read answers gets no more of them.
             else:
                 self._serve(data)
-        elif exchange.state is TUNNEL and exchange.connection is not None:
-            self.deadline = self.http.clock.now + self.http.timeouts.tunnel
-            exchange.request_size += len(data)
-            exchange.connection.tunnel(data)
         elif exchange.connection is None or self._framing.done:
             self._hold(data)
         else:
@@ -146,8 +147,6 @@ class ClientConnection(asyncio.Protocol):
         if exchange is None:
             # Held and not yet searched are whole requests, whose turn comes.
             return bool(self._ahead.held) and not self._ahead.begun and not self.tls
-        if exchange.state is TUNNEL:
-            return flow.end_half(exchange, exchange.connection) and not self.tls
         if not self._framing.done and exchange.connection is not None:
             flow.fail(exchange, ClientGone("the client hung up within its request"))
             return False
@@ -213,8 +212,6 @@ class ClientConnection(asyncio.Protocol):
 
     def _patience(self, exchange: Exchange) -> float:
         """Return the deadline of a client that keeps up with its responses."""
-        if exchange.state is TUNNEL:
-            return self.http.clock.now + self.http.timeouts.tunnel
         if self._framing.done or self._paused or exchange.connection is None:
             return NEVER
         return self.http.clock.now + self.http.timeouts.body
@@ -362,6 +359,9 @@ class ClientConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End the connection so that the client sees that its response is cut off."""
+        if self.exchange is not None and self.exchange.tunnel is not None:
+            self.exchange.tunnel.abort()
+            return
         self._lingering = True
         reset_when_closed(self._transport)
         self._transport.abort()
@@ -394,29 +394,14 @@ class ClientConnection(asyncio.Protocol):
 
     # --- tunnels
 
-    def begin_tunnel(self) -> None:
-        """Relay from now on; what the client sent meanwhile goes first."""
-        exchange = self.exchange
-        if exchange is None or exchange.connection is None:
-            return
-        self.deadline = self.http.clock.now + self.http.timeouts.tunnel
-        if self._ahead.held:
-            exchange.connection.tunnel(self._ahead.take_all())
-        if self.ended:
-            exchange.connection.end_tunnel()
-        self.resume()
+    def take_early(self) -> bytes:
+        """Return what the client sent before its tunnel began."""
+        return self._ahead.take_all()
 
-    def tunnel(self, data: bytes) -> None:
-        """Send bytes of a tunnel to the client."""
-        self.deadline = self.http.clock.now + self.http.timeouts.tunnel
-        self.write(data)
-
-    def end_tunnel(self) -> bool:
-        """Pass on that the endpoint's half of a tunnel ended; return False when that is not possible."""
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-            return True
-        return False
+    def hand_over(self) -> asyncio.Transport:
+        """Give the transport to a tunnel, and watch no deadline any more."""
+        self.http.clock.unwatch(self)
+        return self._transport
 
 
 def _frame(head: RequestHead, limits: Limits) -> Framing:

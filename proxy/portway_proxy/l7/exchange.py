@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
     from portway_proxy.l7.trail import Trail
+    from portway_proxy.l7.tunnel import Tunnel
     from portway_proxy.l7.upstream import UpstreamConnection
     from portway_proxy.live import LiveUpstream
     from portway_proxy.snapshot import Route
@@ -44,7 +45,7 @@ class State(IntEnum):
     WAITING = 2  # The whole request left.
     EARLY = 3  # The response began before the request was complete.
     RESPONDING = 4  # The request is complete, the response is arriving.
-    TUNNEL = 5  # After a 101: bytes both ways.
+    TUNNEL = 5  # After a 101: bytes both ways, which `tunnel` carries.
     DONE = 6
 
 
@@ -105,6 +106,7 @@ class Exchange:
         "status",
         "trail",
         "tried",
+        "tunnel",
         "upstream",
     )
 
@@ -123,6 +125,7 @@ class Exchange:
         self.connection: UpstreamConnection | None = None
         self.tried: tuple[Pool, ...] = ()
         self.response: ResponseHead | None = None
+        self.tunnel: Tunnel | None = None
         self.status = 0
         self.request_size = 0
         self.response_size = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 
-__all__ = ["TOKENS", "RequestRole", "ResponseRole", "request_role", "response_role", "tokens"]
+__all__ = ["TOKENS", "RequestRole", "ResponseRole", "offers", "protocols", "request_role", "response_role", "tokens"]
 
 
 class RequestRole(IntEnum):
@@ -44,6 +44,7 @@ class ResponseRole(IntEnum):
 
 
 TOKENS = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_PROTOCOL = re.compile(rb"%b(?:/%b)?" % (TOKENS.pattern, TOKENS.pattern))
 
 _REQUEST = {
     b"host": RequestRole.HOST,
@@ -106,6 +107,18 @@ def request_role(name: bytes) -> RequestRole:
 def response_role(name: bytes) -> ResponseRole:
     """Return what the response field `name` (any case) is for us."""
     return _RESPONSE.get(name.lower(), ResponseRole.PASS)
+
+
+def protocols(value: bytes) -> list[bytes]:
+    """Return the protocols that the value of an Upgrade field lists; none when it is malformed (RFC 9110, 7.8)."""
+    listed = [part.strip(b" \t") for part in value.split(b",")]
+    return listed if all(map(_PROTOCOL.fullmatch, listed)) else []
+
+
+def offers(asked: bytes, taken: bytes) -> bool:
+    """Return whether the protocols that an endpoint switched to were asked for, both as Upgrade fields say it."""
+    switched = protocols(taken.lower())
+    return bool(switched) and set(switched) <= set(protocols(asked.lower()))
 
 
 def tokens(value: bytes) -> list[bytes]:

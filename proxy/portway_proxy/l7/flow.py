@@ -23,7 +23,7 @@ from portway_proxy.errors import (
     UpstreamTimeout,
 )
 from portway_proxy.health import GATEWAY_STATUSES
-from portway_proxy.l7.exchange import ATTEMPT_FAILED, DONE, EARLY, END, PENDING, RESPONDING, TUNNEL, Exchange
+from portway_proxy.l7.exchange import ATTEMPT_FAILED, DONE, EARLY, END, PENDING, RESPONDING, Exchange
 from portway_proxy.l7.passage import Passage
 from portway_proxy.l7.replies import reply
 from portway_proxy.l7.trail import trail_of
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from portway_proxy.l7.client import ClientConnection
     from portway_proxy.l7.pool import Pool
     from portway_proxy.l7.request import RequestHead
-    from portway_proxy.l7.upstream import UpstreamConnection
     from portway_proxy.live import LiveUpstream
 
 __all__ = [
@@ -42,17 +41,17 @@ __all__ = [
     "attempt_or_fail",
     "begin",
     "complete",
-    "end_half",
     "fail",
     "go_on",
     "judge",
     "refuse",
     "send",
+    "tunnel_ended",
 ]
 
 # What an endpoint did with a request; whether it can be connected to, its pool notes.
 _FAILURES = (UpstreamReset, UpstreamBadResponse, UpstreamTimeout)
-_ANSWERED = (EARLY, RESPONDING, TUNNEL)
+_ANSWERED = (EARLY, RESPONDING)
 
 
 def begin(client: ClientConnection, head: RequestHead) -> None:
@@ -278,29 +277,22 @@ def abandon(exchange: Exchange) -> None:
     """End an exchange whose client is gone."""
     if exchange.state is DONE:
         return
-    tunnelled = exchange.state is TUNNEL
     _detach(exchange)
-    if not tunnelled:
-        exchange.reason = ClientGone.reason
-        exchange.status = exchange.status or ClientGone.status
+    exchange.reason = ClientGone.reason
+    exchange.status = exchange.status or ClientGone.status
     _finish(exchange)
 
 
-def end_half(exchange: Exchange, other: ClientConnection | UpstreamConnection | None) -> bool:
-    """Pass the end of one half of a tunnel on to the `other` side; with the second half all ends.
-
-    Returns whether the side whose half ended stays open.
-    """
-    if other is None:
-        return False
-    if not other.ended:
-        return other.end_tunnel()
+def tunnel_ended(exchange: Exchange, reason: str) -> None:
+    """End an exchange whose tunnel has ended, and with it both connections, which no transport tells any more."""
+    exchange.reason = reason
+    exchange.tunnel = None
     connection, exchange.connection = exchange.connection, None
-    if connection is not None:
-        connection.finish()
     _finish(exchange)
-    exchange.client.close()
-    return False
+    exchange.client.connection_lost(None)
+    if connection is not None:
+        connection.exchange = None
+        connection.connection_lost(None)
 
 
 def _finish(exchange: Exchange) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from portway_proxy.clock import Clock
     from portway_proxy.errors import Overloaded
     from portway_proxy.journal import Journal
+    from portway_proxy.l4.splicer import Splicer
     from portway_proxy.l7.client import ClientConnection
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.live import Live
@@ -38,6 +39,7 @@ class Worker(Protocol):
     loop: asyncio.AbstractEventLoop
     settings: ProxySettings
     clock: Clock
+    splicer: Splicer
     tasks: Tasks
     live: Live
     journal: Journal

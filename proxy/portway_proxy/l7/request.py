@@ -20,13 +20,14 @@ from portway_proxy.errors import (
     UnknownCoding,
     VersionUnsupported,
 )
-from portway_proxy.l7.fields import RequestRole, request_role, tokens
+from portway_proxy.l7.fields import RequestRole, protocols, request_role, tokens
 from portway_proxy.l7.head import DIGITS, ORDINARY, FieldParser, TakeTable, drop_nominated
 from portway_proxy.l7.target import canonical_path, parse_host, split_absolute
 from portway_proxy.settings import Limits
 
 __all__ = ["RequestHead", "RequestParser"]
 
+_OURS = (b"http/", b"tls/")
 _HASH = 0x23  # A number: to look for `b"#"` with `in` costs ten times as much.
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
@@ -42,7 +43,7 @@ class RequestHead:
     too; several are joined by commas.
 
     `path` is canonical and decides the route; `target` is what goes on. `lines` are the fields that go on, each ended
-    by CRLF. `length` is the body's; None without Content-Length.
+    by CRLF. `length` is the body's; None without Content-Length. `upgrade` lists what an endpoint may switch to.
     `forwarded_host` is the Host that a trusted peer says the client used, or empty.
     """
 
@@ -80,7 +81,7 @@ class RequestHead:
         self.length: int | None = None
         self.chunked = False
         self.keep_alive = minor == 1
-        self.upgrade = False
+        self.upgrade = b""
         self.expects = b""
         self.request_id = b""
         self.forwarded_host = b""
@@ -214,8 +215,8 @@ class RequestParser(FieldParser):
         self._nominated.extend(tokens(value))
 
     def _upgrade_field(self, _: bytes, value: bytes) -> None:
-        # Two fields are one list (RFC 9110, 5.3), and a list is no longer `websocket`.
-        self._upgrade = self._upgrade + b"," + value if self._upgrade else value.lower()
+        # Two fields are one list (RFC 9110, 5.3).
+        self._upgrade = self._upgrade + b"," + value if self._upgrade else value
 
     def _expect(self, _: bytes, value: bytes) -> None:
         head = self._head
@@ -296,9 +297,9 @@ class RequestParser(FieldParser):
     def _finish_connection(self, head: RequestHead) -> None:
         nominated = self._nominated
         head.keep_alive = b"close" not in nominated and (head.minor == 1 or b"keep-alive" in nominated)
-        # Only a GET without body to WebSocket: an upgrade that is refused must leave nothing behind.
-        if b"upgrade" in nominated and self._upgrade == b"websocket" and head.method == b"GET" and head.bodiless:
-            head.upgrade = head.minor == 1
+        # Never with a body: an upgrade that is refused must leave nothing behind.
+        if b"upgrade" in nominated and head.bodiless and head.minor == 1:
+            head.upgrade = b", ".join(_upgrades(self._upgrade, head.method))
         if nominated not in ORDINARY:
             drop_nominated(head.lines, nominated)
 
@@ -314,6 +315,23 @@ class RequestParser(FieldParser):
         RequestRole.AGENT: _agent,
         RequestRole.TRACE_PARENT: _trace_parent,
     }
+
+
+def _upgrades(value: bytes, method: bytes) -> list[bytes]:
+    """Return the protocols of an Upgrade field that an endpoint is asked for.
+
+    Another version of HTTP, or TLS, would end what we understand of the connection. WebSocket begins with GET (RFC
+    6455, 4.1); other protocols may begin with any method (RFC 9110, 7.8), as SPDY does with POST.
+    """
+    asked = []
+    for protocol in protocols(value):
+        name = protocol.lower()
+        if name == b"websocket":
+            if method == b"GET":
+                asked.append(name)
+        elif name != b"h2c" and not name.startswith(_OURS):
+            asked.append(protocol)
+    return asked
 
 
 def _refusal(error: httptools.HttpParserError) -> ClientError:

@@ -125,7 +125,8 @@ class ResponseParser(FieldParser):
         self._nominated.extend(tokens(value))
 
     def _upgrade(self, _: bytes, value: bytes) -> None:
-        self._head.upgrade = value.lower()
+        head = self._head
+        head.upgrade = b"%b, %b" % (head.upgrade, value) if head.upgrade else value
 
     def _server(self, name: bytes, value: bytes) -> None:
         self._head.named = True

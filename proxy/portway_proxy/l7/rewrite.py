@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
 
-__all__ = ["forwarded_fields", "request_head", "response_head"]
+__all__ = ["forwarded_fields", "request_head", "response_head", "switching_head"]
 
 _REQUEST_ID = b"\r\nX-Request-ID: "
 
@@ -40,8 +40,8 @@ def request_head(head: RequestHead, forwarded: bytes, host: bytes, as_host: byte
         ending = b"Transfer-Encoding: chunked\r\n\r\n"
     elif head.length is not None:
         ending = b"Content-Length: %d\r\n\r\n" % head.length
-    elif head.upgrade:
-        ending = b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    if head.upgrade:
+        ending = b"Connection: Upgrade\r\nUpgrade: %b\r\n%b" % (head.upgrade, ending)
     if head.expects:
         ending = b"Expect: 100-continue\r\n" + ending
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b%b%b\r\n%b" % (
@@ -69,3 +69,13 @@ def response_head(response: ResponseHead, framing: bytes, date: bytes, persisten
     if not response.dated:
         own += b"Date: %b\r\n" % date
     return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (response.status, response.phrase, b"".join(response.lines), own)
+
+
+def switching_head(response: ResponseHead, lines: list[bytes], own: bytes) -> bytes:
+    """Return the head of a 101 as a client gets it: `lines` of the response's, and `own` ones."""
+    return b"HTTP/1.1 101 %b\r\n%b%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (
+        response.phrase,
+        b"".join(lines),
+        own,
+        response.upgrade,
+    )

@@ -21,7 +21,6 @@ from portway_proxy.l7.exchange import (
     HEAD_SENT,
     REQUEST_END,
     SENDING,
-    TUNNEL,
     Exchange,
 )
 from portway_proxy.l7.framing import LAST_CHUNK, UntilClose, chunk
@@ -42,11 +41,10 @@ class UpstreamConnection(Answering):
     `deadline` is watched by the clock from beginning to end: idle, it ends the connection; in use, the exchange.
     """
 
-    __slots__ = ("_poll", "ended", "reused", "write_paused")
+    __slots__ = ("_poll", "reused", "write_paused")
 
     def __init__(self, http: Http, pool: Pool) -> None:
         super().__init__(http, pool)
-        self.ended = False
         self.reused = False
         self.write_paused = False
         self._poll = select.poll()
@@ -61,14 +59,6 @@ class UpstreamConnection(Answering):
         self._pool.opened(self)
         self.http.clock.watch(self)
 
-    def eof_received(self) -> bool:
-        """Half-close a tunnel; every other connection ends with its first half."""
-        exchange = self.exchange
-        if exchange is None or exchange.state is not TUNNEL:
-            return False
-        self.ended = True
-        return flow.end_half(exchange, exchange.client) and not self._pool.secure
-
     def connection_lost(self, exc: Exception | None) -> None:
         """End the exchange: well, when the end of the connection ends its body, else as a failure."""
         self.http.clock.unwatch(self)
@@ -80,10 +70,7 @@ class UpstreamConnection(Answering):
         if exchange is None:
             return
         exchange.connection = None
-        if exchange.state is TUNNEL:
-            flow.abandon(exchange)
-            exchange.client.close()
-        elif isinstance(self._framing, UntilClose) and exc is None:
+        if isinstance(self._framing, UntilClose) and exc is None:
             self._end(exchange)
         else:
             silent = self._framing is None and not self._held and not self._interim
@@ -113,7 +100,7 @@ class UpstreamConnection(Answering):
         self.write_paused = False
         exchange = self.exchange
         if exchange is not None:
-            self.deadline = NEVER if exchange.state is SENDING else self.http.clock.now + self._patience(exchange)
+            self.deadline = NEVER if exchange.state is SENDING else self.http.clock.now + self._patience()
             exchange.client.resume()
 
     def expire(self) -> None:
@@ -122,9 +109,6 @@ class UpstreamConnection(Answering):
         exchange = self.exchange
         if exchange is None:
             self.close()
-        elif exchange.state is TUNNEL:
-            flow.abandon(exchange)
-            exchange.client.close()
         else:
             flow.fail(exchange, UpstreamTimeout(f"{self._pool.endpoint} was silent for too long"))
 
@@ -142,10 +126,13 @@ class UpstreamConnection(Answering):
 
     def cut(self, error: ProxyError) -> None:
         """End the connection, and with `error` what still runs on it."""
-        if self.exchange is None:
+        exchange = self.exchange
+        if exchange is None:
             self.close()
+        elif exchange.tunnel is not None:
+            exchange.tunnel.abort(error.reason)
         else:
-            flow.fail(self.exchange, error)
+            flow.fail(exchange, error)
 
     # --- the exchange's side
 
@@ -182,30 +169,17 @@ class UpstreamConnection(Answering):
         if exchange.head.chunked:
             self._transport.write(LAST_CHUNK)
         exchange.on(REQUEST_END)
-        self.deadline = self.http.clock.now + self._patience(exchange)
+        self.deadline = self.http.clock.now + self._patience()
 
     def abandon(self) -> None:
         """Let go of the exchange: the connection is of no further use."""
         self.exchange = None
         self.close()
 
-    def finish(self) -> None:
-        """Let go of the exchange; what was written still leaves."""
-        self.exchange = None
-        self.deadline = self.http.clock.now + self.http.timeouts.send
-        self._transport.close()
-
-    def tunnel(self, data: bytes) -> None:
-        """Send bytes of a tunnel."""
-        self.deadline = self.http.clock.now + self.http.timeouts.tunnel
-        self._transport.write(data)
-
-    def end_tunnel(self) -> bool:
-        """Pass on that the client's half of a tunnel ended; return False when that is not possible."""
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-            return True
-        return False
+    def hand_over(self) -> asyncio.Transport:
+        """Give the transport to a tunnel, and watch no deadline any more."""
+        self.http.clock.unwatch(self)
+        return self._transport
 
     def pause(self) -> None:
         """Stop reading: the client does not keep up, and its own deadline counts."""
@@ -216,7 +190,7 @@ class UpstreamConnection(Answering):
         """Read again."""
         exchange = self.exchange
         if exchange is not None:
-            self.deadline = self.http.clock.now + self._patience(exchange)
+            self.deadline = self.http.clock.now + self._patience()
         self._transport.resume_reading()
 
     def _end(self, exchange: Exchange, out: list[bytes] | None = None) -> None:

@@ -31,7 +31,7 @@ def test_an_ordinary_head_is_understood() -> None:
     assert head.lines == [b"Accept: */*\r\n", b"User-Agent: t/1\r\n", b"Referer: http://a/\r\n"]
     assert (head.agent, head.referer) == (b"t/1", b"http://a/")
     assert (head.length, head.chunked, head.bodiless) == (None, False, True)
-    assert (head.keep_alive, head.upgrade, head.expects, head.request_id) == (True, False, b"", b"")
+    assert (head.keep_alive, head.upgrade, head.expects, head.request_id) == (True, b"", b"", b"")
 
 
 def test_the_form_that_is_matched_is_the_form_that_goes_on() -> None:
@@ -135,34 +135,45 @@ def test_a_nomination_cannot_take_what_frames_or_routes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "fields", "upgrades"),
+    ("start", "fields", "asked"),
     [
-        (b"GET / HTTP/1.1", [b"Connection: Upgrade", b"Upgrade: websocket"], True),
-        (b"GET / HTTP/1.1", [b"Upgrade: WebSocket", b"Connection: keep-alive, upgrade"], True),
-        (b"GET / HTTP/1.1", [b"Connection: Upgrade", b"Upgrade: websocket", b"Content-Length: 0"], True),
-        (b"GET / HTTP/1.1", [b"Connection: Upgrade", b"Upgrade: websocket", b"Content-Length: 1"], False),
-        (b"GET / HTTP/1.1", [b"Connection: Upgrade", b"Upgrade: websocket", b"Transfer-Encoding: chunked"], False),
-        (b"POST / HTTP/1.1", [b"Connection: Upgrade", b"Upgrade: websocket"], False),
-        (b"GET / HTTP/1.0", [b"Connection: Upgrade", b"Upgrade: websocket"], False),
-        (b"GET / HTTP/1.1", [b"Upgrade: websocket"], False),
-        (b"GET / HTTP/1.1", [b"Connection: Upgrade"], False),
-        (b"GET / HTTP/1.1", [b"Connection: Upgrade", b"Upgrade: h2c"], False),
-        (b"GET / HTTP/1.1", [b"Connection: Upgrade", b"Upgrade: h2c, websocket"], False),
-        (b"GET / HTTP/1.1", [b"Connection: Upgrade", b"Upgrade: h2c", b"Upgrade: websocket"], False),
-        (b"GET / HTTP/1.1", [b"Connection: Upgrade", b"Upgrade: websocket", b"Upgrade: h2c"], False),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: websocket"], b"websocket"),
+        (b"GET", [b"Upgrade: WebSocket", b"Connection: keep-alive, upgrade"], b"websocket"),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: websocket", b"Content-Length: 0"], b"websocket"),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: websocket", b"Content-Length: 1"], b""),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: websocket", b"Transfer-Encoding: chunked"], b""),
+        (b"GET", [b"Upgrade: websocket"], b""),
+        (b"GET", [b"Connection: Upgrade"], b""),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: h2c"], b""),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: HTTP/2.0, tls/1.2, H2C"], b""),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: h2c, websocket"], b"websocket"),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: h2c", b"Upgrade: websocket"], b"websocket"),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: websocket", b"Upgrade: h2c"], b"websocket"),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: websocket", b"Upgrade: SPDY/3.1"], b"websocket, SPDY/3.1"),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: web socket"], b""),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: websocket,"], b""),
+        (b"GET", [b"Connection: Upgrade", b"Upgrade: websocket", b"Upgrade: \xff"], b""),
+        (b"POST", [b"Connection: Upgrade", b"Upgrade: websocket"], b""),
+        (b"POST", [b"Connection: Upgrade", b"Upgrade: SPDY/3.1, websocket"], b"SPDY/3.1"),
+        (b"POST", [b"Connection: Upgrade", b"Upgrade: tcp", b"Content-Length: 0"], b"tcp"),
+        (b"POST", [b"Connection: Upgrade", b"Upgrade: tcp", b"Content-Length: 1"], b""),
     ],
 )
-def test_only_a_get_without_body_upgrades_and_only_to_websocket(
-    start: bytes, fields: list[bytes], upgrades: bool
+def test_an_upgrade_asks_for_no_other_http_and_for_websocket_only_by_get(
+    start: bytes, fields: list[bytes], asked: bytes
 ) -> None:
-    head = parse(*fields, start=start)
-    assert head.upgrade is upgrades
+    head = parse(*fields, start=start + b" / HTTP/1.1")
+    assert head.upgrade == asked
     assert head.lines == []
+
+
+def test_http_1_0_upgrades_to_nothing() -> None:
+    assert parse(b"Connection: Upgrade", b"Upgrade: websocket", start=b"GET / HTTP/1.0").upgrade == b""
 
 
 def test_an_upgrade_to_http_2_leaves_nothing_behind() -> None:
     head = parse(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk", b"Accept: */*")
-    assert (head.upgrade, names(head)) == (False, [b"Accept"])
+    assert (head.upgrade, names(head)) == (b"", [b"Accept"])
 
 
 # --- what a client may not say
@@ -229,9 +240,10 @@ def test_a_parser_keeps_nothing_from_one_head_to_the_next() -> None:
     with pytest.raises(ClientError):
         parser.parse(broken)
     plain = parser.parse(b"GET / HTTP/1.0\r\nX-A: 2\r\n\r\n")
-    assert (first.upgrade, first.request_id, first.lines) == (True, b"one", [b"Referer: r\r\n", b"User-Agent: u\r\n"])
+    assert (first.upgrade, first.request_id) == (b"websocket", b"one")
+    assert first.lines == [b"Referer: r\r\n", b"User-Agent: u\r\n"]
     assert plain.lines == [b"X-A: 2\r\n"]
-    assert (plain.upgrade, plain.expects, plain.length, plain.request_id) == (False, b"", None, b"")
+    assert (plain.upgrade, plain.expects, plain.length, plain.request_id) == (b"", b"", None, b"")
     assert (plain.referer, plain.agent, plain.raw_host, plain.keep_alive) == (b"", b"", None, False)
 
 

@@ -159,7 +159,7 @@ def test_a_connection_is_kept_as_version_and_field_say(start: bytes, fields: lis
 
 def test_a_switch_of_protocols_names_the_new_one() -> None:
     head = parse(b"Connection: Upgrade", b"Upgrade: WebSocket", b"X: y", start=b"HTTP/1.1 101 Switching Protocols")
-    assert (head.status, head.upgrade, head.lines) == (101, b"websocket", [b"X: y\r\n"])
+    assert (head.status, head.upgrade, head.lines) == (101, b"WebSocket", [b"X: y\r\n"])
 
 
 def test_a_parser_keeps_nothing_from_one_head_to_the_next() -> None:
