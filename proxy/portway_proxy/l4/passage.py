@@ -11,6 +11,7 @@ from portway_proxy.announced import HeaderWait
 from portway_proxy.errors import NoDescriptors, NoEndpoints, ProxyError
 from portway_proxy.flows import Flow
 from portway_proxy.l4.connect import Chooser, Dial
+from portway_proxy.l4.postgres import TlsWish
 from portway_proxy.l4.records import RelayLog, RelayRecord
 from portway_proxy.l4.relay import CLOSED, Relay, reset
 from portway_proxy.l4.splicer import Splicer
@@ -110,18 +111,18 @@ class Owner(Protocol):
 class Passage:
     """An accepted connection, whose non-blocking socket `client` belongs to it, and its way to the upstream's endpoint.
 
-    `peer` is the address that it came from, without the port; `origin` is for its owner to remember. Whoever looks at
-    its first bytes before it is clear where it leads, sets `upstream` and gives those bytes to `connect`.
+    `peer` is the address of the client, without the port; `origin` is for its owner to remember, and `told` what a
+    PROXY header said that was read before. Whoever looks at its first bytes leaves them in the socket.
     """
 
     __slots__ = (
         "_client",
         "_dial",
-        "_head",
         "_owner",
         "_relay",
         "_told",
         "_wait",
+        "_wish",
         "began",
         "origin",
         "peer",
@@ -129,14 +130,22 @@ class Passage:
         "upstream",
     )
 
-    def __init__(self, owner: Owner, client: socket.socket, peer: str, upstream: str, origin: bytes = b"") -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        client: socket.socket,
+        peer: str,
+        upstream: str,
+        origin: bytes = b"",
+        told: ProxyHeader | None = None,
+    ) -> None:
         self._owner = owner
         self._client = client
         self._wait: HeaderWait | None = None
         self._dial: Dial | None = None
         self._relay: Relay | None = None
-        self._told: ProxyHeader | None = None
-        self._head = b""
+        self._told = told
+        self._wish: TlsWish | None = None
         self.peer = peer
         self.upstream = upstream
         self.origin = origin
@@ -159,14 +168,18 @@ class Passage:
         self._wait = wait = HeaderWait(worker.loop, worker.splicer.clock, self._client, seconds, self._greeted)
         wait.start()
 
-    def connect(self, head: bytes = b"") -> None:
-        """Choose an endpoint and connect to it; it gets `head`, which was read from the client, first."""
+    def connect_for_tls(self) -> None:
+        """Connect to an endpoint of PostgreSQL, and relay once that begins TLS."""
+        self._wish = TlsWish(self._owner.worker.splicer, self._owner.terms.timeouts[0], self._wished)
+        self.connect()
+
+    def connect(self) -> None:
+        """Choose an endpoint and connect to it."""
         worker = self._owner.worker
         upstream = worker.live.upstreams.get(self.upstream)
         if upstream is None:
             self.refuse(NoEndpoints.reason)
             return
-        self._head = head
         timeouts = self._owner.terms.timeouts
         self._dial = dial = Dial(worker.splicer, upstream, self.peer.encode(), timeouts, self._dialled)
         dial.start()
@@ -181,6 +194,9 @@ class Passage:
         elif self._wait is not None:
             self._wait.cancel()
             self.refuse(reason)
+        elif self._wish is not None:
+            self._wish.cancel()
+            self.refuse(reason)
 
     def cut(self, error: ProxyError) -> None:
         """End, because the endpoint is gone and the time to drain is over."""
@@ -188,7 +204,7 @@ class Passage:
 
     def refuse(self, reason: str) -> None:
         """End before there is a relay: the client is reset."""
-        self._dial = self._wait = None
+        self._dial = self._wait = self._wish = None
         reset(self._client)
         self._owner.finish(self, reason)
 
@@ -239,22 +255,35 @@ class Passage:
         assert dial is not None  # noqa: S101 - tells the type: a dial answers once
         # They know each other: parted, they need no garbage collector.
         self._dial = None
-        self.pool = pool = dial.pool
+        self.pool = dial.pool
         if isinstance(outcome, ProxyError):
             if isinstance(outcome, NoDescriptors):
                 owner.pause()
             self.refuse(outcome.code if isinstance(outcome, NoEndpoints) else outcome.reason)
             return
+        if self._wish is None:
+            self._begin(outcome)
+        else:
+            self._wish.start(outcome)
+
+    def _wished(self, outcome: socket.socket | ProxyError) -> None:
+        self._wish = None
+        if isinstance(outcome, ProxyError):
+            self.refuse(outcome.reason)
+        else:
+            self._begin(outcome)
+
+    def _begin(self, endpoint: socket.socket) -> None:
+        """Relay between the client and its endpoint, which is connected."""
+        owner, pool = self._owner, self.pool
         assert pool is not None  # noqa: S101 - tells the type: it was reached
         pool.opened(self)
         terms = owner.terms
-        head, self._head = self._head, b""
-        if terms.announce is not None:
-            head = self._announcement(terms.announce) + head
+        head = b"" if terms.announce is None else self._announcement(terms.announce)
         relay = self._relay = Relay(
             owner.worker.splicer,
             self._client,
-            outcome,
+            endpoint,
             idle=terms.idle,
             lifetime=terms.lifetime,
             on_done=self._relayed,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple, Protocol
 
 from portway_proxy.accepting import Acceptor
 from portway_proxy.errors import ProxyError
 from portway_proxy.flows import Flow
-from portway_proxy.gate import Gate
 from portway_proxy.l4.connect import prepare
-from portway_proxy.l4.counts import Counts
-from portway_proxy.l4.passage import Passage, RelayWorker, Terms
+from portway_proxy.l4.passage import Passage, Terms
+from portway_proxy.l4.passages import Passages, PassagesWorker
 from portway_proxy.l4.relay import reset
 from portway_proxy.listeners import BACKLOG, key_of
 from portway_proxy.metrics import Sample
@@ -32,12 +31,8 @@ class Introductions(NamedTuple):
     patience: float = 5.0
 
 
-class ListenerWorker(RelayWorker, Protocol):
-    """What a listener needs of its worker beyond what its connections do."""
-
-    @property
-    def gate(self) -> Gate:
-        """Who may come in."""
+class ListenerWorker(PassagesWorker, Protocol):
+    """What a listener needs of its worker."""
 
     @property
     def introductions(self) -> Introductions:
@@ -45,31 +40,34 @@ class ListenerWorker(RelayWorker, Protocol):
 
 
 class Passthrough:
-    """Accepts on a listening socket, which belongs to it, and keeps the relays that came of it (`relays`).
+    """Accepts on a listening socket, which belongs to it, and keeps the relays that came of it.
 
     It may be given another listener of the same port: what is accepted later goes to its upstream, relays run on.
     """
 
-    __slots__ = ("_acceptor", "_counts", "_sock", "listener", "name", "relays", "terms", "worker")
+    __slots__ = ("_acceptor", "_passages", "_sock", "_worker", "listener")
 
     def __init__(self, worker: ListenerWorker, listener: Listener, sock: socket.socket) -> None:
-        self.worker = worker
-        self.name = key_of(listener)
-        self.relays: set[Passage] = set()
+        self._worker = worker
         self._sock = sock
-        self._acceptor = Acceptor(worker.loop, sock, self.name, self._enter)
-        self._counts = Counts(self.name)
-        self.take(listener)
+        name = key_of(listener)
+        self._acceptor = Acceptor(worker.loop, sock, name, self._enter)
+        self._passages = Passages(worker, name, self._terms(listener), self._acceptor.pause)
+        self.listener = listener
+
+    @property
+    def relays(self) -> Collection[Passage]:
+        """The connections that pass through now."""
+        return self._passages.relays
 
     def take(self, listener: Listener) -> None:
         """Serve as `listener` says from now on."""
         self.listener = listener
-        settings = self.worker.settings
-        self.terms = Terms.of(listener.policy, settings, settings.timeouts.tunnel)
+        self._passages.terms = self._terms(listener)
 
     def start(self) -> None:
         """Begin to accept."""
-        prepare(self._sock, self.terms.timeouts[1])
+        prepare(self._sock, self._passages.terms.timeouts[1])
         # Where `retire` had ended it, and a snapshot that was rejected brings it back.
         self._sock.listen(BACKLOG)
         self._acceptor.start()
@@ -95,12 +93,7 @@ class Passthrough:
     def close(self) -> None:
         """Stop, and end all relays at once."""
         self.stop()
-        for passage in tuple(self.relays):
-            passage.close()
-
-    def pause(self) -> None:
-        """Stop accepting for a moment, because descriptors have run out; clients wait in the backlog meanwhile."""
-        self._acceptor.pause()
+        self._passages.close()
 
     def hold(self) -> None:
         """Accept nothing until `release`."""
@@ -110,42 +103,38 @@ class Passthrough:
         """Accept again."""
         self._acceptor.release()
 
-    def finish(self, passage: Passage, reason: str) -> None:
-        """Count and log a connection that has ended, and forget it."""
-        self.relays.discard(passage)
-        self.worker.gate.leave(passage.origin)
-        self._counts.end(passage, reason)
-        self.worker.access.relay(passage.record(reason))
-
     def flows(self, now: float) -> Iterator[Flow]:
         """Return what a table of flows says of each connection at `now`, a time of the loop."""
-        return (passage.flow(now) for passage in self.relays)
+        return self._passages.flows(now)
 
     def samples(self) -> Iterator[Sample]:
         """Return a sample for each count; bytes of connections that run still are in them."""
-        return self._counts.samples(self.relays)
+        return self._passages.samples()
+
+    def _terms(self, listener: Listener) -> Terms:
+        settings = self._worker.settings
+        return Terms.of(listener.policy, settings, settings.timeouts.tunnel)
 
     def _enter(self, client: socket.socket, peer: str) -> None:
-        terms = self.terms
-        if terms.clients and len(self.relays) >= terms.clients:
-            self._counts.refuse(FULL)
+        passages, gate = self._passages, self._worker.gate
+        terms = passages.terms
+        if terms.clients and len(passages.relays) >= terms.clients:
+            passages.counts.refuse(FULL)
             reset(client)
             return
         try:
-            origin = self.worker.gate.enter(peer)
+            origin = gate.enter(peer)
         except ProxyError as error:
-            self._counts.refuse(error.reason)
+            passages.counts.refuse(error.reason)
             reset(client)
             return
         client.settimeout(0)
-        self._counts.accept()
-        passage = Passage(self, client, peer, self.listener.upstream, origin)
-        self.relays.add(passage)
+        passage = passages.enter(client, peer, self.listener.upstream, origin)
         if terms.accept_proxy and self._introduced(peer):
-            passage.greet(self.worker.introductions.patience)
+            passage.greet(self._worker.introductions.patience)
         else:
             passage.connect()
 
     def _introduced(self, peer: str) -> bool:
         address = parse_address(peer)
-        return address is not None and address in self.worker.introductions.networks
+        return address is not None and address in self._worker.introductions.networks
