@@ -18,9 +18,9 @@ def steer(rebuild: Rebuild) -> Callable[[Change], None]:
         if change.kind is not Kind.ENDPOINT_SLICE or change.before == change.after:
             rebuild.poke()
             return
-        for found in (change.before, change.after):
-            # A slice may move from one Service to another.
-            if isinstance(found, EndpointSlice) and found.service:
-                rebuild.endpoint_changed(found.meta.namespace, found.service)
+        slices = (one for one in (change.before, change.after) if isinstance(one, EndpointSlice) and one.service)
+        # A slice may move from one Service to another.
+        for service in {(one.meta.namespace, one.service) for one in slices}:
+            rebuild.endpoint_changed(*service)
 
     return take

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from eventually import eventually
@@ -70,6 +71,14 @@ async def test_a_change_of_endpoints_is_a_delta_at_once(lanes: Lanes) -> None:
     assert delta is not None
     assert [upstream.name for upstream in delta.upstreams] == ["shop/web:80"]
     assert lanes.endpoints("shop/web:80") == ["10.1.0.2"]
+
+
+async def test_a_change_of_a_slice_is_one_change(monkeypatch: pytest.MonkeyPatch, lanes: Lanes) -> None:
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(lanes.rebuild, "endpoint_changed", lambda *service: told.append(service))
+    lanes.put(endpoint_slice("web-1", "10.1.0.2"))
+    lanes.put(endpoint_slice("web-3", "10.1.0.3"))
+    assert told == [("shop", "web")] * 2
 
 
 async def test_a_slice_that_moves_changes_both_services(lanes: Lanes) -> None:
