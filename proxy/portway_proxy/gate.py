@@ -27,20 +27,29 @@ class Gate:
         self.refused: defaultdict[str, int] = defaultdict(int)
         self._by_origin: dict[bytes, int] = {}
 
-    def enter(self, address: str) -> bytes:
-        """Count a connection and return what `leave` takes; raises `TooManyConnections` or `TooManyFromAddress`."""
+    def enter(self, address: str | None) -> bytes:
+        """Count a connection and return what `leave` takes; raises `TooManyConnections` or `TooManyFromAddress`.
+
+        Without an address it counts among all alone: that of a proxy that brings many clients, or none that is known
+        yet (`claim`).
+        """
         if self.open >= self.most:
             self.refused[TooManyConnections.reason] += 1
             raise TooManyConnections(f"{self.most} connections are open")
-        origin = b""
-        if self.each:
-            origin = origin_of(address)
-            present = self._by_origin.get(origin, 0)
-            if present >= self.each:
-                self.refused[TooManyFromAddress.reason] += 1
-                raise TooManyFromAddress(f"{address} has {present} connections open")
-            self._by_origin[origin] = present + 1
+        origin = b"" if address is None else self.claim(address)
         self.open += 1
+        return origin
+
+    def claim(self, address: str) -> bytes:
+        """Count a connection that is in, or about to be, for `address`; as `enter`, but for that address alone."""
+        if not self.each:
+            return b""
+        origin = origin_of(address)
+        present = self._by_origin.get(origin, 0)
+        if present >= self.each:
+            self.refused[TooManyFromAddress.reason] += 1
+            raise TooManyFromAddress(f"{address} has {present} connections open")
+        self._by_origin[origin] = present + 1
         return origin
 
     def leave(self, origin: bytes) -> None:

@@ -6,22 +6,30 @@ not cost those who are.
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from portway_proxy.accepting import Acceptor
+from portway_proxy.announced import HeaderWait
 from portway_proxy.clock import NEVER
-from portway_proxy.errors import ProxyError
+from portway_proxy.errors import ClientGone, ProxyError, TooManyFromAddress
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.replies import reply
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
+    from portway_proxy.proxy_protocol import ProxyHeader
 
 __all__ = ["Door"]
+
+_log = logging.getLogger(__name__)
+
+_COMPLAINTS: Final = 60.0  # Seconds between two lines in the log about PROXY headers that are none.
 
 _FAREWELL: Final = 1.0  # Seconds for a client that is turned away to read why.
 _FAREWELLS: Final = 32  # Clients that read it at the same time: each holds a descriptor.
@@ -31,13 +39,18 @@ _TLS_SHUTDOWN: Final = 5.0
 
 
 class Door:
-    """Accepts clients on the listening socket `sock`, which belongs to it; with a `context`, over TLS."""
+    """Accepts clients on the listening socket `sock`, which belongs to it; with a `context`, over TLS.
 
-    __slots__ = ("_acceptor", "_context", "_http", "_leaving", "deadline")
+    Peers that have to say first whose connection it is (the PROXY protocol) come in once they have said so.
+    """
+
+    __slots__ = ("_acceptor", "_complain_after", "_context", "_http", "_leaving", "_name", "deadline")
 
     def __init__(self, http: Http, sock: socket.socket, name: str, context: ssl.SSLContext | None = None) -> None:
         self._http = http
         self._context = context
+        self._name = name
+        self._complain_after = 0.0
         self._acceptor = Acceptor(http.loop, sock, name, self._take)
         self._leaving: deque[socket.socket] = deque()
         self.deadline = NEVER
@@ -70,12 +83,53 @@ class Door:
 
     def _take(self, sock: socket.socket, peer: str) -> None:
         http = self._http
+        announces = http.trusted.announces(peer)
         try:
-            origin = http.gate.enter(peer)
+            origin = http.gate.enter(None if announces or self._brings_many(peer) else peer)
         except ProxyError as error:
             self._turn_away(sock, error)
             return
-        client = ClientConnection(http, tls=self._context is not None)
+        if announces:
+            sock.settimeout(0)
+            told = partial(self._told, sock, peer)
+            HeaderWait(http.loop, http.clock, sock, http.trusted.trust.patience, told).start()
+        else:
+            self._admit(sock, origin, None)
+
+    def _brings_many(self, peer: str) -> bool:
+        """Return whether a limit for each address is not for this one, because it stands for many."""
+        return bool(self._http.gate.each) and self._http.trusted.believes(peer)
+
+    def _told(self, sock: socket.socket, peer: str, outcome: ProxyHeader | ProxyError) -> None:
+        """Let in who has a PROXY header; everybody else had their chance."""
+        gate = self._http.gate
+        try:
+            if isinstance(outcome, ProxyError):
+                raise outcome
+            address = peer if outcome.source is None else outcome.source.host
+            origin = b"" if self._brings_many(address) else gate.claim(address)
+        except ProxyError as error:
+            gate.leave(b"")
+            self._disappoint(sock, peer, error)
+            return
+        self._admit(sock, origin, outcome)
+
+    def _disappoint(self, sock: socket.socket, peer: str, error: ProxyError) -> None:
+        if isinstance(error, TooManyFromAddress):
+            self._turn_away(sock, error)
+            return
+        sock.close()
+        if isinstance(error, ClientGone):
+            return  # As health checks do.
+        self._http.gate.refused[error.reason] += 1
+        now = self._http.loop.time()
+        if now >= self._complain_after:
+            self._complain_after = now + _COMPLAINTS
+            _log.warning("%s: a connection of %s is refused: %s", self._name, peer, error)
+
+    def _admit(self, sock: socket.socket, origin: bytes, told: ProxyHeader | None) -> None:
+        http = self._http
+        client = ClientConnection(http, tls=self._context is not None, told=told)
         if client.tls:
             http.counters.accepted_https += 1
         else:

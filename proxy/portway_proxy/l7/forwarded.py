@@ -85,13 +85,13 @@ def _hop(pairs: dict[bytes, bytes]) -> Hop:
     return Hop(node(pairs.get(b"for", b"")), pairs.get(b"proto", b"").lower(), pairs.get(b"host", b""))
 
 
-def find_client(peer: IpAddress, hops: Iterable[Hop], trusted: Networks) -> Hop:
+def find_client(hops: Iterable[Hop], trusted: Networks) -> Hop:
     """Return the nearest hop that is not trusted: the client, as far as anybody trusted has seen it.
 
-    `hops` begin with what `peer`, who is trusted, says. Where one of them keeps an address to itself, the client is the
-    last that is known.
+    `hops` begin with what our peer, who is trusted, says. Where one of them keeps an address to itself, the client is
+    the last that is known; without an address that is the peer.
     """
-    client = Hop(peer)
+    client = Hop(None)
     for hop in hops:
         if hop.address is None:
             return Hop(client.address, hop.scheme, hop.host)

@@ -18,7 +18,7 @@ from portway_proxy.l7.head import TakeTable
 from portway_proxy.l7.request import RequestHead, RequestParser
 from portway_proxy.l7.rewrite import forwarded_fields
 from portway_proxy.l7.target import parse_host
-from portway_proxy.networks import IpAddress, Networks, parse_address
+from portway_proxy.networks import Networks, parse_address
 from portway_proxy.proxy_protocol import ProxyHeader
 from portway_proxy.settings import Limits
 from portway_proxy.trust import Belief, Trust
@@ -108,12 +108,16 @@ class Trusted:
         """Return whether connections of the peer `host` begin with a header of the PROXY protocol."""
         return self.trust.proxy_protocol and (address := parse_address(host)) is not None and address in self.networks
 
+    def believes(self, host: str) -> bool:
+        """Return whether the peer `host` speaks for its clients."""
+        if self.trust.belief is Belief.NOTHING or not self.networks:
+            return False
+        address = parse_address(host)
+        return address is not None and address in self.networks
+
     def speaker(self, way: Way) -> Speaker | None:
         """Return the peer as one that speaks for its clients, or None: it speaks for itself."""
-        if self.trust.belief is Belief.NOTHING or not self.networks:
-            return None
-        address = parse_address(way.address)
-        return Speaker(self, self._spoken, address, way) if address is not None and address in self.networks else None
+        return Speaker(self, self._spoken, way) if self.believes(way.address) else None
 
 
 class SpokenParser(RequestParser):
@@ -139,13 +143,12 @@ class SpokenParser(RequestParser):
 class Speaker:
     """A trusted peer, which says in each head whom it speaks for; `own` is its own identity."""
 
-    __slots__ = ("_address", "_field", "_parser", "_trusted", "_way", "own")
+    __slots__ = ("_field", "_parser", "_trusted", "_way", "own")
 
-    def __init__(self, trusted: Trusted, parser: SpokenParser, address: IpAddress, way: Way) -> None:
+    def __init__(self, trusted: Trusted, parser: SpokenParser, way: Way) -> None:
         self.own = identity_of(way)
         self._trusted = trusted
         self._parser = parser
-        self._address = address
         self._way = way
         self._field = trusted.trust.field.lower().encode()
 
@@ -156,8 +159,8 @@ class Speaker:
         """
         head = self._parser.parse(data)
         said = self._parser.said
-        client = find_client(self._address, self._hops(said), self._trusted.networks)
-        way = self._way._replace(address=str(client.address))
+        client = find_client(self._hops(said), self._trusted.networks)
+        way = self._way if client.address is None else self._way._replace(address=str(client.address))
         if self._trusted.trust.belief is Belief.REQUEST:
             way, head.forwarded_host = self._request(way, client, said)
         return head, Identity(way.address.encode(), way.secure, self._fields(way, said))
