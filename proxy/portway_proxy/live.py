@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from portway_proxy.codec import patch
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.l7.rules import RuleBook
-from portway_proxy.routing import RouteTable
+from portway_proxy.routing import NameTable, RouteTable
 from portway_proxy.snapshot import Route, Snapshot, Upstream
 from portway_proxy.upstreams import LiveUpstream, Surroundings
 
@@ -26,11 +26,12 @@ class Live:
     upstreams: Mapping[str, LiveUpstream]
     around: Surroundings
     rules: RuleBook
+    names: NameTable
 
     @classmethod
     def empty(cls, around: Surroundings | None = None) -> Live:
         """Return what a worker serves before its first snapshot: nothing."""
-        return cls(0, "", Snapshot(), RouteTable(None), {}, around or Surroundings(), RuleBook())
+        return cls(0, "", Snapshot(), RouteTable(None), {}, around or Surroundings(), RuleBook(), NameTable())
 
     @classmethod
     def build(cls, snapshot: Snapshot, generation: int, digest: str, previous: Live) -> Live:
@@ -55,14 +56,14 @@ class Live:
         for name, live in previous.upstreams.items():
             if name not in kept:
                 live.close()
-        return cls(generation, digest, snapshot, table, kept, previous.around, rules)
+        return cls(generation, digest, snapshot, table, kept, previous.around, rules, NameTable(snapshot.passthroughs))
 
     def patch(self, upstreams: tuple[Upstream, ...], generation: int, digest: str) -> Live:
         """Return this with new content for some upstreams; raises `BadSnapshot` for one that it does not have."""
         snapshot = patch(self.snapshot, upstreams)
         for upstream in upstreams:
             self.upstreams[upstream.name].update(upstream, _key(snapshot))
-        return Live(generation, digest, snapshot, self.table, self.upstreams, self.around, self.rules)
+        return Live(generation, digest, snapshot, self.table, self.upstreams, self.around, self.rules, self.names)
 
 
 def _key(snapshot: Snapshot) -> bytes:
@@ -77,7 +78,8 @@ def _routes(snapshot: Snapshot) -> list[Route]:
 def _check(snapshot: Snapshot, routes: list[Route]) -> None:
     known = {upstream.name for upstream in snapshot.upstreams}
     parts = [(route.upstream, route.origin) for route in routes]
-    parts += [(each.upstream, each.origin) for each in (*snapshot.listeners, *snapshot.passthroughs)]
+    parts += [(listener.upstream, listener.origin) for listener in snapshot.listeners]
+    parts += [(passed.upstream, passed.origin) for passed in snapshot.passthroughs]
     if snapshot.fallback is not None:
         parts.append((snapshot.fallback.upstream, snapshot.fallback.origin))
     for upstream, origin in parts:

@@ -4,7 +4,8 @@ A host is a dict of exact paths and a dict of prefixes. A match costs a lookup f
 segment of the path, whatever the number of routes.
 
 Source of the rules: ingress-semantics (exact host, then one-label wildcard, then any host; exact path, then the
-longest prefix by whole segments; a host that was chosen is never left for another one's paths).
+longest prefix by whole segments; a host that was chosen is never left for another one's paths). Where an Ingress asks
+for regular expressions, the longest text of those that fit counts, as in ingress-nginx.
 
 An encoded slash or backslash and a `;` are text to us, and the end of a segment to some servers. A path with one of
 them passes where both readings lead to the same upstream under the same policy, and is refused where a rule depends on
@@ -14,13 +15,14 @@ the reading: `/admin%2Fusers` must not come to an endpoint by the rule `/` when 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Self
 
-from portway_proxy.errors import BadTarget, NoHost, NoPath
-from portway_proxy.snapshot import Host, PathMatch, Policy, Route, Snapshot
+from portway_proxy.errors import BadSnapshot, BadTarget, NoHost, NoPath
+from portway_proxy.patterns import BadPattern, PatternSet
+from portway_proxy.snapshot import Host, Passthrough, PathMatch, Policy, Route, Snapshot
 
-__all__ = ["HostRoutes", "RouteTable"]
+__all__ = ["HostRoutes", "NameTable", "PatternRoutes", "RouteTable"]
 
 # Numbers: to look for `b"%"` with `in` costs ten times as much.
 _PERCENT = 0x25
@@ -69,6 +71,35 @@ class HostRoutes:
         return prefix.get(b"")
 
 
+class PatternRoutes(HostRoutes):
+    """The compiled routes of one host, some of which are regular expressions."""
+
+    __slots__ = ("_numbers", "_patterns", "regexes")
+
+    def __init__(self, host: Host) -> None:
+        literal = tuple(route for route in host.routes if route.match is not PathMatch.REGEX)
+        super().__init__(Host(host.name, literal))
+        self.regexes = [route for route in host.routes if route.match is PathMatch.REGEX]
+        self.regexes.sort(key=lambda route: -len(route.path))
+        self._patterns = PatternSet([route.path for route in self.regexes])
+        self._numbers = {id(route): number for number, route in enumerate(self.regexes)}
+
+    def match(self, path: bytes) -> Route | None:
+        """Return the route for a normalised `path`, or None: a literal one, or a regex with a longer text."""
+        literal = super().match(path)
+        if literal is not None and literal.match is PathMatch.EXACT:
+            return literal
+        number = self._patterns.first(path)
+        if number >= 0 and (literal is None or len(self.regexes[number].path) > len(literal.path)):
+            return self.regexes[number]
+        return literal
+
+    def groups(self, route: Route, path: bytes) -> tuple[bytes, ...]:
+        """Return the groups of a route's regex in `path`; none for a literal route."""
+        number = self._numbers.get(id(route))
+        return () if number is None else self._patterns.groups(number, path)
+
+
 class RouteTable:
     """All hosts and routes of a snapshot, compiled for matching."""
 
@@ -85,7 +116,7 @@ class RouteTable:
         """Return the table for `snapshot`; 10,000 routes take about 10 ms."""
         table = cls(snapshot.default)
         for host in snapshot.hosts:
-            routes = HostRoutes(host)
+            routes = _routes_of(host)
             if not host.name:
                 table.any_host = routes
             elif host.name.startswith("*."):
@@ -117,11 +148,25 @@ class RouteTable:
             raise NoHost if routes is None else NoPath
         return route
 
+    def groups(self, host: bytes, route: Route, path: bytes) -> tuple[bytes, ...]:
+        """Return the groups of a route's regex in `path`; none for a literal route, and for one of another table."""
+        routes = self.host(host)
+        return routes.groups(route, path) if isinstance(routes, PatternRoutes) else ()
+
     def _insist(self, routes: HostRoutes, path: bytes, route: Route | None) -> None:
         for reading in _other_readings(path):
             other = routes.match(reading) or self.default
             if other is not route and _effect(other) != _effect(route):
                 raise BadTarget("the path has two readings, and a rule depends on which one is meant")
+
+
+def _routes_of(host: Host) -> HostRoutes:
+    if any(route.match is PathMatch.REGEX for route in host.routes):
+        try:
+            return PatternRoutes(host)
+        except BadPattern as error:
+            raise BadSnapshot(f"{host.name or 'any host'} has a path that is no pattern: {error}") from None
+    return HostRoutes(host)
 
 
 def _effect(route: Route | None) -> tuple[str, Policy | None] | None:
@@ -136,3 +181,26 @@ def _other_readings(path: bytes) -> Iterator[bytes]:
     yield _SLASHES.sub(b"/", _PARAMETERS.sub(b"", decoded))
     yield _SLASHES.sub(b"/", stripped)
     yield _RUNS.sub(b"/", stripped)
+
+
+class NameTable:
+    """Which names of TLS clients pass through, and to which upstream: exact ones, then one-label wildcards."""
+
+    __slots__ = ("_exact", "_wildcard")
+
+    def __init__(self, passthroughs: Iterable[Passthrough] = ()) -> None:
+        named = {each.host: each.upstream for each in passthroughs}
+        self._exact = {host: upstream for host, upstream in named.items() if not host.startswith("*.")}
+        self._wildcard = {host[1:]: upstream for host, upstream in named.items() if host.startswith("*.")}
+
+    def __bool__(self) -> bool:
+        """Return whether any does."""
+        return bool(self._exact or self._wildcard)
+
+    def match(self, name: str) -> str | None:
+        """Return the upstream of a lower-case `name`; None when its TLS ends here, as it does without a name."""
+        upstream = self._exact.get(name)
+        if upstream is not None:
+            return upstream
+        label, dot, rest = name.partition(".")
+        return self._wildcard.get(dot + rest) if label else None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway_proxy.l4.peek import LONGEST, SSL_REQUEST, Opening, ask_for_tls, opening, server_name
+from portway_proxy.l4.peek import GSS_REQUEST, LONGEST, SSL_REQUEST, Opening, opening, postgres_request, server_name
 
 
 def hello(name: str | None) -> bytes:
@@ -155,10 +155,11 @@ def test_an_opening_is_told_by_its_first_bytes_and_each_beginning_of_it_waits_or
     assert opening(b"") is None
 
 
-def test_a_wish_for_tls_is_known_at_its_last_byte() -> None:
-    for size in range(len(SSL_REQUEST)):
-        assert ask_for_tls(SSL_REQUEST[:size]) is None
-    assert ask_for_tls(SSL_REQUEST)
-    assert ask_for_tls(SSL_REQUEST + b"\x16")
-    assert ask_for_tls(b"\0\0\0\x08\x04\xd2\x16\x30") is False
-    assert ask_for_tls(b"\x16") is False
+@pytest.mark.parametrize("request_", [SSL_REQUEST, GSS_REQUEST])
+def test_a_request_of_postgresql_is_known_at_its_last_byte(request_: bytes) -> None:
+    for size in range(len(request_)):
+        assert postgres_request(request_[:size]) is None
+    assert postgres_request(request_) == request_
+    assert postgres_request(request_ + b"\x16") == request_
+    assert postgres_request(request_[:-1] + b"\x31") == b""
+    assert postgres_request(b"\x16") == b""

@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
-__all__ = ["LONGEST", "SSL_REQUEST", "Opening", "ask_for_tls", "opening", "server_name"]
+__all__ = ["GSS_REQUEST", "LONGEST", "SSL_REQUEST", "Opening", "opening", "postgres_request", "server_name"]
 
 LONGEST: Final = 32768
 """Bytes of a ClientHello that are looked at, records included; browsers send 2 KiB, OpenSSL takes 16 at most."""
 
 SSL_REQUEST: Final = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 """With it a client of PostgreSQL asks for TLS; `S` answers that it may begin (PostgreSQL 55.7, SSLRequest)."""
+
+GSS_REQUEST: Final = b"\x00\x00\x00\x08\x04\xd2\x16\x30"
+"""With it one that has Kerberos asks for its encryption first; after `N` it asks for TLS (GSSENCRequest)."""
 
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
@@ -55,11 +58,12 @@ def opening(data: bytes) -> Opening | None:
     return Opening.HTTP if text[: _LONGEST_METHOD + 1].partition(b" ")[0] in _METHODS else Opening.OTHER
 
 
-def ask_for_tls(data: bytes) -> bool | None:
-    """Return whether the first bytes are PostgreSQL's wish for TLS."""
-    if len(data) < len(SSL_REQUEST):
-        return None if SSL_REQUEST.startswith(data) else False
-    return data.startswith(SSL_REQUEST)
+def postgres_request(data: bytes) -> bytes | None:
+    """Return `SSL_REQUEST` or `GSS_REQUEST` if the first bytes are one of them, and nothing if they are not."""
+    for request in (SSL_REQUEST, GSS_REQUEST):
+        if data.startswith(request):
+            return request
+    return None if SSL_REQUEST.startswith(data) or GSS_REQUEST.startswith(data) else b""
 
 
 def server_name(data: bytes) -> str | None:

@@ -11,10 +11,13 @@ from portway_proxy.errors import ProxyError, UpstreamBadResponse, UpstreamReset,
 from portway_proxy.l4.peek import SSL_REQUEST
 from portway_proxy.l4.splicer import READABLE, Splicer
 
-__all__ = ["WILLING", "TlsWish"]
+__all__ = ["UNWILLING", "WILLING", "TlsWish"]
 
 WILLING: Final = b"S"
-"""The answer of who speaks TLS; `N` is that of who does not."""
+"""The answer of who begins with what was asked for."""
+
+UNWILLING: Final = b"N"
+"""The answer of who does not."""
 
 
 class TlsWish:
