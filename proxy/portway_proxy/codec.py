@@ -22,7 +22,8 @@ __all__ = ["SCHEMA", "Delta", "Digest", "decode", "digest", "encode", "find", "p
 SCHEMA = 2
 """The version of the snapshot's schema; a proxy refuses what it does not know.
 
-A proxy that skipped what it does not know would serve a path without the password that the path asks for.
+Within a version, fields may be added as `snapshot` says: a proxy that skipped what it does not know would serve a path
+without the password that the path asks for, but the digest of what it read tells.
 """
 
 _MODULUS = 1 << 256

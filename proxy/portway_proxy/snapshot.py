@@ -2,6 +2,12 @@
 
 The operator compiles a `Snapshot`, the proxy applies it. Collections are tuples in a canonical order (said at
 each field), so that equal content has equal bytes and an equal digest (`codec.digest`).
+
+What is as it is by default is not said at all where the default is the same object in every process (None, False, 0,
+an empty string or tuple, an enum's member). So a field with such a default may be added within one schema version: a
+proxy that does not know it serves every snapshot that does not use it, and rejects by its digest one that does, rather
+than serve a path without, say, the password that it asks for. Another default, or another meaning, needs another
+`codec.SCHEMA`.
 """
 
 from __future__ import annotations
@@ -115,7 +121,7 @@ class Severity(StrEnum):
     NOTICE = "notice"
 
 
-class Origin(msgspec.Struct, frozen=True, order=True):
+class Origin(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
     """The object and field that a part of the snapshot came from."""
 
     kind: str
@@ -129,7 +135,7 @@ class Origin(msgspec.Struct, frozen=True, order=True):
         return f"{self.kind} {place} {self.field}".rstrip()
 
 
-class Problem(msgspec.Struct, frozen=True, order=True):
+class Problem(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
     """One finding about a user's object: what is wrong, what was done about it, how to mend it.
 
     `code` is a stable slug (`service_missing`). `found`, `done` and `remedy` are sentences.
@@ -261,7 +267,7 @@ class UpstreamPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     close_on_removal: bool = False
 
 
-class Upstream(msgspec.Struct, frozen=True):
+class Upstream(msgspec.Struct, frozen=True, omit_defaults=True):
     """One service port and the endpoints that serve it; `name` is `namespace/service:port`.
 
     `endpoints` are sorted. With none, `reason` is the reason code of the 503 that requests get
@@ -279,7 +285,7 @@ class Upstream(msgspec.Struct, frozen=True):
     policy: UpstreamPolicy | None = None
 
 
-class Route(msgspec.Struct, frozen=True):
+class Route(msgspec.Struct, frozen=True, omit_defaults=True):
     """A path of a host and the upstream that serves it.
 
     `path` is compared byte for byte with the normalised request path; a prefix is compared by whole segments.
@@ -292,7 +298,7 @@ class Route(msgspec.Struct, frozen=True):
     policy: Policy | None = None
 
 
-class Host(msgspec.Struct, frozen=True):
+class Host(msgspec.Struct, frozen=True, omit_defaults=True):
     """A host name and its routes.
 
     `name` is lower-case: exact (`shop.example`), one-label wildcard (`*.shop.example`), or empty for any host.
@@ -319,7 +325,7 @@ class ListenerPolicy(msgspec.Struct, frozen=True, order=True, omit_defaults=True
     lifetime: float | None = None
 
 
-class Listener(msgspec.Struct, frozen=True, order=True):
+class Listener(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
     """A layer 4 port: every connection to it goes to one endpoint of `upstream`.
 
     Clients come to `port`. The proxy listens on `bind`, or without that on `port` too: an unprivileged one cannot open
@@ -334,7 +340,7 @@ class Listener(msgspec.Struct, frozen=True, order=True):
     policy: ListenerPolicy | None = None
 
 
-class Passthrough(msgspec.Struct, frozen=True, order=True):
+class Passthrough(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
     """TLS of clients that ask for `host` goes to `upstream` as it is; `host` is as in `Host`, and never empty."""
 
     host: str
@@ -342,7 +348,7 @@ class Passthrough(msgspec.Struct, frozen=True, order=True):
     origin: Origin
 
 
-class Fallback(msgspec.Struct, frozen=True):
+class Fallback(msgspec.Struct, frozen=True, omit_defaults=True):
     """Connections to the HTTP port that speak neither HTTP nor TLS go to `upstream`, and so do silent ones.
 
     A client counts as silent, because its server speaks first, when nothing came in `wait` seconds.
@@ -353,7 +359,7 @@ class Fallback(msgspec.Struct, frozen=True):
     wait: float = 1.0
 
 
-class Certificate(msgspec.Struct, frozen=True):
+class Certificate(msgspec.Struct, frozen=True, omit_defaults=True):
     """A TLS certificate chain and its private key (PEM), and the names (SNI) that it is served for.
 
     `name` is `namespace/secret`. `hosts` are lower-case and sorted: exact or one-label wildcard. `not_after` is
@@ -371,7 +377,7 @@ class Certificate(msgspec.Struct, frozen=True):
         return f"Certificate(name={self.name!r}, hosts={self.hosts!r}, not_after={self.not_after})"
 
 
-class SharedKey(msgspec.Struct, frozen=True):
+class SharedKey(msgspec.Struct, frozen=True, omit_defaults=True):
     """Random bytes that all proxies share; neither `repr` nor `str` shows them."""
 
     value: bytes
@@ -381,7 +387,7 @@ class SharedKey(msgspec.Struct, frozen=True):
         return "SharedKey(...)"
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything a proxy serves.
 
     `hosts`, `upstreams` and `certificates` are sorted by name, `listeners` by port, `passthroughs` by host,

@@ -146,7 +146,8 @@ class Supervisor:
             content = codec.Digest.of(snapshot)
             if digest and str(content) != digest:
                 raise BadSnapshot(
-                    f"the content has digest {content}, it was sent as {digest}: by another version of us?"
+                    f"the content has digest {content}, it was sent as {digest}: it asks for what this version of the"
+                    " proxy does not know, or was damaged"
                 )
             self._listeners.want(snapshot.listeners)
             try:

@@ -19,6 +19,7 @@ from cluster.pod_network import Pod
 from cluster.replicas import PROXY_TOKENS, Fleet, Load, Replica, RunningProxy, shop, until
 from cluster.rights import NAMESPACE
 from eventually import eventually
+from portway_proxy.codec import SCHEMA
 from portway_proxy.stream import ACK_PATH, STREAM_PATH, Ack, Hello, Lines, SnapshotMessage, Verdict, decode
 from portway_proxy.tasks import Tasks
 
@@ -145,7 +146,7 @@ async def reject(ships: Fleet, operator: Replica, resource: str, reason: str) ->
     context = ssl.create_default_context(cafile=await ships.authority())
     token = await ships.kubectl.token(NAMESPACE, "portway-proxy", PROXY_TOKENS)
     url, fields = f"https://127.0.0.1:{operator.stream_port}", {"Authorization": f"Bearer {token}"}
-    query = {"node": "older", "schema": "1"}
+    query = {"node": "older", "schema": str(SCHEMA)}
     async with ships.client.get(url + STREAM_PATH, params=query, headers=fields, ssl=context) as stream:
         assert stream.status == 200
         lines, messages = Lines(), list[object]()

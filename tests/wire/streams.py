@@ -117,7 +117,7 @@ class Operator:
         return self.publisher.published.digest
 
     @asynccontextmanager
-    async def raw(self, node: str, position: str = "", schema: str = "1") -> AsyncIterator[Client]:
+    async def raw(self, node: str, position: str = "", schema: str = str(codec.SCHEMA)) -> AsyncIterator[Client]:
         """Ask for the stream, and read of the answer what the test reads."""
         context = self._cluster.credentials().context()
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=context, limit=1 << 16)

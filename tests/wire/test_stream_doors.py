@@ -45,7 +45,9 @@ async def op(shared: Cluster) -> AsyncIterator[Operator]:
         yield op
 
 
-async def answer(op: Operator, shared: Cluster, token: str | None, query: str = "node=a&schema=1") -> tuple[int, str]:
+async def answer(
+    op: Operator, shared: Cluster, token: str | None, query: str = f"node=a&schema={codec.SCHEMA}"
+) -> tuple[int, str]:
     """Return status and reason of a request for the stream, and for an acknowledgement alike."""
     fields = {} if token is None else {"Authorization": f"Bearer {token}"}
     context = shared.credentials().context()
@@ -126,8 +128,8 @@ async def test_while_the_api_server_is_away_strangers_wait_and_who_is_known_goes
 
 async def test_a_token_that_is_bound_to_a_pod_speaks_for_that_pod_alone(op: Operator, shared: Cluster) -> None:
     token = shared.api.issue(pod="proxy-7")
-    assert (await answer(op, shared, token, "node=proxy-7&schema=1"))[0] == 200
-    status, line = await answer(op, shared, token, "node=proxy-8&schema=1")
+    assert (await answer(op, shared, token, f"node=proxy-7&schema={codec.SCHEMA}"))[0] == 200
+    status, line = await answer(op, shared, token, f"node=proxy-8&schema={codec.SCHEMA}")
     assert status == 403
     assert "it cannot speak for proxy-8" in line
 
@@ -300,7 +302,7 @@ async def test_a_process_of_another_user_may_not_follow(path: Path) -> None:
     server = StreamServer(await published(), PeerAuth([os.getuid() + 1]))
     await server.listen_unix(path)
     connector = aiohttp.UnixConnector(str(path))
-    url = "http://operator/v1/stream?node=a&schema=1"
+    url = f"http://operator/v1/stream?node=a&schema={codec.SCHEMA}"
     async with aiohttp.ClientSession(connector=connector) as session, session.get(url) as response:
         assert response.status == 403
         assert f"processes of user {os.getuid()} may not follow" in await response.text()

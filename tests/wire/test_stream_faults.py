@@ -19,7 +19,7 @@ from portway_operator.settings import CompileSettings
 from portway_proxy import codec, dial, feed
 from portway_proxy.dial import Address, Credentials
 from portway_proxy.snapshot import Endpoint, Host, Origin, PathMatch, Route, Snapshot, Upstream
-from portway_proxy.stream import DeltaMessage, Hello, SnapshotMessage, encode
+from portway_proxy.stream import DeltaMessage, Hello, SnapshotMessage, Verdict, decode_ack, encode
 from portway_proxy.supervisor import Supervisor
 from scenes import CLASS, INGRESS, SERVICE, SLICE, objects, store_of
 from wire.parts import WEB, Web, connect, metrics, on_every_worker, port_of, serve_web, snapshot
@@ -190,6 +190,7 @@ class Impostor:
         self.port = 0
         self.asked = 0
         self.positions: list[str] = []
+        self.acks: list[bytes] = []
         self.say: Callable[[http.Request], Awaitable[http.StreamResponse]] = nothing
 
     @property
@@ -198,6 +199,7 @@ class Impostor:
 
     async def answer(self, request: http.Request) -> http.StreamResponse:
         if request.path == "/v1/ack":
+            self.acks.append(await request.read())
             return http.Response(status=204)
         self.asked += 1
         self.positions.append(request.headers["If-None-Match"])
@@ -264,7 +266,7 @@ WHOLE = encode(SnapshotMessage(1, DIGEST, GOOD))
         (hello(DIGEST), b'{"type":"delta","base":7}\n'),
         (hello(DIGEST), WHOLE.replace(b'"endpoints"', b'"end\npoints"')),
         (hello(DIGEST), b"<html>\n"),
-        (hello("x", schema=2),),
+        (hello("x", schema=codec.SCHEMA + 1),),
         (b'{"type":"refusal","error":"not today"}\n',),
     ],
     ids=lambda parts: repr(parts[-1][:30]),
@@ -288,12 +290,29 @@ async def test_a_schema_that_the_proxy_does_not_know_is_named_in_its_log(caplog:
         fake.say = lines(hello(DIGEST, schema=7))
         async with following(Credentials(), fake.address):
             await eventually(lambda: fake.asked >= 3)
-    assert caplog.text.count("it speaks schema version 7, this proxy knows 1") == 1
+    assert caplog.text.count(f"it speaks schema version 7, this proxy knows {codec.SCHEMA}") == 1
 
 
 async def test_a_schema_that_the_operator_does_not_know_is_refused_in_a_line(shared: Cluster, op: Operator) -> None:
     async with op.raw("future", schema="7") as client, asyncio.timeout(10):
-        assert "schema version '7' is asked for, this operator knows 1" in (await client.reader.readline()).decode()
+        said = (await client.reader.readline()).decode()
+    assert f"schema version '7' is asked for, this operator knows {codec.SCHEMA}" in said
+
+
+async def test_a_part_that_only_newer_proxies_know_is_not_served_without_it(web: Web) -> None:
+    newer = "9" * 32
+    known, more = b'"upstreams":[{', b'"upstreams":[{"guarded":true,'
+    assert known in WHOLE
+    async with impostor() as fake:
+        fake.say = lines(hello(newer), WHOLE.replace(DIGEST.encode(), newer.encode()).replace(known, more))
+        async with following(Credentials(), fake.address) as proxy:
+            await proxy.apply(snapshot(web.port))
+            await eventually(lambda: fake.acks)
+            ack = decode_ack(fake.acks[0])
+            assert (ack.status, ack.hash) == (Verdict.REJECTED, newer)
+            assert "it asks for what this version of the proxy does not know" in ack.error
+            assert proxy.digest == codec.digest(snapshot(web.port))
+            await on_every_worker(proxy, "sent by web")
 
 
 async def test_a_message_of_a_kind_that_only_newer_proxies_know_is_passed_over() -> None:
