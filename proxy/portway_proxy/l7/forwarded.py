@@ -19,7 +19,7 @@ HOPS = 32
 
 _BLANK = b" \t"
 # An address, perhaps with a port; a port may be obfuscated as well (RFC 7239, 6).
-_NODE = re.compile(rb"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::(?:[0-9]{1,5}|_[0-9A-Za-z._-]+))?")
+_NODE = re.compile(rb"(?:([0-9.]{7,15})|\[([0-9A-Fa-f]*:[0-9A-Fa-f:.]{1,44})\])(?::(?:[0-9]{1,5}|_[0-9A-Za-z._-]+))?")
 _BARE = re.compile(rb"[0-9A-Fa-f:.]{2,45}")
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PAIR = re.compile(rb'(%b)=(?:(%b)|"((?:[^"\\]|\\.)*)")[ \t]*' % (_TOKEN, _TOKEN))

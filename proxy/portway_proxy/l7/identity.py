@@ -32,7 +32,7 @@ _OF_REQUEST: Final = (_HOST, b"x-forwarded-proto", b"x-forwarded-scheme", b"x-fo
 _SCHEMES: Final = {b"http": False, b"https": True, b"ws": False, b"wss": True}
 _USUAL_PORTS: Final = {False: 80, True: 443}
 _PORT = re.compile(rb"[1-9][0-9]{0,4}")
-_PREFIX = re.compile(rb"/[!-~]{0,1023}")
+_PREFIX = re.compile(rb"/(?![/\\])[!-~]{0,1023}")  # `//evil.example` in a link would lead there.
 
 
 class Way(NamedTuple):
