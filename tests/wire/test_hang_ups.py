@@ -105,36 +105,63 @@ async def test_a_client_that_leaves_before_its_request_leaves_nothing(net: Net, 
     assert site.counters.active == 0
 
 
-async def test_a_client_that_half_closes_after_its_request_gets_the_response(net: Net) -> None:
+ANSWERS = [
+    b"",
+    b"HTTP/1.1 103 Early Hints\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    b"HTTP/1.1 200 OK\r\n\r\nhalf",
+]
+
+
+@pytest.mark.parametrize("request_", [GET, LONG + b"x" * 1000, CHUNKED + b"0\r\n\r\n"])
+@pytest.mark.parametrize("said", ANSWERS)
+@pytest.mark.parametrize("how", ["close", "reset", "half_close"])
+async def test_an_endpoint_sees_at_once_that_nobody_waits_for_its_response_any_more(
+    net: Net, request_: bytes, said: bytes, how: str
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
-        await eventually(lambda: any(some.ended for some in site.clients), what="the proxy knows")
-        peer.send(reply(b"x" * 1_000_000))
+        peer.send(said)
+        await peer.end()
+
+    site, endpoint, client = await net.pair(script)
+    client.send(request_)
+    await eventually(lambda: endpoint.peers and endpoint.peers[0].received)
+    await eventually(lambda: client.received or b"\r\n\r\n" not in said, what="the client has what was said")
+    getattr(client, how)()
+    await eventually(lambda: endpoint.open == 0, what="the endpoint sees the end")
+    await nothing_left(site)
+    assert site.pooled() == 0
+    line = await site.line()
+    assert (line["status"], line["reason"]) == (200 if b"half" in said else 499, "client_gone")
+
+
+async def test_a_client_that_ends_its_half_while_requests_of_it_wait_gets_all_answers(net: Net) -> None:
+    async def script(peer: Peer) -> None:
+        for number in range(3):
+            await peer.request()
+            if not number:
+                await eventually(lambda: any(some.ended for some in site.clients), what="the proxy knows")
+            peer.send(reply(b"%d" % number))
 
     site, _, client = await net.pair(script)
-    client.send(GET)
+    client.send(GET * 3)
     client.half_close()
-    response = await client.response()
-    assert (response.status, response.closes, len(response.body)) == (200, True, 1_000_000)
+    assert [(await client.response()).body for _ in range(3)] == [b"0", b"1", b"2"]
     assert await client.rest() == b""
     await nothing_left(site)
-    assert site.pooled() == 1
-    assert (await site.line())["reason"] == ""
+    assert {line["reason"] for line in await site.lines(3)} == {""}
 
 
-async def test_a_client_that_half_closes_within_its_response_gets_the_rest_and_is_let_go(net: Net) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
-        await eventually(lambda: any(some.ended for some in site.clients), what="the proxy knows")
-        peer.send(b"world")
-
-    site, _, client = await net.pair(script)
-    client.send(GET)
-    await client.until(b"hello")
+async def test_nobody_is_asked_for_a_client_that_left_before_an_endpoint_was_reached(net: Net) -> None:
+    site, endpoint, client = await net.pair()
+    client.send(LONG + b"x" * 1000)
     client.half_close()
-    assert await client.rest() == b"world"
     await nothing_left(site)
+    assert (await site.line())["reason"] == "client_gone"
+    assert endpoint.received in ([], [b""])
 
 
 async def test_a_client_that_closes_while_its_endpoint_streams_is_noticed_by_the_next_bytes(net: Net) -> None:
@@ -211,7 +238,7 @@ async def mixed(peer: Peer) -> None:
 
 
 async def waited_for(site: Site) -> None:
-    """Wait as long as the proxy does for what silent endpoints owe to clients that only half-closed."""
+    """Wait as long as the proxy does for what silent endpoints owe to clients whose further requests wait."""
     for _ in range(20):
         site.later(61)
         await asyncio.sleep(0.005)

@@ -11,7 +11,7 @@ from portway_proxy.l7 import flow
 from portway_proxy.l7.ahead import Ahead
 from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
-from portway_proxy.l7.identity import DOUBT, Doubt, Speaker, identity_of, way_of
+from portway_proxy.l7.guest import Guest
 from portway_proxy.l7.request import RequestHead
 from portway_proxy.l7.sockets import acknowledged, reset_when_closed
 
@@ -25,11 +25,8 @@ __all__ = ["ClientConnection"]
 _LINGER = 5.0  # Seconds that a client may go on sending what nobody reads; nginx's lingering_timeout.
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(Guest):
     """The protocol of one client connection.
-
-    `peer` is the client's address, `secure` whether it came by TLS, `forwarded` what endpoints are told of it: the
-    connection's own, or for each request anew what a trusted peer says. `told` is what it said before all requests.
 
     Bytes that cannot be used yet (a part of a head, a pipelined request) are held, a bounded number of them. `ended`
     says that the client will send nothing more.
@@ -41,35 +38,19 @@ class ClientConnection(asyncio.Protocol):
         "_framing",
         "_lingering",
         "_paused",
-        "_speaker",
-        "_told",
-        "_transport",
         "body_limit",
         "deadline",
         "ended",
         "exchange",
-        "forwarded",
-        "http",
-        "origin",
-        "peer",
         "response_keeps",
-        "secure",
-        "tls",
         "write_paused",
     )
 
     def __init__(self, http: Http, *, tls: bool, told: ProxyHeader | None = None) -> None:
-        self.http = http
-        self.tls = tls
-        self.secure = tls
+        super().__init__(http, tls=tls, told=told)
         self.exchange: Exchange | None = None
         self.deadline = NEVER
         self.ended = False
-        self.origin: bytes | None = None
-        self.peer = b"-"
-        self.forwarded = b""
-        self._told = told
-        self._speaker: Speaker | Doubt | None = None
         self.body_limit = 0
         self.response_keeps = True
         self.write_paused = False
@@ -106,24 +87,6 @@ class ClientConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=http.limits.buffer)
         self.deadline = http.clock.now + http.timeouts.head
 
-    def identify(self) -> bool:
-        """Take the connection for who it is, as it is believed now; return False when it was reset before we looked."""
-        peer = self._transport.get_extra_info("peername")
-        if peer is None:
-            return False
-        http = self.http
-        settings = http.settings
-        public = settings.public_https_port if self.tls else settings.public_http_port
-        port = public or self._transport.get_extra_info("sockname")[1]
-        way = way_of(peer[0], port, self._told, tls=self.tls)
-        self.peer, self.secure, self.forwarded = identity_of(way)
-        self._speaker = http.trusted.speaker(way)
-        return True
-
-    def doubt(self) -> None:
-        """Identify the client anew with its next request: whom to believe has changed."""
-        self._speaker = DOUBT
-
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
         self.http.counters.received += len(data)
@@ -141,16 +104,25 @@ class ClientConnection(asyncio.Protocol):
             self._take_body(exchange, data)
 
     def eof_received(self) -> bool:
-        """Keep the other half open while responses are due; a request that is cut off ends here."""
+        """End what is under way: hardly any client ends one half alone, and all end this one when they give up.
+
+        As nginx does, and like it not while further requests wait, whose client could mean both.
+        """
         exchange = self.exchange
         self.ended = True
         if exchange is None:
             # Held and not yet searched are whole requests, whose turn comes.
             return bool(self._ahead.held) and not self._ahead.begun and not self.tls
-        if not self._framing.done and exchange.connection is not None:
-            flow.fail(exchange, ClientGone("the client hung up within its request"))
-            return False
-        return not self.tls
+        if self._more_waits() and not self.tls:
+            return True
+        flow.fail(exchange, ClientGone("the client hung up"))
+        return False
+
+    def _more_waits(self) -> bool:
+        """Return whether anything is held that the client sent after the request under way."""
+        framing = self._framing
+        missing = framing.remaining if isinstance(framing, Length) else 0
+        return len(self._ahead.held) > missing and (framing.done or missing > 0)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """End what is under way."""
@@ -162,12 +134,6 @@ class ClientConnection(asyncio.Protocol):
         self._lingering = True
         if self.exchange is not None:
             flow.abandon(self.exchange)
-
-    def leave(self) -> None:
-        """Make room for another client; harmless when that was done, or nobody counted this one."""
-        origin, self.origin = self.origin, None
-        if origin is not None:
-            self.http.gate.leave(origin)
 
     def pause_writing(self) -> None:
         """Stop reading from the endpoint: the client does not keep up."""
@@ -235,18 +201,6 @@ class ClientConnection(asyncio.Protocol):
         self._framing = EMPTY if head.bodiless else _frame(head, self.http.limits)
         self.http.begin(self, head)
 
-    def _hear(self, data: bytes) -> RequestHead:
-        """Take the head of a peer that speaks for its clients, or that may no longer do so."""
-        if self._speaker is DOUBT:
-            self.identify()
-        speaker = self._speaker
-        if not isinstance(speaker, Speaker):
-            return self.http.requests.parse(data)
-        # Until it has said for whom it asks, it asks for itself.
-        self.peer, self.secure, self.forwarded = speaker.own
-        head, (self.peer, self.secure, self.forwarded) = speaker.hear(data)
-        return head
-
     def _await_head(self, begun: bool) -> None:  # noqa: FBT001 - a claim, not an option
         if self.ended:
             self._end()  # The rest will not come.
@@ -255,8 +209,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse(self, error: ClientError) -> None:
         """Answer what is no request, and end the connection."""
-        if isinstance(self._speaker, Speaker):
-            self.peer, self.secure, self.forwarded = self._speaker.own
+        self._speak_for_itself()
         head = RequestHead(b"-", b"-", 1)
         self.exchange = Exchange(self, head, self.http.loop.time())
         head.request_id = self.http.request_id()

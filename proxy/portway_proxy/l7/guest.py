@@ -1,0 +1,77 @@
+"""Who a client connection comes from: who connected, or whom a trusted peer speaks for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from portway_proxy.l7.identity import DOUBT, Doubt, Speaker, identity_of, way_of
+
+if TYPE_CHECKING:
+    from portway_proxy.l7.http import Http
+    from portway_proxy.l7.request import RequestHead
+    from portway_proxy.proxy_protocol import ProxyHeader
+
+__all__ = ["Guest"]
+
+
+class Guest(asyncio.Protocol):
+    """The protocol of a client connection, as far as it is about who the client is.
+
+    `peer` is the client's address, `secure` whether it came by TLS, `forwarded` what endpoints are told of it: the
+    connection's own, or for each request anew what a trusted peer says. `told` is what it said before all requests.
+    """
+
+    __slots__ = ("_speaker", "_told", "_transport", "forwarded", "http", "origin", "peer", "secure", "tls")
+
+    _transport: asyncio.Transport
+
+    def __init__(self, http: Http, *, tls: bool, told: ProxyHeader | None) -> None:
+        self.http = http
+        self.tls = tls
+        self.secure = tls
+        self.origin: bytes | None = None
+        self.peer = b"-"
+        self.forwarded = b""
+        self._told = told
+        self._speaker: Speaker | Doubt | None = None
+
+    def identify(self) -> bool:
+        """Take the connection for who it is, as it is believed now; return False when it was reset before we looked."""
+        peer = self._transport.get_extra_info("peername")
+        if peer is None:
+            return False
+        http = self.http
+        settings = http.settings
+        public = settings.public_https_port if self.tls else settings.public_http_port
+        port = public or self._transport.get_extra_info("sockname")[1]
+        way = way_of(peer[0], port, self._told, tls=self.tls)
+        self.peer, self.secure, self.forwarded = identity_of(way)
+        self._speaker = http.trusted.speaker(way)
+        return True
+
+    def doubt(self) -> None:
+        """Identify the client anew with its next request: whom to believe has changed."""
+        self._speaker = DOUBT
+
+    def leave(self) -> None:
+        """Make room for another client; harmless when that was done, or nobody counted this one."""
+        origin, self.origin = self.origin, None
+        if origin is not None:
+            self.http.gate.leave(origin)
+
+    def _hear(self, data: bytes) -> RequestHead:
+        """Take the head of a peer that speaks for its clients, or that may no longer do so."""
+        if self._speaker is DOUBT:
+            self.identify()
+        speaker = self._speaker
+        if not isinstance(speaker, Speaker):
+            return self.http.requests.parse(data)
+        self._speak_for_itself()
+        head, (self.peer, self.secure, self.forwarded) = speaker.hear(data)
+        return head
+
+    def _speak_for_itself(self) -> None:
+        """Let a peer that has not said for whom it asks ask for itself."""
+        if isinstance(self._speaker, Speaker):
+            self.peer, self.secure, self.forwarded = self._speaker.own
