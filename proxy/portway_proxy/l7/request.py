@@ -104,6 +104,11 @@ class RequestHead:
         return head
 
     @property
+    def outer_host(self) -> bytes:
+        """The host that the client named to the first proxy that is trusted: lower-case, without port."""
+        return parse_host(self.forwarded_host) if self.forwarded_host else self.host
+
+    @property
     def bodiless(self) -> bool:
         """Whether the request has no body."""
         return not self.length and not self.chunked
