@@ -14,6 +14,7 @@ from aiohttp import web
 
 from portway_proxy.describe import describe, describe_json
 from portway_proxy.exposition import CONTENT_TYPE, render
+from portway_proxy.flows import FlowPage, FlowQuery, describe_page
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.metrics import Sample
 from portway_proxy.snapshot import Problem, Snapshot
@@ -40,6 +41,9 @@ class Served(Protocol):
     async def collect(self) -> list[Sample]:
         """Return the samples of all workers and of the proxy itself."""
 
+    async def flows(self, query: FlowQuery) -> FlowPage:
+        """Return what passes through at layer 4 and is asked for."""
+
 
 class Admin:
     """The server and its pages."""
@@ -52,6 +56,7 @@ class Admin:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/routes", self._routes)
         app.router.add_get("/problems", self._problems)
+        app.router.add_get("/flows", self._flows)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN)
 
     async def start(self, address: str, port: int) -> int:
@@ -93,6 +98,17 @@ class Admin:
         if _wants_json(request):
             return web.Response(body=msgspec.json.encode(problems), content_type="application/json")
         return web.Response(text="".join(f"{problem.severity} {problem.code} {problem}\n" for problem in problems))
+
+    async def _flows(self, request: web.Request) -> web.Response:
+        asked = {name: value for name, value in request.query.items() if name != "format"}
+        try:
+            query = msgspec.convert(asked, FlowQuery, strict=False)
+        except msgspec.ValidationError as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from None
+        page = await self._served.flows(query)
+        if _wants_json(request):
+            return web.Response(body=msgspec.json.encode(page), content_type="application/json")
+        return web.Response(text=describe_page(page))
 
 
 def _wants_json(request: web.Request) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 
-__all__ = ["MOST", "Flow", "FlowPage", "FlowQuery"]
+__all__ = ["MOST", "Flow", "FlowPage", "FlowQuery", "describe_page"]
 
 MOST = 1000
 """Flows of one answer at most: more than anybody reads, and less than a megabyte."""
@@ -30,7 +30,7 @@ class Flow(msgspec.Struct, frozen=True):
     bytes_out: int
 
 
-class FlowQuery(msgspec.Struct, frozen=True):
+class FlowQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which flows are asked for: those that match all that is not empty, the oldest `limit` of them.
 
     `client` and `endpoint` are an address, or one with its port. `listener` is its name or its port, `service`
@@ -41,7 +41,7 @@ class FlowQuery(msgspec.Struct, frozen=True):
     listener: str = ""
     service: str = ""
     endpoint: str = ""
-    limit: int = 100
+    limit: Annotated[int, msgspec.Meta(ge=0, le=MOST)] = 100
 
     def matches(self, flow: Flow) -> bool:
         """Return whether a flow is asked for."""
@@ -63,8 +63,7 @@ class FlowPage(msgspec.Struct, frozen=True):
     def of(cls, flows: Iterable[Flow], query: FlowQuery) -> Self:
         """Return those of `flows` that `query` asks for."""
         found = [flow for flow in flows if query.matches(flow)]
-        limit = min(query.limit, MOST)
-        oldest = heapq.nlargest(limit, found, key=lambda flow: flow.seconds)
+        oldest = heapq.nlargest(query.limit, found, key=lambda flow: flow.seconds)
         return cls(tuple(oldest), len(found) - len(oldest))
 
     @classmethod
@@ -72,8 +71,18 @@ class FlowPage(msgspec.Struct, frozen=True):
         """Return what several workers answered as one page."""
         found = list(pages)
         flows = sorted((flow for page in found for flow in page.flows), key=lambda flow: -flow.seconds)
-        oldest = tuple(flows[: min(limit, MOST)])
+        oldest = tuple(flows[:limit])
         return cls(oldest, sum(page.more for page in found) + len(flows) - len(oldest))
+
+
+def describe_page(page: FlowPage) -> str:
+    """Return one line for each flow, ended by a newline, and one that counts the rest."""
+    lines = [
+        f"{flow.listener} {flow.client} -> {flow.upstream} {flow.endpoint or '-'} "
+        f"{flow.seconds:.0f}s in={flow.bytes_in} out={flow.bytes_out}\n"
+        for flow in page.flows
+    ]
+    return "".join(lines) + (f"and {page.more} more\n" if page.more else "")
 
 
 def _is_place(wanted: str, place: str) -> bool:

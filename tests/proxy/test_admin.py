@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import AsyncIterator
 
@@ -8,6 +9,7 @@ import pytest
 
 from certs import certificate
 from portway_proxy.admin import Admin
+from portway_proxy.flows import Flow, FlowPage, FlowQuery
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.metrics import REPLIES, Sample
 from portway_proxy.snapshot import Endpoint, Host, Origin, PathMatch, Problem, Route, Snapshot, Upstream
@@ -36,6 +38,10 @@ class Proxy:
 
     async def collect(self) -> list[Sample]:
         return [REPLIES.sample(3, "no_host")]
+
+    async def flows(self, query: FlowQuery) -> FlowPage:
+        flow = Flow("tcp/5432", "192.0.2.1:4711", "shop/db:5432/tcp", "10.0.0.1:5432", 90.0, 7, 9)
+        return FlowPage.of([flow], query)
 
 
 class Pages:
@@ -125,3 +131,18 @@ async def test_a_port_that_is_taken_is_said_to_be() -> None:
         port = other.getsockname()[1]
         with pytest.raises(PortUnavailable, match=f"Port {port} of 127.0.0.1 cannot be opened: another program"):
             await Admin(Proxy()).start("127.0.0.1", port)
+
+
+async def test_flows_are_one_line_each_or_json_and_filtered(pages: Pages) -> None:
+    line = "tcp/5432 192.0.2.1:4711 -> shop/db:5432/tcp 10.0.0.1:5432 90s in=7 out=9\n"
+    assert await pages.get("/flows") == (200, "text/plain", line)
+    assert await pages.get("/flows?client=192.0.2.2") == (200, "text/plain", "")
+    status, kind, text = await pages.get("/flows?listener=5432&format=json")
+    assert (status, kind, json.loads(text)["flows"][0]["bytes_out"]) == (200, "application/json", 9)
+
+
+@pytest.mark.parametrize("asked", ["limit=100000", "limit=x", "color=red"])
+async def test_flows_that_cannot_be_asked_for_are_a_bad_request(pages: Pages, asked: str) -> None:
+    status, _, text = await pages.get(f"/flows?{asked}")
+    assert status == 400
+    assert text

@@ -397,17 +397,24 @@ async def test_without_a_descriptor_the_longest_silent_client_makes_room(splicer
             await ask(two, b"x")
 
 
-async def test_who_is_new_is_not_served_once_the_worker_drains_and_who_is_here_is(splicer: Splicer) -> None:
-    async with endpoint() as dns, site(splicer, upstream(dns.port)) as here:
-        with client(here.port) as old, client(here.port) as new:
-            await ask(old, b"x")
+async def test_a_worker_that_drains_leaves_what_comes_to_its_successor_and_still_answers(splicer: Splicer) -> None:
+    async with endpoint() as dns, site(splicer, upstream(dns.port)) as here, site(splicer, upstream(dns.port)) as other:
+        successor = UdpPassthrough(other, here.passthrough.listener, here.sock.dup())
+        with client(here.port) as sock:
+            dns.silent = True
+            sock.send(b"slow")
+            await eventually(lambda: dns.peers)
             here.passthrough.finish_accepting()
-            new.send(b"x")
-            await ask(old, b"x")
-            assert len(set(dns.peers)) == 1
+            successor.start()
+            dns.transport.sendto(b"answer", dns.peers[0])
+            assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 100), PATIENCE) == b"answer"
+            dns.silent = False
+            await ask(sock, b"x")
+            assert len(set(dns.peers)) == 2
             assert len(here.passthrough.relays) == 1
             splicer.clock.now += 5.0
             assert not here.passthrough.relays
+            successor.close()
 
 
 async def test_a_port_that_is_given_up_passes_on_what_has_come_and_leaves_no_descriptor(splicer: Splicer) -> None:

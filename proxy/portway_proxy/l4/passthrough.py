@@ -85,6 +85,8 @@ class Passthrough:
 
         The supervisor has the socket too, and closes it a moment later: those who came meanwhile would be reset.
         """
+        if self._sock.fileno() < 0:
+            return
         sock = self._sock.dup()
         self._acceptor.last_call()
         with sock:

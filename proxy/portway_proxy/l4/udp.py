@@ -78,13 +78,15 @@ class UdpPassthrough:
         self.worker.splicer.clock.watch(self)
 
     def finish_accepting(self) -> None:
-        """Take no new clients: this worker ends soon. Those that are here are served on."""
+        """Read no more: this worker ends soon, and another one may read in its place. Answers under way still go."""
         self._stopped = True
+        self._unwatch()
 
     def retire(self) -> None:
         """End, because the port is given up; what has come already is passed on first."""
         if not self._closed:
-            self._readable(0)
+            if not self._stopped:
+                self._readable(0)
             self.close()
 
     def close(self) -> None:
@@ -95,7 +97,7 @@ class UdpPassthrough:
         for client in list(self._clients.values()):
             client.close()
         self.worker.splicer.clock.unwatch(self)
-        self.worker.splicer.unwatch(self._sock.fileno())
+        self._unwatch()
         self._sock.close()
 
     def expire(self) -> None:
@@ -135,6 +137,9 @@ class UdpPassthrough:
         """Return a sample for each count."""
         return self._counts.samples(self._clients.values())
 
+    def _unwatch(self) -> None:
+        self.worker.splicer.unwatch(self._sock.fileno())
+
     def _touch(self, client: UdpClient) -> None:
         client.active = self.worker.splicer.clock.now
         self._clients.move_to_end(client.key)
@@ -160,8 +165,6 @@ class UdpPassthrough:
 
     def _enter(self, key: Key) -> UdpClient | None:
         """Take in a client; None when it cannot be served, and its datagram is lost."""
-        if self._stopped:
-            return None
         if len(self._clients) >= self._most:
             self._evict()
         client = UdpClient(self, key, self.listener.upstream)
