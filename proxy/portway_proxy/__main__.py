@@ -32,7 +32,7 @@ _log = logging.getLogger("portway_proxy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal, and return the exit status: 0, or 1 when serving could not begin."""
     options = read_options(arguments)
-    log_to_stderr()
+    log_to_stderr(log_format=options.settings.log_format)
     give_back()
     try:
         uvloop.run(run(options, partial(reread_settings, arguments)))

@@ -39,6 +39,7 @@ __all__ = [
     "Patch",
     "Ready",
     "Rejected",
+    "Reopen",
     "Report",
     "Sockets",
     "pair",
@@ -112,6 +113,10 @@ class ListFlows(msgspec.Struct, frozen=True, tag=True):
     query: FlowQuery
 
 
+class Reopen(msgspec.Struct, frozen=True, tag=True):
+    """The order to open the file of the access log again, because it was moved away."""
+
+
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """The order to stop accepting, to finish what runs within `timeout` seconds, and to exit."""
 
@@ -139,7 +144,10 @@ class Rejected(msgspec.Struct, frozen=True, tag=True):
 
 
 class Metrics(msgspec.Struct, frozen=True, tag=True):
-    """The samples that a `Report` asked for; the memfd holds a list of `metrics.Sample` as msgpack."""
+    """The samples that a `Report` asked for; the memfd holds a list of `metrics.Sample` as msgpack.
+
+    Without being asked a worker sends its last ones, as number 0, before it exits.
+    """
 
     number: int
 
@@ -154,7 +162,7 @@ class Drained(msgspec.Struct, frozen=True, tag=True):
     """The worker has finished everything and exits."""
 
 
-Command: TypeAlias = Configure | Sockets | Apply | Patch | Report | ListFlows | Drain
+Command: TypeAlias = Configure | Sockets | Apply | Patch | Report | ListFlows | Reopen | Drain
 Answer: TypeAlias = Ready | Applied | Rejected | Metrics | Flows | Drained
 
 COMMANDS: Final[msgspec.msgpack.Decoder[Command]] = msgspec.msgpack.Decoder(Command)

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from portway_proxy.metrics import ACCESS_DROPPED, Sample
+from portway_proxy.span_export import SpanExporter
+from portway_proxy.tracing import Tracer
 
 if TYPE_CHECKING:
     from portway_proxy.access_log import AccessLog
     from portway_proxy.clock import Clock
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.live import Live
-    from portway_proxy.tracing import Tracer
+    from portway_proxy.observing import Tracing
     from portway_proxy.traffic import Traffic
 
 __all__ = ["Journal"]
@@ -58,6 +60,15 @@ class Journal:
         self._access.close()
         if self.tracer is not None:
             self.tracer.close()
+
+    def trace(self, settings: Tracing | None, node: str) -> None:
+        """Trace from the next request on as `settings` say; None traces nothing. `node` is this proxy's name."""
+        before = self.tracer
+        if settings == (None if before is None else before.settings):
+            return
+        self.tracer = None if settings is None else Tracer(settings, SpanExporter(settings, node))
+        if before is not None:
+            before.end()
 
     def note(self, exchange: Exchange) -> None:
         """Take a finished exchange, which must not change any more."""

@@ -223,11 +223,11 @@ def _bytes_sent(exchange: Exchange) -> bytes:
 
 
 def _https(exchange: Exchange) -> bytes:
-    return b"on" if exchange.client.tls else b""
+    return b"on" if exchange.client.secure else b""
 
 
 def _scheme(exchange: Exchange) -> bytes:
-    return b"https" if exchange.client.tls else b"http"
+    return b"https" if exchange.client.secure else b"http"
 
 
 def _peer(exchange: Exchange) -> bytes:

@@ -1,9 +1,11 @@
-"""Log lines of the processes: `level name message` on standard error."""
+"""Log lines of the processes on standard error: `level name message`, or objects of JSON."""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import time
 
 __all__ = ["log_to_stderr"]
 
@@ -17,10 +19,28 @@ class _Lines(logging.Formatter):
         return f"{record.levelname.lower()} {record.name} {message}"
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Write what is logged from `level` on to standard error, in the place of whatever was set up before."""
+class _Objects(logging.Formatter):
+    """One object of JSON for each record, in the form of the access lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, separators=(",", ":"))
+
+
+def log_to_stderr(level: int = logging.INFO, *, log_format: str = "text") -> None:
+    """Write what is logged from `level` on to standard error, in the place of whatever was set up before.
+
+    With the `log_format` `json` each line is an object; with every other one of the access log it is text.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines())
+    handler.setFormatter(_Objects() if log_format == "json" else _Lines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -30,6 +30,7 @@ from portway_proxy.channel import (
     Patch,
     Ready,
     Rejected,
+    Reopen,
     Report,
     Sockets,
     pair,
@@ -57,7 +58,10 @@ class WorkerEnded(Exception):
 
 
 class WorkerProcess:
-    """A running worker. `ended` becomes its exit status (negative: the signal that killed it)."""
+    """A running worker. `ended` becomes its exit status (negative: the signal that killed it).
+
+    `last_report` are the samples that it sent last, with or without being asked.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], pidfd: int, sock: socket, slot: int) -> None:
         self._loop = loop = asyncio.get_running_loop()
@@ -68,6 +72,7 @@ class WorkerProcess:
         self._reports: dict[int, asyncio.Future[list[Sample]]] = {}
         self._pages: dict[int, asyncio.Future[FlowPage]] = {}
         self._sent: dict[str, socket] = {}
+        self.last_report: list[Sample] = []
         self._number = 0
         # Readable once the process has ended: no signal handler, no thread, whatever loop this runs on.
         self._pidfd = pidfd
@@ -133,6 +138,10 @@ class WorkerProcess:
         """Return what passes through the worker at layer 4 and is asked for. Raises as `report`."""
         return await self._ask(self._pages, lambda number: ListFlows(number, query), timeout)
 
+    def reopen(self) -> None:
+        """Tell the worker that the file of its access log was moved away."""
+        self._channel.send(Reopen())
+
     def drain(self, timeout: float) -> None:
         """Tell the worker to finish within `timeout` seconds and exit."""
         self._channel.send(Drain(timeout))
@@ -195,7 +204,7 @@ class WorkerProcess:
             case Rejected(generation, error):
                 _fail(self._acks.get(generation), BadSnapshot(error))
             case Metrics(number):
-                samples = _samples.decode(take_stored(fds.pop()))
+                self.last_report = samples = _samples.decode(take_stored(fds.pop()))
                 _resolve(self._reports.get(number), samples)
             case Flows(number):
                 page = _pages.decode(take_stored(fds.pop()))

@@ -14,21 +14,19 @@ from typing import Final
 
 import msgspec
 
-from portway_proxy import codec
+from portway_proxy import codec, ingress_nginx
 from portway_proxy.admin import Admin
 from portway_proxy.channel import Configure, store
 from portway_proxy.crew import Crew
 from portway_proxy.descriptors import allowed, most_connections, raise_limit
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.exposition import Totals
 from portway_proxy.flows import FlowPage, FlowQuery
-from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller, snapshot_samples
+from portway_proxy.gathering import Gathering, snapshot_samples
+from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller
 from portway_proxy.listeners import HTTP, HTTPS, Listeners
 from portway_proxy.metrics import (
-    CERTIFICATE_NOT_AFTER,
     CONFIG_STALE,
     GENERATION,
-    PROBLEMS,
     SNAPSHOT_REJECTED,
     WORKER_RESIDENT,
     WORKER_RESTARTS,
@@ -37,7 +35,7 @@ from portway_proxy.metrics import (
 )
 from portway_proxy.process import WorkerEnded, WorkerProcess
 from portway_proxy.settings import ProxySettings
-from portway_proxy.snapshot import Problem, Severity, Snapshot
+from portway_proxy.snapshot import Problem, Snapshot
 from portway_proxy.tasks import Tasks
 from portway_proxy.tls import self_signed
 
@@ -76,13 +74,13 @@ class Supervisor:
         self._listeners = Listeners(settings.address, settings.workers)
         self._admin = Admin(self)
         self._tasks = Tasks()
-        self._totals = Totals()
         # Of no use to anyone but the workers, of which each may have to know what another one issued.
         self._affinity_key = secrets.token_bytes(32)
         self._configure = Configure(settings, affinity_key=self._affinity_key)
         self._lock = asyncio.Lock()
         self._crew = Crew(self._bring_up, self._retire)
         self._serving = self._crew.serving
+        self._gathering = Gathering(lambda: self._crew.processes)
         self._number = 0
         self._rejected = 0
         self._ending = False
@@ -106,8 +104,7 @@ class Supervisor:
 
     async def collect(self) -> list[Sample]:
         """Return the samples of all workers and of the proxy; a worker that does not answer counts as it last did."""
-        await asyncio.gather(*map(self._take_report, self._crew.processes))
-        return [*self._totals.samples(), *self._own_samples()]
+        return [*await self._gathering.collect(), *self._own_samples()]
 
     async def flows(self, query: FlowQuery) -> FlowPage:
         """Return what passes through at layer 4 and is asked for; a worker that does not answer is left out."""
@@ -131,6 +128,7 @@ class Supervisor:
         try:
             await self._open()
             await self._crew.start(self._configure, self.settings.workers)
+            self._tasks.spawn(self._gathering.keep_up(), "gathering")
         except BaseException:
             await self.close()
             raise
@@ -199,20 +197,27 @@ class Supervisor:
             self._cut.set()
         self._stop.set()
 
+    def reopen(self) -> None:
+        """Have all workers open the file of the access log again."""
+        for process in self._crew.processes:
+            process.reopen()
+
     async def run_until_stopped(self, reread: Callable[[], ProxySettings] | None = None) -> None:
         """Serve until SIGTERM, SIGINT or `stop`, then drain and close; a second signal ends everything at once.
 
-        SIGHUP renews the workers, by the settings that `reread` returns then.
+        SIGHUP renews the workers, by the settings that `reread` returns then; SIGUSR1 opens the file of the access log
+        again.
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.spawn(self._renew(reread), "renewal"))
         for number in _SIGNALS:
             loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGUSR1, self.reopen)
         try:
             await self._stop.wait()
             await self._drain()
         finally:
-            for number in (*_SIGNALS, signal.SIGHUP):
+            for number in (*_SIGNALS, signal.SIGHUP, signal.SIGUSR1):
                 loop.remove_signal_handler(number)
             await self.close()
 
@@ -249,7 +254,7 @@ class Supervisor:
             _log.info("all workers are renewed")
 
     def _retire(self, process: WorkerProcess) -> None:
-        self._totals.retire(process.pid)
+        self._gathering.retire(process)
 
     async def _bring_up(self, process: WorkerProcess) -> None:
         """Bring a new worker to what the others serve."""
@@ -344,13 +349,6 @@ class Supervisor:
 
     # --- metrics
 
-    async def _take_report(self, process: WorkerProcess) -> None:
-        with suppress(WorkerEnded, TimeoutError):
-            samples = await process.report(_SCRAPE)
-            # Once retired it must not come back: its counters are already part of the past.
-            if not process.ended.done():
-                self._totals.report(process.pid, samples)
-
     def _own_samples(self) -> Iterator[Sample]:
         yield WORKERS.sample(len(self._serving))
         yield WORKER_RESTARTS.sample(self._crew.restarts)
@@ -360,12 +358,7 @@ class Supervisor:
         yield SNAPSHOT_REJECTED.sample(self._rejected)
         yield CONFIG_STALE.sample(self.stale)
         snapshot = self.snapshot or Snapshot()
-        for certificate in snapshot.certificates:
-            for host in certificate.hosts or ("",):
-                yield CERTIFICATE_NOT_AFTER.sample(certificate.not_after, certificate.name, host)
+        yield from snapshot_samples(snapshot, self.problems)
         if self.settings.metrics_names == INGRESS_NGINX:
             controller = Controller.of(self.settings.namespace, self.settings.node)
-            yield from snapshot_samples(snapshot, self.digest, controller, current=not self.stale)
-        found = [problem.severity for problem in (*snapshot.problems, *self.problems)]
-        for severity in Severity:
-            yield PROBLEMS.sample(found.count(severity), severity)
+            yield from ingress_nginx.snapshot_samples(snapshot, self.digest, controller, current=not self.stale)

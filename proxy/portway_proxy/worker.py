@@ -36,6 +36,7 @@ from portway_proxy.channel import (
     Patch,
     Ready,
     Rejected,
+    Reopen,
     Report,
     Sockets,
     store,
@@ -59,6 +60,7 @@ from portway_proxy.listeners import HTTP, HTTPS
 from portway_proxy.live import Live
 from portway_proxy.logs import log_to_stderr
 from portway_proxy.metrics import CONNECTIONS_REFUSED, LOOP_LAG, MEMORY_SHARE, Counters, Sample
+from portway_proxy.observing import Observing
 from portway_proxy.overload import Overload
 from portway_proxy.pressure import Group, Pressure
 from portway_proxy.resolver import Resolver
@@ -127,6 +129,7 @@ class Worker:
         """Serve until a drain is over."""
         self.clock.start()
         self.journal.start()
+        self._observe(None)
         self._overload.start()
         self._channel.send(Ready())
         while (taken := await self._inbox.get()) is not None:
@@ -148,6 +151,7 @@ class Worker:
         self._resolver.follow(live.upstreams.values())
         self._checks.follow(live.upstreams.values())
         self._pass_through(snapshot)
+        self._observe(snapshot.observing)
 
     async def _obey(self, message: Command, fds: list[int]) -> None:
         match message:
@@ -159,6 +163,8 @@ class Worker:
                 self._report(number)
             case ListFlows(number, query):
                 self._list_flows(number, query)
+            case Reopen():
+                self.access.reopen()
             case Drain(timeout):
                 self.tasks.spawn(self._drain(timeout), "drain")
             case Configure():
@@ -235,6 +241,12 @@ class Worker:
         for key in [key for key in self._sockets if key not in (HTTP, HTTPS)]:
             self._sockets.pop(key).close()
 
+    def _observe(self, said: Observing | None) -> None:
+        """Write and trace as the operator says, and where it says nothing as the settings do."""
+        said = said or Observing()
+        self.access.configure(said.access(self.settings.access))
+        self.journal.trace(said.tracing or self.settings.tracing, self.settings.node)
+
     def _report(self, number: int) -> None:
         fd = store(msgspec.msgpack.encode(list(self._samples())))
         self._channel.send(Metrics(number), [fd])
@@ -278,6 +290,7 @@ class Worker:
             client.abort()
         # Resets leave in the loop's next turn.
         await asyncio.sleep(0)
+        self._report(0)
         self._channel.send(Drained())
         self._inbox.put_nowait(None)
 
@@ -309,6 +322,7 @@ def main() -> None:
     # A terminal or an init system may signal the whole group; a worker ends when the supervisor says so.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     sys.unraisablehook = _unraisable
     log_to_stderr()
     sock = socket.socket(fileno=int(sys.argv[1]))
@@ -316,6 +330,7 @@ def main() -> None:
         configure = take_first(sock)
     except EOFError:
         return
+    log_to_stderr(log_format=configure.settings.log_format)
     # What was loaded so far lives as long as the process: collections need not look at it again.
     gc.collect()
     gc.freeze()

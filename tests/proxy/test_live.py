@@ -7,7 +7,7 @@ import pytest
 
 from portway_proxy.errors import AddressRefused, BadSnapshot, NameUnresolved, NoEndpoints
 from portway_proxy.live import Live, LiveUpstream
-from portway_proxy.metrics import REQUESTS, UPSTREAM_CONNECTS
+from portway_proxy.metrics import UPSTREAM_CONNECTS
 from portway_proxy.snapshot import (
     Balance,
     Endpoint,
@@ -133,16 +133,13 @@ def test_a_name_that_no_longer_resolves_keeps_its_addresses_and_one_that_leads_a
         live.choose()
 
 
-def test_requests_are_counted_by_the_status_that_their_client_got() -> None:
+def test_connections_are_counted_once_the_upstream_has_been_asked() -> None:
     live = LiveUpstream(upstream(A))
-    for status in (200, 200, 502):
-        live.count(status)
+    live.requests = 1
     live.pools[0].connected = 2
     live.pools[0].failed = 1
     live.update(upstream(A, B))
     assert list(live.samples()) == [
-        REQUESTS.sample(2, WEB, "200"),
-        REQUESTS.sample(1, WEB, "502"),
         UPSTREAM_CONNECTS.sample(2, WEB, "connected"),
         UPSTREAM_CONNECTS.sample(1, WEB, "failed"),
     ]
@@ -150,6 +147,7 @@ def test_requests_are_counted_by_the_status_that_their_client_got() -> None:
 
 def test_no_count_falls_when_an_endpoint_goes() -> None:
     live = LiveUpstream(upstream(A, B))
+    live.requests = 1
     live.pools[0].connected = 2
     live.update(upstream(B))
     assert UPSTREAM_CONNECTS.sample(2, WEB, "connected") in list(live.samples())
@@ -177,11 +175,11 @@ def test_a_snapshot_is_served_with_its_generation_and_digest() -> None:
 def test_upstreams_that_stay_keep_their_pools_and_counts_over_a_swap() -> None:
     first = build(snapshot(upstream(A), upstream(C, name="shop/old:80")))
     kept, gone = first.upstreams[WEB], first.upstreams["shop/old:80"]
-    kept.count(200)
+    kept.requests = 1
     pools = kept.pools
     second = build(snapshot(upstream(A, B), upstream(A, name="shop/new:80")), 2, first)
     assert second.upstreams[WEB] is kept
-    assert kept.statuses == {200: 1}
+    assert kept.requests == 1
     assert kept.pools[0] is pools[0]
     assert set(second.upstreams) == {WEB, "shop/new:80"}
     assert gone.pools == ()
