@@ -17,6 +17,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from portway_proxy.observing import Observing
 from portway_proxy.policies import BasicAuth, Credentials, Policy
 from portway_proxy.trust import Belief, Trust
 
@@ -395,7 +396,8 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     `default_certificate` names the certificate for TLS clients whose name has none; without it the proxy makes a
     self-signed one. `affinity_key` signs affinity cookies; without it each proxy has a key of its own.
     `credentials`, sorted by name, are those that policies name. `trust` is whom the proxy believes; without it
-    nobody. `request_ids`: requests that come without an X-Request-ID get one.
+    nobody. `request_ids`: requests that come without an X-Request-ID get one. `observing` is what the operator's
+    ConfigMap says of access lines and traces.
     """
 
     hosts: tuple[Host, ...] = ()
@@ -411,3 +413,4 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     request_ids: bool = True
     passthroughs: tuple[Passthrough, ...] = ()
     fallback: Fallback | None = None
+    observing: Observing | None = None
