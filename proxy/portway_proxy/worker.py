@@ -52,6 +52,7 @@ from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller, process_sampl
 from portway_proxy.journal import Journal
 from portway_proxy.l4.passthrough import Introductions
 from portway_proxy.l4.ports import Ports
+from portway_proxy.l4.sharing import Shared
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l7.door import Door
 from portway_proxy.l7.http import Http
@@ -216,6 +217,8 @@ class Worker:
             secure = key == HTTPS and self._certificates is not None
             context = self._certificates.context if secure and self._certificates is not None else None
             self._doors[key] = door = Door(self._http, sock, key, context)
+            door.shared = Shared(self, key, door.admit, door.pause)
+            self._ports.share(door.shared)
             door.start()
 
     def _exhausted(self) -> None:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from portway_proxy.flows import Flow
 from portway_proxy.l4.passthrough import ListenerWorker, Passthrough
+from portway_proxy.l4.sharing import Shared
 from portway_proxy.l4.udp import UdpPassthrough
 from portway_proxy.listeners import key_of
 from portway_proxy.metrics import Sample
@@ -19,14 +20,19 @@ _Port: TypeAlias = Passthrough | UdpPassthrough
 
 
 class Ports:
-    """The ports that are open, and those that are not any more but whose relays run on."""
+    """The ports that are open, those that are not any more but whose relays run on, and what shares other ports."""
 
-    __slots__ = ("_open", "_retired", "_worker")
+    __slots__ = ("_open", "_retired", "_shared", "_worker")
 
     def __init__(self, worker: ListenerWorker) -> None:
         self._worker = worker
         self._open: dict[str, _Port] = {}
         self._retired: list[_Port] = []
+        self._shared: list[Shared] = []
+
+    def share(self, port: Shared) -> None:
+        """Take in what passes through a port that is not ours."""
+        self._shared.append(port)
 
     def follow(self, listeners: Iterable[Listener], sockets: MutableMapping[str, socket.socket]) -> None:
         """Serve these listeners and no others; relays of those that go run on.
@@ -91,6 +97,7 @@ class Ports:
     def _tcp(self) -> Iterator[Passthrough]:
         return (port for port in self._open.values() if isinstance(port, Passthrough))
 
-    def _all(self) -> Iterator[_Port]:
+    def _all(self) -> Iterator[_Port | Shared]:
         yield from self._open.values()
         yield from self._retired
+        yield from self._shared

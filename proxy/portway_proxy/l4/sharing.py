@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from portway_proxy.errors import ClientGone, ProxyError, RequestTimeout
 from portway_proxy.flows import Flow
+from portway_proxy.l4.connect import prepare
 from portway_proxy.l4.first_bytes import FirstBytes
 from portway_proxy.l4.passage import Passage, Served, Terms
 from portway_proxy.l4.passages import Passages, PassagesWorker
@@ -34,7 +35,7 @@ _Look: TypeAlias = FirstBytes[_Wish] | FirstBytes[Opening]
 
 
 class Arrival(NamedTuple):
-    """A client that was accepted, on a non-blocking socket, and counted.
+    """A client that was accepted and counted.
 
     `peer` is its address, `origin` what the gate takes when it leaves, `told` what its PROXY header said.
     """
@@ -87,6 +88,7 @@ class Shared:
     def look(self, arrival: Arrival, *, tls: bool) -> None:
         """Find out what a client came for, if anything shares the port with what it is there for, and send it there."""
         live = self._worker.live
+        arrival.sock.settimeout(0)
         if tls and live.names:
             self._look_for_name(arrival)
         elif not tls and live.snapshot.fallback is not None:
@@ -172,6 +174,7 @@ class Shared:
         look.start()
 
     def _pass(self, arrival: Arrival, upstream: str) -> Passage:
+        prepare(arrival.sock, self._passages.terms.timeouts[1])
         return self._passages.enter(arrival.sock, arrival.peer, upstream, arrival.origin, arrival.told)
 
     def _drop(self, arrival: Arrival) -> None:

@@ -18,6 +18,7 @@ from portway_proxy.accepting import Acceptor
 from portway_proxy.announced import HeaderWait
 from portway_proxy.clock import NEVER
 from portway_proxy.errors import ClientGone, ProxyError, TooManyFromAddress
+from portway_proxy.l4.sharing import Arrival, Shared
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.replies import reply
 
@@ -41,10 +42,11 @@ _TLS_SHUTDOWN: Final = 5.0
 class Door:
     """Accepts clients on the listening socket `sock`, which belongs to it; with a `context`, over TLS.
 
-    Peers that have to say first whose connection it is (the PROXY protocol) come in once they have said so.
+    Peers that have to say first whose connection it is (the PROXY protocol) come in once they have said so. Others may
+    have a part in the port (`shared`), and then have the first look at who comes.
     """
 
-    __slots__ = ("_acceptor", "_complain_after", "_context", "_http", "_leaving", "_name", "deadline")
+    __slots__ = ("_acceptor", "_complain_after", "_context", "_http", "_leaving", "_name", "deadline", "shared")
 
     def __init__(self, http: Http, sock: socket.socket, name: str, context: ssl.SSLContext | None = None) -> None:
         self._http = http
@@ -54,6 +56,7 @@ class Door:
         self._acceptor = Acceptor(http.loop, sock, name, self._take)
         self._leaving: deque[socket.socket] = deque()
         self.deadline = NEVER
+        self.shared: Shared | None = None
 
     def start(self) -> None:
         """Begin to accept."""
@@ -94,7 +97,7 @@ class Door:
             told = partial(self._told, sock, peer)
             HeaderWait(http.loop, http.clock, sock, http.trusted.trust.patience, told).start()
         else:
-            self._admit(sock, origin, None)
+            self._arrive(Arrival(sock, peer, origin, None))
 
     def _brings_many(self, peer: str) -> bool:
         """Return whether a limit for each address is not for this one, because it stands for many."""
@@ -112,7 +115,7 @@ class Door:
             gate.leave(b"")
             self._disappoint(sock, peer, error)
             return
-        self._admit(sock, origin, outcome)
+        self._arrive(Arrival(sock, address, origin, outcome))
 
     def _disappoint(self, sock: socket.socket, peer: str, error: ProxyError) -> None:
         if isinstance(error, TooManyFromAddress):
@@ -127,15 +130,22 @@ class Door:
             self._complain_after = now + _COMPLAINTS
             _log.warning("%s: a connection of %s is refused: %s", self._name, peer, error)
 
-    def _admit(self, sock: socket.socket, origin: bytes, told: ProxyHeader | None) -> None:
+    def _arrive(self, arrival: Arrival) -> None:
+        if self.shared is None:
+            self.admit(arrival)
+        else:
+            self.shared.look(arrival, tls=self._context is not None)
+
+    def admit(self, arrival: Arrival) -> None:
+        """Let in a client of HTTP, or of TLS that ends here."""
         http = self._http
-        client = ClientConnection(http, tls=self._context is not None, told=told)
+        client = ClientConnection(http, tls=self._context is not None, told=arrival.told)
         if client.tls:
             http.counters.accepted_https += 1
         else:
             http.counters.accepted_http += 1
-        client.origin = origin
-        http.tasks.spawn(self._let_in(sock, client), "a client comes in")
+        client.origin = arrival.origin
+        http.tasks.spawn(self._let_in(arrival.sock, client), "a client comes in")
 
     async def _let_in(self, sock: socket.socket, client: ClientConnection) -> None:
         """Give the client its transport; over TLS that takes a handshake, which may fail."""
