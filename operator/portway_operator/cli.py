@@ -58,6 +58,9 @@ LogFormat = Annotated[Literal["text", "json"], typer.Option(help="The form of ac
 AccessLog = Annotated[bool, typer.Option("--access-log/--no-access-log", help="One line for each request.")]
 BodySize = Annotated[str, typer.Option(metavar="SIZE", help="The most of a request body (1024k, 1m); 0: no limit.")]
 DrainTimeout = Annotated[float, typer.Option(min=0, help="Seconds that requests in flight get after Ctrl-C.")]
+ConfigMapName = Annotated[
+    str, typer.Option("--configmap", metavar="NAMESPACE/NAME", help="A ConfigMap of the files that holds settings.")
+]
 PublicHttpsPort = Annotated[
     int | None, typer.Option(min=1, max=65535, show_default="the HTTPS port", help="What redirects to HTTPS name.")
 ]
@@ -101,6 +104,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     body_size: BodySize = "0",
     drain_timeout: DrainTimeout = 30.0,
     public_https_port: PublicHttpsPort = None,
+    configmap: ConfigMapName = "",
 ) -> None:
     """Serve what YAML files say, without a cluster, and follow their changes."""
     settings = ProxySettings(
@@ -117,13 +121,14 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     )
     if workers is not None:
         settings = msgspec.structs.replace(settings, workers=workers)
-    _serve(_run(Standalone(file, settings)))
+    _serve(_run(Standalone(file, settings, config_map=configmap)))
 
 
 @app.command()
 def routes(
     *,
     file: Files,
+    configmap: ConfigMapName = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print what YAML files come to: routes and listeners, and what is wrong on standard error."""
@@ -133,7 +138,7 @@ def routes(
         source.load()
     except Unreadable as error:
         _fail(str(error), 2)
-    snapshot = compile_snapshot(store, CompileSettings(standalone=True)).snapshot
+    snapshot = compile_snapshot(store, CompileSettings(standalone=True, config_map=configmap)).snapshot
     if as_json:
         typer.echo(msgspec.json.format(describe_json(snapshot)).decode())
     elif sys.stdout.isatty():

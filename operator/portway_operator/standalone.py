@@ -29,13 +29,16 @@ _REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where people 
 class Standalone:
     """A proxy that serves what some files say, as they change.
 
-    `adapt` may change raw objects before they are decoded.
+    `adapt` may change raw objects before they are decoded; `config_map` (`namespace/name`) holds settings.
     """
 
-    def __init__(self, paths: Sequence[Path], settings: ProxySettings, adapt: Adapt = as_it_is) -> None:
+    def __init__(
+        self, paths: Sequence[Path], settings: ProxySettings, adapt: Adapt = as_it_is, config_map: str = ""
+    ) -> None:
         self._store = ObjectStore()
         self._source = FileSource(paths, self._store, adapt)
         self._settings = settings
+        self._config_map = config_map
         self._supervisor = Supervisor(settings)
         self._console = Console(self._source.place, settings.log_format)
         self._tasks = Tasks()
@@ -72,7 +75,8 @@ class Standalone:
         supervisor = self._supervisor
         self._console.listening(**{name: self.url(name) for name in ("http", "https", "admin") if self.url(name)})
         own = {supervisor.http_port, supervisor.https_port, supervisor.admin_port}
-        settings = CompileSettings(standalone=True, reserved_ports=frozenset(port for port in own if port))
+        reserved = frozenset(port for port in own if port)
+        settings = CompileSettings(standalone=True, reserved_ports=reserved, config_map=self._config_map)
         rebuild = Rebuild(self._store, settings, self._publish)
         rebuild.ready()
         self._tasks.spawn(rebuild.run(), "rebuild")

@@ -23,6 +23,7 @@ from portway_proxy.proxy_protocol import LONGEST, Address, header_v1, header_v2
 from portway_proxy.settings import Limits
 from portway_proxy.snapshot import Belief, Host, PathMatch, Policy, Route, Snapshot, Trust
 from portway_proxy.supervisor import Supervisor
+from wire.command import ANY_PORTS, portway
 from wire.parts import ORIGIN, WEB, Client, free_port, metrics, port_of, running, settings, snapshot
 
 SHOP = certificate("shop/web", "shop.example")
@@ -377,6 +378,61 @@ async def test_nothing_is_left_of_those_who_never_said_who_they_are(proxy: Super
         writer.write(sent)
         writer.close()
     await eventually(lambda: sockets() <= before, what="all sockets are closed")
+
+
+# --- settings
+
+FILES = """\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: web}}
+spec:
+  rules:
+  - http:
+      paths:
+      - {{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{number: 80}}}}}}}}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: web
+  annotations: {{portway.dev/endpoints: "127.0.0.1:{port}"}}
+spec: {{ports: [{{port: 80}}]}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: portway, namespace: default}}
+data: {data}
+"""
+
+
+async def test_the_keys_of_ingress_nginx_say_whom_to_believe_and_are_followed(mirror: Mirror, tmp_path: Path) -> None:
+    file = tmp_path / "all.yaml"
+
+    def write(**data: str) -> None:
+        text = json.dumps({name.replace("_", "-"): value for name, value in data.items()})
+        (tmp_path / "new").write_text(FILES.format(port=mirror.port, data=text))
+        (tmp_path / "new").rename(file)
+
+    said = GET.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n")
+    write()
+    quiet = ("--no-access-log", "--workers", "1", "--configmap", "default/portway", "-f", file)
+    async with portway("run", *ANY_PORTS, *quiet) as command:
+        await command.serving()
+        port = await command.port("http")
+        assert (await told(port, said))["x-forwarded-for"] == "127.0.0.1"
+        write(use_forwarded_headers="true", proxy_real_ip_cidr=LOCAL)
+        await command.until("^generation 2: ")
+        assert (await told(port, said))["x-forwarded-for"] == "203.0.113.9"
+        write(use_forwarded_headers="true", proxy_real_ip_cidr=f"{LOCAL},192.0.2.0/24", use_proxy_protocol="true")
+        await command.until("^generation 3: ")
+        assert (await told(port, HEADERS[0] + said))["x-forwarded-for"] == "203.0.113.9"
+        assert await exchange(port, said) == b""
+        write(use_proxy_protocol="true", generate_request_id="false")
+        await command.until(r"ConfigMap default/portway data\[use-proxy-protocol\]: It does not say whose word counts")
+        fields = await told(port, said)
+        assert fields["x-forwarded-for"] == "127.0.0.1"
+        assert "x-request-id" not in fields
 
 
 # --- real senders
