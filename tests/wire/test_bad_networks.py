@@ -11,6 +11,7 @@ import pytest
 
 from eventually import eventually
 from network import Network
+from portway_proxy.l4 import connect
 from portway_proxy.l7 import sockets
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.listeners import KEEP_ALIVE
@@ -163,14 +164,16 @@ async def test_a_quiet_tunnel_to_a_peer_that_vanished_is_ended_by_keepalive(
     far: Far, monkeypatch: pytest.MonkeyPatch, hops: str
 ) -> None:
     # The same options in seconds that a test can wait for; the idle timeout of an hour does not come into it.
-    soon = ((level, option, 1) for level, option, _ in KEEP_ALIVE)
-    monkeypatch.setattr(sockets, "KEEP_ALIVE", tuple(soon))
+    soon = tuple((level, option, 1) for level, option, _ in KEEP_ALIVE)
+    monkeypatch.setattr(sockets, "KEEP_ALIVE", soon)
+    monkeypatch.setattr(connect, "_OPTIONS", soon)
 
     async def script(peer: Peer) -> None:
         await peer.request()
         peer.send(_SWITCHED)
 
-    await far.start(script)
+    # Where it is set, TCP_USER_TIMEOUT decides how many probes there are.
+    await far.start(script, unacknowledged=1)
     client = await (far.client() if hops == "endpoint" else far.far_client())
     if hops == "client":
         [ours] = far.site.clients

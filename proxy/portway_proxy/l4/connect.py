@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from portway_proxy.clock import NEVER
 from portway_proxy.errors import ConnectFailed, ConnectTimeout, NoDescriptors, NoEndpoints, ProxyError
 from portway_proxy.l4.splicer import FAILED, WRITABLE, Splicer
+from portway_proxy.listeners import KEEP_ALIVE
 
 if TYPE_CHECKING:
     from portway_proxy.l7.pool import Pool
@@ -21,13 +22,6 @@ EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, err
 """Error numbers that say what this system lacks, not what the peer did; the last is a port for our side."""
 
 _TRIES: Final = 3  # As ingress-nginx.
-
-KEEP_ALIVE: Final = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
-)
-"""Options by which a peer that vanished without a word is found in minutes; Linux asks after 2 h by itself."""
 
 _OPTIONS: Final = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
