@@ -21,6 +21,7 @@ class Pod:
         self.served = 0
         self._socket = network.listen(self.address, port)
         self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
         """Begin to answer."""
@@ -30,14 +31,18 @@ class Pod:
         """Close the port and every connection."""
         if self._server is not None:
             self._server.close()
+            for writer in self._writers:
+                writer.transport.abort()
             await self._server.wait_closed()
             self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = self.name.encode()
+        self._writers.add(writer)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while await reader.readuntil(b"\r\n\r\n"):
                 self.served += 1
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
                 await writer.drain()
+        self._writers.discard(writer)
         writer.close()

@@ -23,6 +23,7 @@ from cluster.replicas import Fleet, Replica, shop, until
 from cluster.rights import NAMESPACE, USER
 from portway_operator.api_objects import ApiObjects, Conflict
 from wire.command import portway
+from wire.parts import free_port
 
 HERE = ("--publish-status-address", "192.0.2.1")
 WEBHOOK = Path(__file__).parents[2] / "manifests" / "webhook.yaml"
@@ -312,6 +313,29 @@ async def waited(ships: Fleet, namespace: str, *flags: str, what: str = "ingress
     arguments = ["-n", namespace, "--kubeconfig", str(ships.plane.kubeconfig()), "--timeout", "15s", *flags]
     async with portway("wait-applied", what, *arguments) as command:
         return await command.ended(), command.said
+
+
+async def test_waiting_for_a_layer_4_service_ends_when_every_proxy_has_opened_its_port(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod
+) -> None:
+    await kubectl.pod(namespace, "a", pod.address, app="web")
+    operator = await ships.operator(*HERE)
+    await ships.proxy(operator)
+    raw = service(namespace, "db")
+    raw["spec"] |= {"type": "LoadBalancer", "loadBalancerClass": "portway.dev/l4"}
+    for _ in range(2):
+        raw["spec"]["ports"][0]["port"] = port = free_port()
+        await kubectl.apply(raw)
+        status, said = await waited(ships, namespace, "--operator", operator.url, what="service/db")
+        assert (status, said) == (0, f"Service {namespace}/db is served by 1 proxy")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await reader.readuntil(b"a")).startswith(b"HTTP/1.1 200"), "it is open the moment that the wait ends"
+        writer.close()
+    await kubectl.apply(service(namespace, "plain"))
+    status, said = await waited(ships, namespace, "--operator", operator.url, "--timeout", "1s", what="service/plain")
+    assert (status, "is not Portway's to serve" in said) == (1, True), said
+    await kubectl.delete("Service", "db", namespace)
 
 
 async def test_waiting_for_an_ingress_ends_when_every_proxy_serves_it(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 
@@ -68,6 +69,31 @@ async def test_an_api_server_that_is_away_for_a_minute_costs_no_request(
         await until(operator.leads, 40, "it leads again", operator.command)
         await load.more()
     assert await operator.metric("kopf_restarts_total") == 0
+
+
+async def test_an_endpoint_that_dies_while_the_api_server_is_away_costs_no_request(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod, other: Pod
+) -> None:
+    """Nobody can tell of it: it is left alone because requests to it fail, and those are repeated elsewhere."""
+    _, proxy = await start(ships, kubectl, namespace, pod)
+    await kubectl.pod(namespace, "b", other.address, app="web")
+    await proxy.answers(f"{namespace}.example", "b")
+    async with Load(proxy, f"{namespace}.example", "a", "b").running() as load:
+        ships.plane.kill_apiserver()
+        try:
+            await load.more()
+            await other.stop()
+
+            async def ejected() -> bool:
+                text = (await proxy.page("/metrics"))[1]
+                return re.search(r"^portway_ejections_total\{.*\} [1-9]", text, re.MULTILINE) is not None
+
+            await until(ejected, 20, "the endpoint is left alone", proxy.command)
+            await load.more(200)
+        finally:
+            await asyncio.to_thread(ships.plane.start_apiserver)
+        await kubectl.delete("Pod", "b", namespace)
+        await load.more()
 
 
 async def test_what_was_deleted_before_a_compaction_is_no_ghost(
