@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 CODE := operator proxy tests
 
-.PHONY: demo test check bench venv clean
+.PHONY: demo test check bench fuzz venv clean
 .DEFAULT_GOAL := demo
 
 demo: venv ## Start the demo: two apps, images, messages and a TCP echo behind Portway.
@@ -23,6 +23,10 @@ check: venv ## Lint, format, types, import rules.
 bench: venv ## Portway beside the proxies that are installed here; ARGS="--quick" for one short round.
 	PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
+fuzz: venv ## Go on with fuzzing from the corpus; ARGS="exchange --seconds 600" for one target.
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
+
 venv: $(STAMP)
 
 # pip comes first: --group and --build-constraint need a new one.
@@ -35,4 +39,4 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 clean: ## Remove what the targets made.
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .fuzz build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
