@@ -61,6 +61,15 @@ DrainTimeout = Annotated[float, typer.Option(min=0, help="Seconds that requests 
 ConfigMapName = Annotated[
     str, typer.Option("--configmap", metavar="NAMESPACE/NAME", help="A ConfigMap of the files that holds settings.")
 ]
+TcpServices = Annotated[
+    str,
+    typer.Option(
+        "--tcp-services-configmap", metavar="NAMESPACE/NAME", help="A ConfigMap of the files that opens TCP ports."
+    ),
+]
+UdpServices = Annotated[
+    str, typer.Option("--udp-services-configmap", metavar="NAMESPACE/NAME", help="One that opens UDP ports.")
+]
 PublicHttpsPort = Annotated[
     int | None, typer.Option(min=1, max=65535, show_default="the HTTPS port", help="What redirects to HTTPS name.")
 ]
@@ -105,6 +114,8 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     drain_timeout: DrainTimeout = 30.0,
     public_https_port: PublicHttpsPort = None,
     configmap: ConfigMapName = "",
+    tcp_services_configmap: TcpServices = "",
+    udp_services_configmap: UdpServices = "",
 ) -> None:
     """Serve what YAML files say, without a cluster, and follow their changes."""
     settings = ProxySettings(
@@ -121,7 +132,8 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     )
     if workers is not None:
         settings = msgspec.structs.replace(settings, workers=workers)
-    _serve(_run(Standalone(file, settings, config_map=configmap)))
+    compiling = _compiling(configmap, tcp_services_configmap, udp_services_configmap)
+    _serve(_run(Standalone(file, settings, compiling=compiling)))
 
 
 @app.command()
@@ -129,6 +141,8 @@ def routes(
     *,
     file: Files,
     configmap: ConfigMapName = "",
+    tcp_services_configmap: TcpServices = "",
+    udp_services_configmap: UdpServices = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print what YAML files come to: routes and listeners, and what is wrong on standard error."""
@@ -138,7 +152,8 @@ def routes(
         source.load()
     except Unreadable as error:
         _fail(str(error), 2)
-    snapshot = compile_snapshot(store, CompileSettings(standalone=True, config_map=configmap)).snapshot
+    compiling = _compiling(configmap, tcp_services_configmap, udp_services_configmap)
+    snapshot = compile_snapshot(store, compiling).snapshot
     if as_json:
         typer.echo(msgspec.json.format(describe_json(snapshot)).decode())
     elif sys.stdout.isatty():
@@ -147,6 +162,10 @@ def routes(
         typer.echo(describe(msgspec.structs.replace(snapshot, problems=())), nl=False)
     for problem in snapshot.problems:
         typer.echo(f"problem {line_of_problem(problem, source.place(problem.origin))}", err=True)
+
+
+def _compiling(config_map: str, tcp_services: str, udp_services: str) -> CompileSettings:
+    return CompileSettings(standalone=True, config_map=config_map, tcp_services=tcp_services, udp_services=udp_services)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -23,22 +24,28 @@ __all__ = ["Standalone"]
 _FIRST = 60.0
 """Seconds that `start` waits for the first snapshot to be served; 100,000 routes take a few."""
 
+_COMPILING = CompileSettings(standalone=True)
+
 _REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where people reach what listens everywhere
 
 
 class Standalone:
     """A proxy that serves what some files say, as they change.
 
-    `adapt` may change raw objects before they are decoded; `config_map` (`namespace/name`) holds settings.
+    `adapt` may change raw objects before they are decoded; `compiling` is what the compile is told.
     """
 
     def __init__(
-        self, paths: Sequence[Path], settings: ProxySettings, adapt: Adapt = as_it_is, config_map: str = ""
+        self,
+        paths: Sequence[Path],
+        settings: ProxySettings,
+        adapt: Adapt = as_it_is,
+        compiling: CompileSettings = _COMPILING,
     ) -> None:
         self._store = ObjectStore()
         self._source = FileSource(paths, self._store, adapt)
         self._settings = settings
-        self._config_map = config_map
+        self._compiling = compiling
         self._supervisor = Supervisor(settings)
         self._console = Console(self._source.place, settings.log_format)
         self._tasks = Tasks()
@@ -76,7 +83,7 @@ class Standalone:
         self._console.listening(**{name: self.url(name) for name in ("http", "https", "admin") if self.url(name)})
         own = {supervisor.http_port, supervisor.https_port, supervisor.admin_port}
         reserved = frozenset(port for port in own if port)
-        settings = CompileSettings(standalone=True, reserved_ports=reserved, config_map=self._config_map)
+        settings = replace(self._compiling, reserved_ports=reserved)
         rebuild = Rebuild(self._store, settings, self._publish)
         rebuild.ready()
         self._tasks.spawn(rebuild.run(), "rebuild")

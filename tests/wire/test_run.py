@@ -317,3 +317,12 @@ async def test_two_hundred_changes_under_load_fail_no_request_and_drop_no_connec
             assert command.generation() >= 210
             assert command.errors("problem ") == []
             assert await command.stop() == 0
+
+
+async def test_the_ports_of_an_ingress_nginx_config_map_are_open(tmp_path: Path) -> None:
+    port = free_port()
+    async with serve_echo() as echo:
+        mapped = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: tcp}}\ndata: {{'{port}': default/echo:80}}\n"
+        (tmp_path / "echo.yaml").write_text(service("echo", echo) + "---\n" + mapped)
+        async with running("-f", tmp_path, "--tcp-services-configmap", "default/tcp"):
+            assert await echoes(port)
