@@ -15,6 +15,7 @@ import msgspec
 from portway_proxy.dial import Address, Credentials
 from portway_proxy.settings import Limits, ProxySettings, Timeouts
 from portway_proxy.stream import valid_node
+from portway_proxy.watch_options import add_watching, watching
 
 __all__ = ["Options", "read_options", "reread_settings", "size"]
 
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("snapshot", nargs="?", type=Path, help="a snapshot as JSON, when there is no operator")
     _add_operator(parser.add_argument_group("operator"))
     _add_proxy(parser.add_argument_group("proxy"))
+    add_watching(parser.add_argument_group("what people watch"))
     return parser
 
 
@@ -121,8 +123,6 @@ def _add_proxy(group: argparse._ArgumentGroup) -> None:
     add("--body-size", size, "the most of a request body (1024k, 1m); 0: no limit", usual.limits.body)
     add("--drain-timeout", _seconds, "seconds that requests in flight get after SIGTERM", usual.timeouts.drain)
     add("--drain-grace", _seconds, "seconds from SIGTERM to the end of accepting", usual.timeouts.grace)
-    group.add_argument("--log-format", choices=("text", "json"), help=f"the form of access lines ({usual.log_format})")
-    group.add_argument("--access-log", action=argparse.BooleanOptionalAction, help="one line for each request (yes)")
     group.add_argument(
         "--settings",
         metavar="JSON",
@@ -187,8 +187,7 @@ def _settings(chosen: argparse.Namespace) -> ProxySettings:
         public_http_port=chosen.public_http_port,
         public_https_port=chosen.public_https_port,
         workers=chosen.workers,
-        access_log=chosen.access_log,
-        log_format=chosen.log_format,
+        **watching(chosen, usual),
         node=node,
         zone=chosen.zone,
         limits=limits,

@@ -7,6 +7,8 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,10 +17,13 @@ from hypothesis import strategies as st
 from portway_proxy.access_log import AccessLog
 from portway_proxy.errors import ClientError
 from portway_proxy.l4.records import RelayRecord
+from portway_proxy.journal import Journal
 from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.response import ResponseHead
 from portway_proxy.live import LiveUpstream
-from portway_proxy.snapshot import Endpoint, Upstream
+from portway_proxy.observing import AccessLogSettings
+from portway_proxy.snapshot import Endpoint, Origin, PathMatch, Route, Upstream
+from portway_proxy.traffic import Traffic
 from worker_parts import Parts
 
 SECOND = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
@@ -32,12 +37,18 @@ RELAY = RelayRecord("tcp/5432", "192.0.2.1", "shop/db:5432/tcp", "10.0.0.1:5432"
 class File:
     """An access log that writes into memory."""
 
-    def __init__(self, log_format: str, *, enabled: bool = True) -> None:
+    def __init__(self, log_format: str = "text", **settings: Any) -> None:
         self.parts = Parts()
         self.parts.clock.wall = SECOND
         self.descriptor = os.memfd_create("log")
-        self.log = AccessLog(self.parts.clock, enabled=enabled, log_format=log_format, descriptor=self.descriptor)
+        chosen = AccessLogSettings(format=log_format, **settings)
+        self.log = AccessLog(self.parts.clock, chosen, descriptor=self.descriptor, node="proxy-0")
         self.log.start()
+
+    def exchange(self, exchange: Exchange, now: float) -> None:
+        """Write the line of an exchange that ends `now`."""
+        exchange.ended = now
+        self.log.write([exchange])
 
     def lines(self) -> list[str]:
         """End the log and return its lines."""
@@ -50,12 +61,14 @@ class File:
 def served(parts: Parts, head: bytes = HEAD) -> Exchange:
     """Return an exchange that an endpoint answered."""
     exchange = parts.exchange(head, started=100.0)
+    exchange.route = Route("/a", PathMatch.PREFIX, "shop/web:80", Origin("Ingress", "shop", "web", "spec.rules[0]"))
     exchange.upstream = LiveUpstream(Upstream("shop/web:80", endpoints=(Endpoint("10.0.0.1", 8080),)))
     exchange.pool = exchange.upstream.pools[0]
     exchange.response = ResponseHead(1, 201, b"Created")
     exchange.status = 201
     exchange.request_size = 3
     exchange.response_size = 12
+    exchange.ended = 101.5
     return exchange
 
 
@@ -64,11 +77,11 @@ def served(parts: Parts, head: bytes = HEAD) -> Exchange:
 
 async def test_a_text_line_is_nginxs_combined_with_the_fields_of_an_ingress() -> None:
     file = File("text")
-    file.log.exchange(served(file.parts), 101.5)
+    file.exchange(served(file.parts), 101.5)
     (line,) = file.lines()
     assert line == (
         '192.0.2.1 - - [14/Nov/2023:22:13:20 +0000] "GET /a//b?c HTTP/1.1" 201 12 "http://r/" "agent/1" 3 1.500 '
-        "[shop/web:80] 10.0.0.1:8080 201 id-1 -"
+        "[shop/web:80] 10.0.0.1:8080 201 1.500 id-1 -"
     )
 
 
@@ -77,15 +90,15 @@ async def test_a_text_line_of_an_exchange_that_reached_nobody_has_dashes_and_a_r
     exchange = file.parts.exchange(started=100.0)
     exchange.status = 404
     exchange.reason = "no_path"
-    file.log.exchange(exchange, 100.0)
+    file.exchange(exchange, 100.0)
     assert file.lines() == [
-        '192.0.2.1 - - [14/Nov/2023:22:13:20 +0000] "GET / HTTP/1.1" 404 0 "-" "-" 0 0.000 [-] - 0 - no_path'
+        '192.0.2.1 - - [14/Nov/2023:22:13:20 +0000] "GET / HTTP/1.1" 404 0 "-" "-" 0 0.000 [-] - 0 0.000 - no_path'
     ]
 
 
 async def test_a_json_line_has_every_field() -> None:
     file = File("json")
-    file.log.exchange(served(file.parts), 101.5)
+    file.exchange(served(file.parts), 101.5)
     (line,) = file.lines()
     assert json.loads(line) == {
         "time": "2023-11-14T22:13:20+00:00",
@@ -101,16 +114,19 @@ async def test_a_json_line_has_every_field() -> None:
         "referer": "http://r/",
         "agent": "agent/1",
         "request_id": "id-1",
+        "route": "Ingress shop/web spec.rules[0]",
         "upstream": "shop/web:80",
         "endpoint": "10.0.0.1:8080",
         "upstream_status": 201,
+        "upstream_seconds": 1.5,
+        "attempts": 1,
         "reason": "",
     }
 
 
 async def test_a_json_line_of_a_request_without_a_host_says_so() -> None:
     file = File("json")
-    file.log.exchange(file.parts.exchange(b"GET / HTTP/1.0\r\n\r\n"), 0.0)
+    file.exchange(file.parts.exchange(b"GET / HTTP/1.0\r\n\r\n"), 0.0)
     line = json.loads(file.lines()[0])
     assert (line["host"], line["version"], line["upstream"], line["upstream_status"]) == ("", "1.0", "", 0)
 
@@ -141,13 +157,14 @@ async def test_the_time_of_a_line_is_that_of_its_second() -> None:
     file = File("text")
     for second in (0, 0, 1):
         file.parts.clock.wall = SECOND + second
+        file.log.write(())  # As at every tick.
         file.log.relay(RELAY)
     assert [line.partition("]")[0][-8:-6] for line in file.lines()] == ["20", "20", "21"]
 
 
 TEXT_LINE = re.compile(
     r'192\.0\.2\.1 - - \[[^\]]+\] "GET [!-~]+ HTTP/1\.1" \d+ \d+ '
-    r'"(?:[^"\\]|\\x[0-9A-F]{2})*" "(?:[^"\\]|\\x[0-9A-F]{2})*" \d+ [\d.]+ \[[^\]]+\] [!-~]+ \d+ [!-~]+ [!-~]+'
+    r'"(?:[^"\\]|\\x[0-9A-F]{2})*" "(?:[^"\\]|\\x[0-9A-F]{2})*" \d+ [\d.]+ \[[^\]]+\] [!-~]+ \d+ [\d.]+ [!-~]+ [!-~]+'
 )
 controls = "".join(map(chr, [*range(9), *range(10, 32), 127]))
 values = st.text(st.characters(max_codepoint=255, exclude_characters=controls))
@@ -162,8 +179,8 @@ async def test_nothing_that_a_client_sends_breaks_a_line(target: str, referer: s
         exchange = text.parts.exchange(head)
     except ClientError:  # What is refused has another line.
         exchange = text.parts.exchange()
-    text.log.exchange(exchange, 0.0)
-    lines.log.exchange(exchange, 0.0)
+    text.exchange(exchange, 0.0)
+    lines.exchange(exchange, 0.0)
     (line,) = text.lines()
     assert line.isprintable()
     assert TEXT_LINE.fullmatch(line)
@@ -176,7 +193,7 @@ async def test_quotes_escapes_and_control_bytes_are_written_as_nginx_writes_them
     file = File("text")
     exchange = file.parts.exchange()
     exchange.head.agent = b'"x" \\ \x1b[31m \xe9\t'
-    file.log.exchange(exchange, 0.0)
+    file.exchange(exchange, 0.0)
     assert r'"\x22x\x22 \x5C \x1B[31m \xE9\x09"' in file.lines()[0]
 
 
@@ -186,7 +203,7 @@ async def test_quotes_escapes_and_control_bytes_are_written_as_nginx_writes_them
 async def test_a_log_that_is_off_writes_nothing_and_has_no_thread() -> None:
     before = threading.active_count()
     file = File("text", enabled=False)
-    file.log.exchange(served(file.parts), 0.0)
+    file.exchange(served(file.parts), 0.0)
     file.log.relay(RELAY)
     assert threading.active_count() == before
     assert file.lines() == []
@@ -197,18 +214,21 @@ async def test_lines_come_in_their_order_and_none_is_lost_at_the_end() -> None:
     for size in range(1000):
         exchange = file.parts.exchange()
         exchange.response_size = size
-        file.log.exchange(exchange, 0.0)
+        file.exchange(exchange, 0.0)
     assert [line.split()[9] for line in file.lines()] == [str(size) for size in range(1000)]
     assert file.log.dropped == 0
 
 
 async def test_the_clock_writes_what_waits() -> None:
     file = File("text")
+    journal = Journal(file.parts, file.parts.clock, file.log, Traffic(10))
+    journal.start()
     file.log.relay(RELAY)
+    journal.note(served(file.parts))
     file.parts.clock.start()  # The first tick comes at once.
     file.parts.clock.stop()
-    assert (file.log._exchanges, file.log._relays) == ([], [])
-    assert len(file.lines()) == 1
+    assert (journal._exchanges, file.log._relays) == ([], [])
+    assert len(file.lines()) == 2
 
 
 @contextmanager
@@ -239,12 +259,12 @@ async def test_a_reader_that_does_not_keep_up_costs_lines_and_no_time(blocking: 
     parts = Parts()
     with pipe() as (reading, writing):
         os.set_blocking(writing, blocking)
-        log = AccessLog(parts.clock, enabled=True, log_format="text", descriptor=writing)
+        log = AccessLog(parts.clock, AccessLogSettings(), descriptor=writing)
         log.start()
         written = 1000
         for _ in range(written):  # None of these waits, though nobody reads.
             log.relay(RELAY)
-            log.expire()
+            log.write(())
         assert log.dropped > 0
         read: list[bytes] = []
         thread = reader_of(reading, read)
@@ -259,11 +279,11 @@ async def test_a_reader_that_does_not_keep_up_costs_lines_and_no_time(blocking: 
 async def test_a_full_disk_costs_lines_only() -> None:
     parts = Parts()
     descriptor = os.open("/dev/full", os.O_WRONLY)
-    log = AccessLog(parts.clock, enabled=True, log_format="text", descriptor=descriptor)
+    log = AccessLog(parts.clock, AccessLogSettings(), descriptor=descriptor)
     log.start()
     for _ in range(3):
         log.relay(RELAY)
-        log.expire()
+        log.write(())
     log.close()
     os.close(descriptor)
     assert log.dropped == 3
@@ -273,7 +293,7 @@ async def test_a_reader_that_went_away_costs_lines_only() -> None:
     parts = Parts()
     with pipe() as (_, writing):
         pass
-    log = AccessLog(parts.clock, enabled=True, log_format="text", descriptor=writing)
+    log = AccessLog(parts.clock, AccessLogSettings(), descriptor=writing)
     log.start()
     log.relay(RELAY)
     log.close()
