@@ -104,3 +104,25 @@ async def test_what_others_do_to_our_ports_is_mended(ships: Fleet, kubectl: Kube
     await holds(kubectl, "http", "by-hand", "l4-tcp-15434")
     await kubectl.delete("Service", "mail", namespace)
     await kubectl.delete("Service", NAME, NAMESPACE)
+
+
+async def test_the_ports_of_an_ingress_nginx_config_map_are_opened_exposed_and_followed(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod
+) -> None:
+    def mapped(*ports: int) -> Raw:
+        data = {str(port): f"{namespace}/web:80" for port in ports}
+        meta = {"name": "tcp-services", "namespace": NAMESPACE}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
+
+    await kubectl.apply(own_service(), service(namespace), mapped(15435))
+    await kubectl.pod(namespace, "a", pod.address, app="web")
+    operator = await ships.operator(*FLAGS, "--tcp-services-configmap", f"{NAMESPACE}/tcp-services")
+    proxy = await ships.proxy(operator)
+    await holds(kubectl, "http", "by-hand", "l4-tcp-15435")
+    await answers(proxy, 15435)
+    await kubectl.apply(mapped(15436))
+    await holds(kubectl, "http", "by-hand", "l4-tcp-15436")
+    await answers(proxy, 15436)
+    await kubectl.delete("ConfigMap", "tcp-services", NAMESPACE)
+    await holds(kubectl, "http", "by-hand")
+    await kubectl.delete("Service", NAME, NAMESPACE)
