@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from portway_proxy.observing import Sampler
+
 __all__ = ["CONTROLLER", "L4_CLASS", "CompileSettings"]
 
 CONTROLLER = "portway.dev/ingress-controller"
@@ -45,6 +47,10 @@ class CompileSettings:
     generate_request_id: requests that come without an X-Request-ID get one.
     tcp_services, udp_services: `namespace/name` of the ConfigMaps that open layer 4 ports, as ingress-nginx's do.
     config_map: `namespace/name` of the ConfigMap whose keys count over these settings (`compile.configuration`).
+    log_format_upstream, log_format_escape_json, disable_access_log, skip_access_log_urls: how proxies write access
+        lines; what is empty or None leaves each proxy's own flags.
+    enable_opentelemetry, otlp_collector_host, otlp_collector_port, otel_service_name, otel_sampler, otel_sampler_ratio,
+        otel_sampler_parent_based, opentelemetry_trust_incoming_span: how proxies trace requests, where it is enabled.
     affinity_key: random bytes that sign affinity cookies. Without it each proxy has a key of its own, and a client that
         comes to another proxy begins anew.
     """
@@ -73,4 +79,16 @@ class CompileSettings:
     tcp_services: str = ""
     udp_services: str = ""
     config_map: str = ""
+    log_format_upstream: str = ""
+    log_format_escape_json: bool | None = None
+    disable_access_log: bool | None = None
+    skip_access_log_urls: tuple[str, ...] | None = None
+    enable_opentelemetry: bool = False
+    otlp_collector_host: str = ""
+    otlp_collector_port: int = 4317
+    otel_service_name: str = "portway"
+    otel_sampler: Sampler = Sampler.ALWAYS_ON
+    otel_sampler_ratio: float = 0.01
+    otel_sampler_parent_based: bool = True
+    opentelemetry_trust_incoming_span: bool = True
     affinity_key: bytes = field(default=b"", repr=False)

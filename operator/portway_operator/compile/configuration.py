@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from portway_operator import problems
+from portway_operator.compile import observing
 from portway_operator.objects import ConfigMap
 from portway_operator.parse import boolean, field_name, networks, seconds
 from portway_operator.problems import Origin, Problem
@@ -38,19 +39,34 @@ KEYS: Final = {
     "catch-all": Key("allow_catch_all", boolean),
     "compute-full-forwarded-for": Key("compute_full_forwarded_for", boolean),
     "default-backend-service": Key("default_backend_service", _service),
+    "disable-access-log": Key("disable_access_log", boolean),
+    "enable-opentelemetry": Key("enable_opentelemetry", boolean),
     "enable-real-ip": Key("enable_real_ip", boolean),
     "forwarded-for-header": Key("forwarded_for_header", field_name),
     "generate-request-id": Key("generate_request_id", boolean),
     "ingress-class-by-name": Key("ingress_class_by_name", boolean),
+    "log-format-escape-json": Key("log_format_escape_json", boolean),
+    "log-format-upstream": Key("log_format_upstream", observing.log_template),
+    "opentelemetry-trust-incoming-span": Key("opentelemetry_trust_incoming_span", boolean),
+    "otel-sampler": Key("otel_sampler", observing.sampler),
+    "otel-sampler-parent-based": Key("otel_sampler_parent_based", boolean),
+    "otel-sampler-ratio": Key("otel_sampler_ratio", observing.ratio),
+    "otel-service-name": Key("otel_service_name", str),
+    "otlp-collector-host": Key("otlp_collector_host", observing.server_name),
+    "otlp-collector-port": Key("otlp_collector_port", observing.port),
     "proxy-protocol-header-timeout": Key("proxy_protocol_header_timeout", seconds(0.1, 300)),
     "proxy-real-ip-cidr": Key("proxy_real_ip_cidr", networks),
     "proxy-stream-timeout": Key("stream_timeout", seconds(1, 30 * 86400)),
+    "skip-access-log-urls": Key("skip_access_log_urls", observing.paths),
     "ssl-redirect": Key("ssl_redirect", boolean),
     "use-forwarded-headers": Key("use_forwarded_headers", boolean),
     "use-proxy-protocol": Key("use_proxy_protocol", boolean),
     "watch-ingress-without-class": Key("watch_ingress_without_class", boolean),
 }
 """Every key, by its name."""
+
+# A process that any writer of a ConfigMap could have append to any of its files is none to run.
+_ELSEWHERE: Final = {"access-log-path": "It is a flag of the proxies: portway proxy --access-log-path."}
 
 
 def configured(store: ObjectStore, settings: CompileSettings) -> tuple[CompileSettings, list[Problem]]:
@@ -76,6 +92,7 @@ def _read(found: ConfigMap, settings: CompileSettings) -> tuple[CompileSettings,
         if key is None:
             close = difflib.get_close_matches(name, KEYS, n=1)
             remedy = f"Did you mean {close[0]}?" if close else f"The keys are {', '.join(KEYS)}."
+            remedy = _ELSEWHERE.get(name, remedy)
             noted.append(problems.config_key_unknown(origin, remedy))
             continue
         try:

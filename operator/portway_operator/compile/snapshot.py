@@ -18,6 +18,7 @@ from portway_operator.compile.configuration import configured
 from portway_operator.compile.defaults import choose_default, default_service
 from portway_operator.compile.fallbacks import choose_fallback
 from portway_operator.compile.listeners import ListenerTable
+from portway_operator.compile.observing import observing_of, observing_problems
 from portway_operator.compile.own_ports import OwnPorts
 from portway_operator.compile.passthroughs import PassthroughTable
 from portway_operator.compile.policies import Policies
@@ -97,7 +98,7 @@ class _Compile:
         self.problems: list[Problem] = store.reported
         self._store = store
         self._settings, found = configured(store, settings)
-        self.problems += [*found, *trust_problems(self._settings)]
+        self.problems += [*found, *trust_problems(self._settings), *observing_problems(self._settings)]
         self._classes = Classes(store.ingress_classes.values(), self._settings)
         made = before.made if before is not None and before.settings == self._settings else {}
         self._access = AccessReader(store)
@@ -125,6 +126,7 @@ class _Compile:
             default_certificate="/".join(certificate or ()),
             trust=trust_of(self._settings),
             request_ids=self._settings.generate_request_id,
+            observing=observing_of(self._settings),
             credentials=self._access.credentials(),
             passthroughs=self._passed.passthroughs(),
             fallback=choose_fallback(self._classes.own(), self._upstreams, self.problems),
@@ -134,7 +136,7 @@ class _Compile:
 
     def _finish(self, snapshot: Snapshot, ingresses: Iterable[Ingress]) -> Compiled:
         """Add what routes and listeners refer to."""
-        used = {route.upstream for host in snapshot.hosts for route in host.routes}
+        used = {route.upstream for host in snapshot.hosts for route in host.routes} | _canaries(snapshot)
         used |= {listener.upstream for listener in snapshot.listeners}
         used |= {passed.upstream for passed in snapshot.passthroughs}
         if snapshot.default is not None:

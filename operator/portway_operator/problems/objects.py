@@ -94,6 +94,23 @@ def config_value_invalid(origin: Origin, value: str, reason: str) -> Problem:
     )
 
 
+def log_variable_unknown(origin: Origin, found: str) -> Problem:
+    """Say that a template of access lines names a variable that there is not; `found` says which."""
+    remedy = "The variables are listed in the README; remove what is not among them."
+    return Problem(origin, "log_variable_unknown", found, "Access lines say - in its place.", remedy, Severity.NOTICE)
+
+
+def collector_missing(origin: Origin) -> Problem:
+    """Say that requests are to be traced, and where spans go is not said."""
+    return Problem(
+        origin,
+        "collector_missing",
+        "It does not say where spans go.",
+        "Nothing is traced.",
+        "Name the collector in otlp-collector-host.",
+    )
+
+
 def nobody_trusted(origin: Origin, networks: str) -> Problem:
     """Say that peers are to be believed, and none is; `networks` is the key that would name them."""
     return Problem(
