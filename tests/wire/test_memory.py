@@ -253,7 +253,7 @@ async def test_fifty_uploads_to_a_deaf_endpoint_cost_little(stage: Stage) -> Non
 async def test_half_sent_heads_cost_little(stage: Stage) -> None:
     await stage.settled()
     base = stage.resident()
-    count = 400
+    count = 3000
     clients = [await stage.client() for _ in range(count)]
     for client in clients:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
