@@ -10,6 +10,7 @@ from portway_proxy.accepting import Acceptor
 from portway_proxy.errors import ProxyError
 from portway_proxy.flows import Flow
 from portway_proxy.l4.connect import prepare
+from portway_proxy.l4.deaf import deafen, hear
 from portway_proxy.l4.passage import Passage, Terms
 from portway_proxy.l4.passages import Passages, PassagesWorker
 from portway_proxy.l4.relay import reset
@@ -69,6 +70,7 @@ class Passthrough:
         """Begin to accept."""
         prepare(self._sock, self._passages.terms.timeouts[1])
         # Where `retire` had ended it, and a snapshot that was rejected brings it back.
+        hear(self._sock)
         self._sock.listen(BACKLOG)
         self._acceptor.start()
 
@@ -88,6 +90,7 @@ class Passthrough:
         if self._sock.fileno() < 0:
             return
         sock = self._sock.dup()
+        deafen(sock)
         self._acceptor.last_call()
         with sock:
             sock.shutdown(socket.SHUT_RD)
