@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 CODE := operator proxy tests
 
-.PHONY: demo test check bench fuzz venv clean
+.PHONY: demo test check bench fuzz reference venv clean
 .DEFAULT_GOAL := demo
 
 demo: venv ## Start the demo: two apps, images, messages and a TCP echo behind Portway.
@@ -22,6 +22,9 @@ check: venv ## Lint, format, types, import rules.
 
 bench: venv ## Portway beside the proxies that are installed here; ARGS="--quick" for one short round.
 	PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
+reference: venv ## Write docs/annotations.md from the tables of annotations.
+	$(BIN)/python -m portway_operator.annotations.reference > docs/annotations.md
 
 fuzz: venv ## Go on with fuzzing from the corpus; ARGS="exchange --seconds 600" for one target.
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group fuzz

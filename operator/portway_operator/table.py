@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from portway_operator.console import printable
-from portway_proxy.describe import describe_policy, describe_upstream
+from portway_proxy.describe import describe_upstream
+from portway_proxy.describe_policies import describe_policy
 from portway_proxy.snapshot import Route, Snapshot, Upstream
 
 __all__ = ["table_of"]

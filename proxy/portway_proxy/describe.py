@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from portway_proxy.describe_policies import describe_policy
 from portway_proxy.snapshot import (
     Belief,
     Capacity,
@@ -13,7 +14,6 @@ from portway_proxy.snapshot import (
     CheckKind,
     Ejection,
     ListenerPolicy,
-    Policy,
     Retries,
     Route,
     Snapshot,
@@ -25,7 +25,6 @@ __all__ = [
     "describe",
     "describe_json",
     "describe_listener_policy",
-    "describe_policy",
     "describe_trust",
     "describe_upstream",
     "describe_upstream_policy",
@@ -117,20 +116,6 @@ def _retries(retries: Retries) -> list[str]:
     if retries.budget != usual.budget:
         traits.append(f"retry-budget={retries.budget}%")
     return traits
-
-
-def describe_policy(policy: Policy | None) -> str:
-    """Return ` [https-redirect, body-size=1024]`, or nothing for a route without policy."""
-    if policy is None:
-        return ""
-    parts = ["https-redirect"] if policy.https_redirect else []
-    if policy.body_size is not None:
-        parts.append(f"body-size={policy.body_size}")
-    if policy.closed:
-        parts.append(f"closed={policy.closed}")
-    if policy.basic is not None:
-        parts.append(f"basic={policy.basic.credentials}")
-    return f" [{', '.join(parts)}]" if parts else ""
 
 
 def describe_listener_policy(policy: ListenerPolicy | None) -> str:

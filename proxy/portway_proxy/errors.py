@@ -31,6 +31,7 @@ __all__ = [
     "ExpectationFailed",
     "FieldsTooLarge",
     "Forbidden",
+    "Limited",
     "LoopLate",
     "MemoryShort",
     "MethodNotAllowed",
@@ -300,6 +301,13 @@ class Forbidden(Denied):
     """The client's address may not come here."""
 
     reason = "forbidden"
+
+
+class Limited(Denied):
+    """The client's address asks for more than it may."""
+
+    status = 503  # As in ingress-nginx, where it may be set to 429.
+    reason = "limited"
 
 
 class AuthBusy(ProxyError):

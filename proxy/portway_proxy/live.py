@@ -78,6 +78,8 @@ def _routes(snapshot: Snapshot) -> list[Route]:
 def _check(snapshot: Snapshot, routes: list[Route]) -> None:
     known = {upstream.name for upstream in snapshot.upstreams}
     parts = [(route.upstream, route.origin) for route in routes]
+    policies = [(route.policy, route.origin) for route in routes if route.policy is not None]
+    parts += [(policy.canary.upstream, origin) for policy, origin in policies if policy.canary is not None]
     parts += [(listener.upstream, listener.origin) for listener in snapshot.listeners]
     parts += [(passed.upstream, passed.origin) for passed in snapshot.passthroughs]
     if snapshot.fallback is not None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 import msgspec
 
-__all__ = ["BasicAuth", "Credentials", "Policy"]
+__all__ = ["BasicAuth", "Canary", "Cors", "Credentials", "Policy", "RateLimit", "Redirect"]
+
+_Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -28,20 +32,94 @@ class BasicAuth(msgspec.Struct, frozen=True):
     realm: str = ""
 
 
+class Redirect(msgspec.Struct, frozen=True):
+    """Every request is answered with this status and Location, a template (`variables`)."""
+
+    status: int
+    location: str
+
+
+class Cors(msgspec.Struct, frozen=True):
+    """What other origins' pages may do (Fetch, 3.2); preflights are answered by the proxy.
+
+    `origins` are lower-case: `*`, `https://shop.example`, or one label left open: `https://*.shop.example`. `max_age`
+    is in seconds.
+    """
+
+    origins: tuple[str, ...] = ("*",)
+    methods: str = "GET, PUT, POST, DELETE, PATCH, OPTIONS"
+    headers: str = (
+        "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization"
+    )
+    expose: str = ""
+    credentials: bool = True
+    max_age: int = 1_728_000
+
+
+class RateLimit(msgspec.Struct, frozen=True):
+    """The most that one client address may ask for; what is more gets 503. 0 is no limit.
+
+    Routes with the same `zone` count together. `rate` is requests a second, of which `burst` may come at once.
+    `connections` are requests under way. `exempt` networks have no limit.
+    """
+
+    zone: str
+    rates: tuple[tuple[_Positive, int], ...] = ()
+    connections: int = 0
+    exempt: tuple[str, ...] = ()
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """Another upstream that gets some of a route's requests: by a header, else by a cookie, else by chance.
+
+    `header` with `value`, or with the regular expression `pattern`, chooses it when that is so; alone, and `cookie`,
+    when they say `always`, and never when they say `never`. `weight` of `total` requests go there.
+    """
+
+    upstream: str
+    header: str = ""
+    value: str = ""
+    pattern: str = ""
+    cookie: str = ""
+    weight: int = 0
+    total: int = 100
+
+
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a route asks for beyond forwarding; a route without any of it has no policy at all.
 
     `https_redirect`: requests that came without TLS get a 308 to https.
     `body_size`: the most bytes a request body may have; None leaves the proxy's own limit, 0 lifts it.
     `closed`: a reason code; when set, every request gets 503 (a security setting could not be read).
+    `allow`, `deny`: networks that clients must, and must not, come from; the latter counts first.
+    `any_suffices`: who comes from `allow` need not show a password, and who shows one may come from anywhere.
+    `app_root`: where a request for exactly `/` is sent by a 302.
+    `www`: the host that every request is sent to by a 308.
+    `rewrite`: what the endpoint gets for the path; `$1` is the first group of the route's pattern.
+    `host`: the Host that the endpoint gets, a template.
+    `prefix`: the X-Forwarded-Prefix that the endpoint gets.
+    `answer`: fields that every response has, in the place of the endpoint's own of these names.
     """
 
     https_redirect: bool = False
     body_size: int | None = None
     closed: str = ""
     basic: BasicAuth | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    any_suffices: bool = False
+    app_root: str = ""
+    redirect: Redirect | None = None
+    www: str = ""
+    cors: Cors | None = None
+    limit: RateLimit | None = None
+    rewrite: str = ""
+    host: str = ""
+    prefix: str = ""
+    answer: tuple[tuple[str, str], ...] = ()
+    canary: Canary | None = None
 
     @property
     def guards(self) -> bool:
         """Whether it keeps anybody away, so that nothing may go around it."""
-        return bool(self.closed) or self.basic is not None
+        return bool(self.closed or self.allow or self.deny) or self.basic is not None

@@ -18,7 +18,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from portway_proxy.observing import Observing
-from portway_proxy.policies import BasicAuth, Credentials, Policy
+from portway_proxy.policies import BasicAuth, Canary, Cors, Credentials, Policy, RateLimit, Redirect
 from portway_proxy.trust import Belief, Trust
 
 __all__ = [
@@ -26,10 +26,12 @@ __all__ = [
     "Balance",
     "BasicAuth",
     "Belief",
+    "Canary",
     "Capacity",
     "Certificate",
     "Check",
     "CheckKind",
+    "Cors",
     "Credentials",
     "Ejection",
     "Endpoint",
@@ -46,6 +48,8 @@ __all__ = [
     "Problem",
     "Protocol",
     "ProxyVersion",
+    "RateLimit",
+    "Redirect",
     "Retries",
     "Route",
     "Severity",
@@ -99,6 +103,7 @@ class PathMatch(StrEnum):
 
     EXACT = "exact"
     PREFIX = "prefix"
+    REGEX = "regex"
 
 
 class Transport(StrEnum):
@@ -289,7 +294,8 @@ class Upstream(msgspec.Struct, frozen=True, omit_defaults=True):
 class Route(msgspec.Struct, frozen=True, omit_defaults=True):
     """A path of a host and the upstream that serves it.
 
-    `path` is compared byte for byte with the normalised request path; a prefix is compared by whole segments.
+    `path` is compared byte for byte with the normalised request path; a prefix is compared by whole segments. A regex
+    has to fit the beginning of the request path, in upper or lower case (`patterns`).
     """
 
     path: str
@@ -303,7 +309,7 @@ class Host(msgspec.Struct, frozen=True, omit_defaults=True):
     """A host name and its routes.
 
     `name` is lower-case: exact (`shop.example`), one-label wildcard (`*.shop.example`), or empty for any host.
-    `routes` are in order of precedence: exact paths first, then the longest prefix.
+    `routes` are in order of precedence: exact paths first, then the longest prefix or regex.
     """
 
     name: str

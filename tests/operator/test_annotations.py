@@ -90,8 +90,18 @@ def test_an_unknown_annotation_of_ours_is_a_notice_with_a_hint(name: str, remedy
     assert (problem.code, problem.severity, problem.remedy) == ("annotation_unknown", "notice", remedy)
 
 
-def test_an_unknown_annotation_of_others_is_none_of_our_business() -> None:
-    assert read(IngressAnnotations, annotated({"nginx.ingress.kubernetes.io/zzz": "x"})).problems == ()
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("auth-realms", "Did you mean nginx.ingress.kubernetes.io/auth-realm?"), ("zzz", "Remove it.")],
+)
+def test_an_annotation_that_ingress_nginx_never_had_is_a_notice_too(name: str, remedy: str) -> None:
+    [problem] = read(IngressAnnotations, annotated({f"nginx.ingress.kubernetes.io/{name}": "x"})).problems
+    assert (problem.code, problem.severity, problem.remedy) == ("annotation_unknown", "notice", remedy)
+
+
+def test_annotations_of_others_are_none_of_our_business() -> None:
+    service = Service(Meta("shop", "web", annotations={"nginx.ingress.kubernetes.io/zzz": "x"}))
+    assert read(ServiceAnnotations, service).problems == ()
 
 
 def test_blanks_around_a_value_do_not_matter() -> None:

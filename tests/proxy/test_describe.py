@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway_proxy.describe import describe, describe_json, describe_policy, describe_upstream
+from portway_proxy.describe import describe, describe_json, describe_upstream
+from portway_proxy.describe_policies import describe_policy
 from portway_proxy.snapshot import (
     Balance,
     Check,

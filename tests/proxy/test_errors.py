@@ -45,6 +45,7 @@ STATUSES = {
     "Denied": 403,
     "Forbidden": 403,
     "AuthBusy": 503,
+    "Limited": 503,
     "NoDescriptors": 503,
     "ConnectFailed": 502,
     "ConnectTimeout": 504,

@@ -122,7 +122,7 @@ async def test_a_client_that_leaves_meanwhile_leaves_nothing_behind(net: Net, mo
     client.reset()
     await eventually(lambda: not site.clients, what="the client is gone")
     let.set()
-    [verifier] = site.live.rules._verifiers.values()
+    [verifier] = site.live.rules._kept.verifiers.values()
     await eventually(lambda: not verifier.waiting, what="the verdict is there")
     assert endpoint.received == []
     assert (await site.line())["reason"] == "client_gone"
@@ -135,7 +135,7 @@ async def test_when_too_many_wait_the_next_one_is_told_to_come_back(net: Net, mo
         some = await net.client(site)
         line = basic(password=str(number)).encode()
         some.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n%b\r\n\r\n" % line)
-    [verifier] = site.live.rules._verifiers.values()
+    [verifier] = site.live.rules._kept.verifiers.values()
     await eventually(lambda: len(verifier.waiting) == 32, what="all of them wait")
     busy = await client.get("/", "shop.example", basic())
     assert (busy.status, busy.get(b"retry-after")) == (503, b"1")

@@ -8,8 +8,9 @@ from enum import StrEnum
 from portway_operator.annotations.rows import Invalid, row
 from portway_operator.htpasswd import SecretForm
 from portway_operator.parse import object_reference, one_of, quotable
+from portway_operator.parse_http import networks
 
-__all__ = ["AccessAnnotations", "AuthType"]
+__all__ = ["AccessAnnotations", "AuthType", "Satisfy"]
 
 
 class AuthType(StrEnum):
@@ -18,9 +19,41 @@ class AuthType(StrEnum):
     BASIC = "basic"
 
 
+class Satisfy(StrEnum):
+    """Which of network and password a client needs."""
+
+    ALL = "all"
+    ANY = "any"
+
+
 @dataclass(frozen=True)
 class AccessAnnotations:
     """What the annotations of an Ingress say about who may come."""
+
+    allow_source_range: tuple[str, ...] = row(
+        "allow-source-range",
+        networks,
+        default=(),
+        doc="The networks that clients must come from (`10.0.0.0/8, 192.0.2.7`); others get 403.",
+        invalid=Invalid.CLOSE,
+        nginx=("allowlist-source-range", "whitelist-source-range"),
+    )
+    deny_source_range: tuple[str, ...] = row(
+        "deny-source-range",
+        networks,
+        default=(),
+        doc="The networks that clients must not come from; it counts before `allow-source-range`.",
+        invalid=Invalid.CLOSE,
+        nginx="denylist-source-range",
+    )
+    satisfy: Satisfy = row(
+        "satisfy",
+        one_of(Satisfy),
+        default=Satisfy.ALL,
+        doc="`any`: who comes from `allow-source-range` needs no password, and who has one may come from anywhere.",
+        invalid=Invalid.CLOSE,
+        nginx="satisfy",
+    )
 
     auth_type: AuthType | None = row(
         "auth-type",

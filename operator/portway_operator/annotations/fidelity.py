@@ -44,5 +44,5 @@ def refused(words: str, remedy: str = "Remove it, or keep this Ingress with anot
 
 
 def obsolete(words: str, remedy: str) -> Fidelity:
-    """Return that ingress-nginx itself has given it up, or never had it; `remedy` names the successor."""
+    """Return that there is nothing left for it to do; `words` says why, `remedy` names the successor."""
     return Fidelity(Grade.OBSOLETE, words, remedy)

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from portway_operator.annotations.access import AccessAnnotations
+from portway_operator.annotations.canary import CanaryAnnotations
+from portway_operator.annotations.cors import CorsAnnotations
+from portway_operator.annotations.limits import LimitAnnotations
+from portway_operator.annotations.routing import RoutingAnnotations
 from portway_operator.annotations.rows import Row, row
 from portway_operator.annotations.unbuilt import UNBUILT
 from portway_operator.parse import boolean, size
@@ -14,18 +18,11 @@ __all__ = ["IngressAnnotations"]
 
 
 @dataclass(frozen=True)
-class IngressAnnotations(AccessAnnotations):
+class IngressAnnotations(CanaryAnnotations, LimitAnnotations, CorsAnnotations, AccessAnnotations, RoutingAnnotations):
     """What the annotations of an Ingress say; `others` are those of ingress-nginx that are not built."""
 
     others: ClassVar[tuple[Row, ...]] = UNBUILT
 
-    ssl_redirect: bool | None = row(
-        "ssl-redirect",
-        boolean,
-        default=None,
-        doc="Whether requests without TLS are sent to https on hosts that have TLS; unset, the settings say.",
-        nginx="ssl-redirect",
-    )
     body_size: int | None = row(
         "body-size",
         size,

@@ -202,7 +202,8 @@ class _Reading:
     def _unknown(self, key: str, index: Mapping[str, _Entry]) -> None:
         prefix = next((prefix for prefix in (PREFIX, NGINX_PREFIX) if key.startswith(prefix)), "")
         if prefix == PREFIX or (prefix and other_rows(self._scopes[self._owner.kind])):
-            hint = _hint(self._owner.kind, key, [known for known in index if known.startswith(prefix)], self._scopes)
+            known = [known.removeprefix(prefix) for known in index if known.startswith(prefix)]
+            hint = _hint(self._owner.kind, key.removeprefix(prefix), prefix, known, self._scopes)
             self.problems.append(annotation_unknown(self._at(key), hint))
 
     def _at(self, key: str) -> Origin:
@@ -213,9 +214,9 @@ def _closes(entry: Row) -> bool:
     return entry.invalid is Invalid.CLOSE
 
 
-def _hint(kind: Kind, key: str, known: list[str], scopes: Mapping[Kind, type]) -> str:
+def _hint(kind: Kind, name: str, prefix: str, known: list[str], scopes: Mapping[Kind, type]) -> str:
     for other, scope in scopes.items():
-        if other is not kind and key in _index(scope):
+        if other is not kind and prefix + name in _index(scope):
             return f"It is for a {other}." if other is not Kind.INGRESS else "It is for an Ingress."
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
-    return f"Did you mean {close[0]}?" if close else "Remove it."
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {prefix}{close[0]}?" if close else "Remove it."

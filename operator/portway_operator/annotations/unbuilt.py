@@ -2,8 +2,242 @@
 
 from __future__ import annotations
 
-from portway_operator.annotations.rows import Row
+from collections.abc import Callable
+
+from portway_operator.annotations.fidelity import Fidelity, obsolete, refused
+from portway_operator.annotations.rows import Invalid, Row
 
 __all__ = ["UNBUILT"]
 
-UNBUILT: tuple[Row, ...] = ()
+_OFF = ("", "false", "False", "FALSE", "f", "F", "0", "off")
+_ON = ("true", "True", "TRUE", "t", "T", "1", "on")
+_LATER = "Portway does not have it yet."
+_ELSEWHERE = "Keep this Ingress with another controller until then, or remove it."
+_CLOSED = Invalid.CLOSE
+
+
+def _asks(harmless: tuple[str, ...]) -> Callable[[str], bool]:
+    """Return a parser that says whether a value asks for anything."""
+    return lambda value: value not in harmless
+
+
+def _row(
+    name: str, doc: str, fidelity: Fidelity, harmless: tuple[str, ...] = _OFF, invalid: Invalid = Invalid.DEFAULT
+) -> Row:
+    return Row("", _asks(harmless), doc, invalid, (name,), (), fidelity)
+
+
+def _later(
+    name: str,
+    doc: str,
+    remedy: str = _ELSEWHERE,
+    *,
+    harmless: tuple[str, ...] = _OFF,
+    invalid: Invalid = Invalid.DEFAULT,
+) -> Row:
+    return _row(name, doc, refused(_LATER, remedy), harmless, invalid)
+
+
+def _service(name: str, doc: str, ours: str, *, harmless: tuple[str, ...] = _OFF) -> Row:
+    reason = "Portway asks this of the Service, so that all Ingresses that lead to it agree."
+    return _row(name, doc, refused(reason, f"Annotate the Service with portway.dev/{ours}."), harmless)
+
+
+def _gone(name: str, words: str, remedy: str, invalid: Invalid = Invalid.DEFAULT) -> Row:
+    return _row(
+        name, "An annotation that ingress-nginx no longer has, or never had.", obsolete(words, remedy), (), invalid
+    )
+
+
+_SNIPPET = refused(
+    "Text of nginx's configuration is never executed.",
+    "Write what it does as annotations: more_set_headers as custom-headers, rewrite and return as redirects, "
+    "allow and deny as source ranges.",
+)
+_WAF = refused(
+    "There is no ModSecurity in Portway, and a firewall that is left out without a word would be worse than none.",
+    "Put a firewall before or behind Portway, and remove it.",
+)
+_FASTCGI = refused("Portway speaks no FastCGI.", "Put a web server before the application, and remove it.")
+_TEMPORARY = obsolete("Portway writes no temporary files: bodies pass as they come.", "Remove it.")
+
+_EXTERNAL_AUTH = (
+    _later("auth-url", "A URL that says of each request whether it may pass.", harmless=("",), invalid=_CLOSED),
+    _row("auth-snippet", "Text of nginx's configuration for the request to auth-url.", _SNIPPET, (), _CLOSED),
+    *(
+        _later(name, doc, "It belongs to auth-url; remove both, or keep this Ingress with another controller.")
+        for name, doc in (
+            ("auth-method", "The method of the request to auth-url."),
+            ("auth-signin", "Where auth-url's 401 sends the client."),
+            ("auth-signin-redirect-param", "The parameter in which auth-signin gets the URL to come back to."),
+            ("auth-response-headers", "Fields of auth-url's answer that the endpoint gets."),
+            ("auth-request-redirect", "The value of X-Auth-Request-Redirect."),
+            ("auth-cache-key", "What auth-url's answers are remembered by."),
+            ("auth-cache-duration", "How long auth-url's answers are remembered."),
+            ("auth-keepalive", "Connections that are kept to auth-url."),
+            ("auth-keepalive-requests", "Requests on one kept connection to auth-url."),
+            ("auth-keepalive-timeout", "Seconds that a connection to auth-url is kept."),
+            ("auth-keepalive-share-vars", "Whether the request to auth-url shares nginx's variables."),
+            ("auth-always-set-cookie", "Whether cookies of auth-url's answer always reach the client."),
+            ("auth-proxy-set-headers", "A ConfigMap with fields for the request to auth-url."),
+        )
+    ),
+    _later("enable-global-auth", "Whether the ConfigMap's global-auth-url counts here.", harmless=(*_OFF, *_ON)),
+)
+
+_CLIENT_CERTIFICATES = (
+    _later("auth-tls-secret", "The authority whose certificates clients must have.", harmless=("",), invalid=_CLOSED),
+    _later("auth-tls-match-cn", "What a client certificate's name must match.", harmless=("",), invalid=_CLOSED),
+    _later("auth-tls-verify-client", "How strictly client certificates are asked for.", harmless=(*_OFF, "on")),
+    _later("auth-tls-verify-depth", "How long a client's chain may be.", harmless=("1",)),
+    _later("auth-tls-error-page", "Where clients without a good certificate are sent.", harmless=("",)),
+    _later("auth-tls-pass-certificate-to-upstream", "Whether the endpoint gets the client's certificate."),
+)
+
+_UPSTREAM_TLS = (
+    _later("proxy-ssl-secret", "The certificate that endpoints are shown.", harmless=("",), invalid=_CLOSED),
+    _later("proxy-ssl-verify", "Whether endpoints' certificates are verified.", invalid=_CLOSED),
+    _later("proxy-ssl-verify-depth", "How long an endpoint's chain may be.", harmless=("1",)),
+    _later("proxy-ssl-name", "The name that endpoints' certificates must have.", harmless=("",)),
+    _later("proxy-ssl-server-name", "Whether endpoints are told the name (SNI)."),
+    _later("proxy-ssl-ciphers", "The ciphers towards endpoints.", harmless=("DEFAULT",)),
+    _later("proxy-ssl-protocols", "The TLS versions towards endpoints.", harmless=("",)),
+    _later(
+        "backend-protocol",
+        "What endpoints speak.",
+        "For HTTPS set appProtocol: https on the Service's port.",
+        harmless=("HTTP", "http", "AUTO_HTTP", "auto_http"),
+    ),
+    _later("ssl-ciphers", "The ciphers of a host.", harmless=("",)),
+    _later("ssl-prefer-server-ciphers", "Whose order of ciphers counts.", harmless=(*_OFF, *_ON)),
+)
+
+_BALANCING = (
+    _service("affinity", "What keeps a client at one endpoint.", "affinity: cookie", harmless=("",)),
+    _later("affinity-mode", "What becomes of clients when endpoints change.", harmless=("balanced",)),
+    _later("affinity-canary-behavior", "Whether a cookie ties a client to the canary.", harmless=("sticky",)),
+    _service("session-cookie-name", "The name of the affinity cookie.", "affinity-cookie-name", harmless=("",)),
+    _service("session-cookie-path", "The Path of the affinity cookie.", "affinity-cookie-path", harmless=("",)),
+    _service("session-cookie-domain", "The Domain of the affinity cookie.", "affinity-cookie-domain", harmless=("",)),
+    _service("session-cookie-expires", "The Expires of the affinity cookie.", "affinity-cookie-ttl", harmless=("",)),
+    _service("session-cookie-max-age", "The Max-Age of the affinity cookie.", "affinity-cookie-ttl", harmless=("",)),
+    _service("session-cookie-samesite", "The SameSite of the affinity cookie.", "affinity-cookie-same-site"),
+    _service("session-cookie-secure", "Whether the affinity cookie is Secure.", "affinity-cookie-secure"),
+    _later("session-cookie-partitioned", "Whether the affinity cookie is Partitioned."),
+    _later("session-cookie-conditional-samesite-none", "Whether old browsers get no SameSite=None."),
+    _later("session-cookie-change-on-failure", "Whether a failure gives the client another endpoint for good."),
+    _service("load-balance", "How endpoints are chosen.", "balance", harmless=("", "round_robin")),
+    _service("upstream-hash-by", "What a consistent hash is taken of.", "hash-on", harmless=("",)),
+    _later("upstream-hash-by-subset", "Whether the hash chooses a group of endpoints."),
+    _later("upstream-hash-by-subset-size", "How many endpoints are in such a group.", harmless=("3",)),
+    _later("service-upstream", "Whether the Service's own address stands in for its endpoints."),
+    _service("proxy-next-upstream", "When another endpoint is tried.", "retry-on", harmless=("", "error timeout")),
+    _service("proxy-next-upstream-tries", "How many endpoints are tried.", "retries", harmless=("3",)),
+    _service("proxy-next-upstream-timeout", "How long endpoints are tried.", "retry-timeout", harmless=("0",)),
+    _later("mirror-target", "Where a copy of each request goes.", harmless=("",)),
+    _later("mirror-host", "The Host of the copies.", harmless=("",)),
+    _later("mirror-request-body", "Whether copies have the body.", harmless=("on", "off")),
+)
+
+_RESPONSES = (
+    _row(
+        "preserve-trailing-slash",
+        "Whether a slash at the end of the path stays in redirects to https.",
+        obsolete("It stays anyway.", "Remove it."),
+        (*_OFF, *_ON),
+    ),
+    _later("relative-redirects", "Whether Location has no scheme and host."),
+    _later("use-port-in-redirects", "Whether Location names the port."),
+    _later("custom-headers", "A ConfigMap with fields that responses get.", harmless=("",)),
+    _later("proxy-connect-timeout", "Seconds to connect to an endpoint.", harmless=("5",)),
+    _later("proxy-read-timeout", "Seconds between two reads from an endpoint.", harmless=("60",)),
+    _later("proxy-send-timeout", "Seconds between two writes to an endpoint.", harmless=("60",)),
+    _later("default-backend", "The Service that answers in the place of endpoints that are not there.", harmless=("",)),
+    _later("custom-http-errors", "The statuses whose pages the default backend makes.", harmless=("",)),
+    _later("disable-proxy-intercept-errors", "Whether the ConfigMap's custom-http-errors count here."),
+    _later("proxy-cookie-domain", "How the Domain of cookies is rewritten."),
+    _later("proxy-cookie-path", "How the Path of cookies is rewritten."),
+    _later("proxy-redirect-from", "What is rewritten in an endpoint's Location.", harmless=("", "off", "default")),
+    _later("proxy-redirect-to", "What it is rewritten to.", harmless=("", "off", "default")),
+    _later("limit-rate", "The bytes that a response gets in a second.", harmless=("0",)),
+    _later("limit-rate-after", "From which byte on.", harmless=("0",)),
+)
+
+_PROXYING = (
+    _later("connection-proxy-header", "The Connection field that endpoints get.", harmless=("", "keep-alive")),
+    _later("proxy-http-version", "The version of HTTP towards endpoints.", harmless=("1.1",)),
+    _later("proxy-request-buffering", "Whether a body is read whole before an endpoint gets it.", harmless=("off",)),
+    _later("proxy-buffering", "Whether a response is read whole before the client gets it.", harmless=("off",)),
+    _later("proxy-buffer-size", "How long a response's head may be.", harmless=("4k", "8k", "16k", "32k", "64k")),
+    *(
+        _row(name, "A size of nginx's buffers.", _TEMPORARY, ())
+        for name in (
+            "proxy-buffers-number",
+            "proxy-busy-buffers-size",
+            "proxy-max-temp-file-size",
+            "client-body-buffer-size",
+        )
+    ),
+    _row("fastcgi-index", "The file that stands for a folder.", _FASTCGI),
+    _row("fastcgi-params-configmap", "A ConfigMap with FastCGI's parameters.", _FASTCGI),
+    _row(
+        "http2-push-preload",
+        "Whether what a page needs is pushed to the client.",
+        obsolete("Browsers have given up HTTP/2 push.", "Remove it."),
+    ),
+)
+
+_OBSERVING = (
+    _later("enable-access-log", "Whether requests are written to the access log.", harmless=_ON),
+    _row(
+        "enable-rewrite-log",
+        "Whether rewrites are written to the error log.",
+        refused("Portway's log tells of each request where it went.", "Look at the access log, and remove it."),
+    ),
+    _later("enable-opentelemetry", "Whether requests are traced."),
+    _later("opentelemetry-trust-incoming-span", "Whether a client's trace goes on.", harmless=_ON),
+    _later("opentelemetry-operation-name", "What spans are called.", harmless=("",)),
+    _row("enable-modsecurity", "Whether ModSecurity looks at requests.", _WAF, invalid=_CLOSED),
+    _row("enable-owasp-core-rules", "Whether ModSecurity has OWASP's rules.", _WAF, invalid=_CLOSED),
+    _row("modsecurity-transaction-id", "What ModSecurity calls a request.", _WAF, ("",)),
+    _row("modsecurity-snippet", "Rules of ModSecurity.", _WAF, (), _CLOSED),
+    _row("configuration-snippet", "Text of nginx's configuration for a path.", _SNIPPET, (), _CLOSED),
+    _row("server-snippet", "Text of nginx's configuration for a host.", _SNIPPET, (), _CLOSED),
+    _row("stream-snippet", "Text of nginx's configuration for TCP.", _SNIPPET, ()),
+)
+
+_MISPLACED = "It is a key of the ConfigMap, and never was an annotation."
+_OBSOLETE = (
+    _gone("secure-backends", "ingress-nginx has removed it.", "Set appProtocol: https on the Service's port."),
+    _gone("grpc-backend", "ingress-nginx has removed it.", "Set appProtocol on the Service's port."),
+    _gone("secure-verify-ca-secret", "ingress-nginx has removed it.", "Use proxy-ssl-secret.", _CLOSED),
+    _gone("add-base-url", "ingress-nginx has removed it.", "Have the application write its own base URL."),
+    _gone("base-url-scheme", "ingress-nginx has removed it.", "Have the application write its own base URL."),
+    _gone("session-cookie-hash", "ingress-nginx has removed it.", "Remove it."),
+    _gone("enable-influxdb", "ingress-nginx has removed it.", "Scrape the metrics."),
+    _gone("lua-resty-waf", "ingress-nginx has removed it.", "Put a firewall before or behind Portway.", _CLOSED),
+    _gone(
+        "global-rate-limit", "ingress-nginx has removed it.", "Use limit-rps or limit-rpm, which count in each proxy."
+    ),
+    _gone("global-rate-limit-window", "ingress-nginx has removed it.", "Use limit-rps or limit-rpm."),
+    _gone("global-rate-limit-key", "ingress-nginx has removed it.", "Use limit-rps or limit-rpm."),
+    _gone("global-rate-limit-ignored-cidrs", "ingress-nginx has removed it.", "Use limit-allowlist."),
+    _gone("enable-opentracing", "ingress-nginx has removed it.", "Use enable-opentelemetry."),
+    _gone("opentracing-trust-incoming-span", "ingress-nginx has removed it.", "Use opentelemetry-trust-incoming-span."),
+    _gone("enable-websockets", "It never was there: WebSockets pass without it.", "Remove it."),
+    _gone("use-forwarded-headers", _MISPLACED, "Set it there."),
+    _gone("client-header-buffer-size", _MISPLACED, "Remove it."),
+    _gone("large-client-header-buffers", _MISPLACED, "Remove it."),
+)
+
+UNBUILT: tuple[Row, ...] = (
+    *_EXTERNAL_AUTH,
+    *_CLIENT_CERTIFICATES,
+    *_UPSTREAM_TLS,
+    *_BALANCING,
+    *_RESPONSES,
+    *_PROXYING,
+    *_OBSERVING,
+    *_OBSOLETE,
+)
+"""Rows without a field."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from portway_operator.annotations import IngressAnnotations, Reading
+from portway_operator.annotations.access import Satisfy
 from portway_operator.compile.access import Access
 from portway_operator.settings import CompileSettings
-from portway_proxy.snapshot import Policy
+from portway_proxy.snapshot import Cors, Policy, RateLimit, Redirect
 
 __all__ = ["Policies"]
 
@@ -16,18 +17,29 @@ _ANYBODY = Access()
 
 
 class Policies:
-    """The policies of one Ingress's routes: those of hosts with TLS, and those of others."""
+    """The policies of one Ingress's routes: those of hosts with TLS, and those of others.
 
-    __slots__ = ("_plain", "_secure")
+    `zone` is what its limits count by. `values` are what its annotations say.
+    """
+
+    __slots__ = ("_plain", "_secure", "values")
 
     def __init__(
-        self, reading: Reading[IngressAnnotations], settings: CompileSettings, access: Access = _ANYBODY
+        self,
+        reading: Reading[IngressAnnotations],
+        settings: CompileSettings,
+        access: Access = _ANYBODY,
+        zone: str = "",
     ) -> None:
-        values = reading.values
+        self.values = values = reading.values
         redirect = settings.ssl_redirect if values.ssl_redirect is None else values.ssl_redirect
         closed = reading.closed or access.closed
-        self._plain = Policy(body_size=values.body_size, closed=closed, basic=None if closed else access.basic)
-        self._secure = msgspec.structs.replace(self._plain, https_redirect=redirect)
+        forced = values.force_ssl_redirect
+        if closed:
+            self._plain = Policy(body_size=values.body_size, closed=closed, https_redirect=forced)
+        else:
+            self._plain = _policy(values, access, zone)
+        self._secure = msgspec.structs.replace(self._plain, https_redirect=redirect or forced)
 
     @property
     def guarded(self) -> bool:
@@ -38,3 +50,51 @@ class Policies:
         """Return the policy of a route; None when it asks for nothing."""
         policy = self._secure if tls else self._plain
         return None if policy == _NONE else policy
+
+
+def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
+    return Policy(
+        https_redirect=values.force_ssl_redirect,
+        body_size=values.body_size,
+        basic=access.basic,
+        allow=values.allow_source_range,
+        deny=values.deny_source_range,
+        any_suffices=values.satisfy is Satisfy.ANY,
+        app_root=values.app_root,
+        redirect=_redirect(values),
+        cors=_cors(values),
+        limit=_limit(values, zone),
+        rewrite=values.rewrite_target,
+        host=values.upstream_host,
+        # Without a rewrite there is no prefix that the endpoint does not see.
+        prefix=values.forwarded_prefix if values.rewrite_target else "",
+    )
+
+
+def _redirect(values: IngressAnnotations) -> Redirect | None:
+    if values.temporal_redirect:
+        return Redirect(values.temporal_redirect_code, values.temporal_redirect)
+    if values.permanent_redirect:
+        return Redirect(values.permanent_redirect_code, values.permanent_redirect)
+    return None
+
+
+def _cors(values: IngressAnnotations) -> Cors | None:
+    if not values.enable_cors:
+        return None
+    return Cors(
+        values.cors_allow_origin,
+        values.cors_allow_methods,
+        values.cors_allow_headers,
+        values.cors_expose_headers,
+        values.cors_allow_credentials,
+        values.cors_max_age,
+    )
+
+
+def _limit(values: IngressAnnotations, zone: str) -> RateLimit | None:
+    rates = [(float(values.limit_rps), values.limit_rps), (values.limit_rpm / 60, values.limit_rpm)]
+    asked = tuple((rate, most * values.limit_burst_multiplier) for rate, most in rates if most)
+    if not asked and not values.limit_connections:
+        return None
+    return RateLimit(zone, asked, values.limit_connections, values.limit_allowlist)

@@ -7,10 +7,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from portway_operator import problems
+from portway_operator.annotations import IngressAnnotations, key_of, rows
+from portway_operator.compile.canaries import Canaries
+from portway_operator.compile.hosts import MoreHosts
 from portway_operator.compile.policies import Policies
 from portway_operator.compile.upstreams import Upstreams, Wanted
 from portway_operator.objects import Backend, Ingress, IngressPath, IngressRule
-from portway_operator.problems import Problem, at
+from portway_operator.problems import Origin, Problem, at
 from portway_proxy.snapshot import Host, PathMatch, Route, Severity
 
 __all__ = ["HostTable", "IngressRoutes", "RouteReader"]
@@ -20,25 +23,30 @@ _PATTERN = re.compile(r"[*^|\[({]|\$\Z")
 
 _ANY_PATH = ("/", PathMatch.PREFIX)
 _DEFAULT_FIELD = "spec.defaultBackend"
+_UNSAID = IngressAnnotations()
 
 PathKey = tuple[str, PathMatch]
 
 
 @dataclass(frozen=True, slots=True)
 class IngressRoutes:
-    """What one Ingress asks for: its routes, and its default backend as a route of any host and of each of its own."""
+    """What one Ingress asks for: its routes, and its default backend as a route of any host and of each of its own.
+
+    `values` are what its annotations say.
+    """
 
     ingress: Ingress
     routes: tuple[tuple[str, Route], ...] = ()
     default: Route | None = None
     defaults: tuple[tuple[str, Route], ...] = ()
     problems: tuple[Problem, ...] = ()
+    values: IngressAnnotations = _UNSAID
 
 
 class RouteReader:
     """Reads the rules of one Ingress; `secured` hosts have TLS, that of `passed` ones passes through."""
 
-    __slots__ = ("_ingress", "_passed", "_policies", "_problems", "_secured", "_upstreams")
+    __slots__ = ("_ingress", "_passed", "_policies", "_problems", "_secured", "_upstreams", "_values")
 
     def __init__(
         self,
@@ -51,6 +59,7 @@ class RouteReader:
         self._ingress = ingress
         self._upstreams = upstreams
         self._policies = policies
+        self._values = policies.values
         self._secured = secured | passed
         self._passed = passed
         self._problems: list[Problem] = []
@@ -67,6 +76,7 @@ class RouteReader:
             None if backend is None else self._route("", _ANY_PATH, backend, _DEFAULT_FIELD),
             () if backend is None else tuple((h, self._route(h, _ANY_PATH, backend, _DEFAULT_FIELD)) for h in hosts),
             tuple(self._problems),
+            self._values,
         )
 
     def _rule(self, rule: IngressRule) -> list[tuple[str, Route]]:
@@ -80,7 +90,7 @@ class RouteReader:
         return [(rule.host, self._route(rule.host, _ANY_PATH, backend, rule.field))]
 
     def _path(self, host: str, path: IngressPath) -> Route:
-        if _PATTERN.search(path.path):
+        if path.match is not PathMatch.REGEX and _PATTERN.search(path.path):
             self._problems.append(problems.path_pattern(at(self._ingress, f"{path.field}.path"), path.path))
         return self._route(host, (path.path, path.match), path.backend, path.field)
 
@@ -97,7 +107,7 @@ class RouteReader:
 class HostTable:
     """The routes of each host, filled by `add` from the oldest Ingress to the youngest."""
 
-    __slots__ = ("_declared", "_defaults", "_routes", "_unused", "problems")
+    __slots__ = ("_canaries", "_declared", "_defaults", "_more", "_routes", "_unused", "problems")
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -105,9 +115,16 @@ class HostTable:
         self._declared: dict[str, tuple[str, str]] = {}
         self._defaults: list[tuple[str, Route]] = []
         self._unused: list[tuple[str, Route]] = []
+        self._canaries = Canaries()
+        self._more = MoreHosts()
 
     def add(self, found: IngressRoutes) -> None:
         """Take in the routes of a younger Ingress; what an older one has stays."""
+        if found.values.canary:
+            for host, route in found.routes:
+                self._canaries.add(host, route, found.values)
+            return
+        self._add_hosts(found)
         key = found.ingress.meta.key
         for rule in found.ingress.rules:
             self._declared.setdefault(rule.host, key)
@@ -115,8 +132,9 @@ class HostTable:
         for host, route in found.routes:
             winner = self._routes[host].setdefault((route.path, route.match), route)
             if winner is not route:
-                # To the same upstream, nobody can tell the difference.
-                severity = Severity.NOTICE if winner.upstream == route.upstream else Severity.ERROR
+                # To the same upstream under the same policy, nobody can tell the difference.
+                alike = (winner.upstream, winner.policy) == (route.upstream, route.policy)
+                severity = Severity.NOTICE if alike else Severity.ERROR
                 self.problems.append(
                     problems.path_taken(route.origin, host, f"{route.path} ({route.match})", winner.origin, severity)
                 )
@@ -134,7 +152,25 @@ class HostTable:
             for host, route in self._unused
             if not _replaced(route, self._routes[host].get(_ANY_PATH, default))
         ]
-        return tuple(Host(name, self._sorted(self._routes[name])) for name in sorted(self._routes))
+        hosts = {name: Host(name, self._sorted(self._joined(name))) for name in self._routes}
+        hosts |= {host.name: host for host in self._more.hosts(hosts)}
+        self.problems += [*self._canaries.problems, *self._canaries.rest(), *self._more.problems]
+        return tuple(hosts[name] for name in sorted(hosts))
+
+    def _add_hosts(self, found: IngressRoutes) -> None:
+        """Note the further hosts that an Ingress asks for."""
+        values = found.values
+        if not values.server_alias and not values.from_to_www_redirect:
+            return
+        alias, www = (_annotated(found.ingress, field) for field in ("server_alias", "from_to_www_redirect"))
+        for host in dict.fromkeys(rule.host for rule in found.ingress.rules):
+            for name in values.server_alias:
+                self._more.alias(name, host, alias)
+            if values.from_to_www_redirect:
+                self._more.from_to_www(host, www)
+
+    def _joined(self, name: str) -> dict[PathKey, Route]:
+        return {key: self._canaries.join(name, route) for key, route in self._routes[name].items()}
 
     def _sorted(self, routes: dict[PathKey, Route]) -> tuple[Route, ...]:
         for (path, match), route in routes.items():
@@ -143,6 +179,10 @@ class HostTable:
                 if loser is not None and loser.upstream != route.upstream:
                     self.problems.append(problems.path_shadowed(loser.origin, loser.path, route.origin))
         return tuple(sorted(routes.values(), key=_precedence))
+
+
+def _annotated(ingress: Ingress, field: str) -> Origin:
+    return at(ingress, f"metadata.annotations[{key_of(ingress, rows(IngressAnnotations)[field])}]")
 
 
 def _replaced(unused: Route, route: Route | None) -> bool:
@@ -158,4 +198,4 @@ def _precedence(route: Route) -> tuple[bool, int, int, str]:
     """Order routes: exact ones first, then the most segments, then the longest."""
     path = route.path
     segments = path.count("/") - path.endswith("/")
-    return route.match is PathMatch.PREFIX, -segments, -len(path), path
+    return route.match is not PathMatch.EXACT, -segments, -len(path), path

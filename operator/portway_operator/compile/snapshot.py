@@ -199,7 +199,7 @@ class _Compile:
         reading = read(IngressAnnotations, ingress)
         access = self._access.read(ingress, reading.values)
         self.problems += (*reading.problems, *access.problems)
-        policies = Policies(reading, self._settings, access)
+        policies = Policies(reading, self._settings, access, "/".join(ingress.meta.key))
         passed = self._passed.read(ingress, reading.values.tls_passthrough, guarded=policies.guarded)
         found = RouteReader(ingress, self._upstreams, policies, tls.hosts, passed).read()
         self.problems += found.problems
@@ -278,3 +278,9 @@ class _Compile:
             yield from (problems.fault(service, fault) for fault in service.faults)
         for found in self._store.endpoint_slices.values():
             yield from (problems.fault(found, fault) for fault in found.faults)
+
+
+def _canaries(snapshot: Snapshot) -> set[str]:
+    """Return the upstreams of canaries."""
+    policies = (route.policy for host in snapshot.hosts for route in host.routes)
+    return {policy.canary.upstream for policy in policies if policy is not None and policy.canary is not None}

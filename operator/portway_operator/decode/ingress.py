@@ -11,8 +11,10 @@ from portway_operator.decode.fields import BadObject, Raw, each, items, mapping,
 from portway_operator.decode.meta import read_meta
 from portway_operator.decode.names import host, label, object_name, port_name, port_number
 from portway_operator.decode.paths import PATH_TYPES, canonical_path
+from portway_operator.decode.patterns import asks_for_patterns, is_pattern, path_pattern
 from portway_operator.decode.status import published
 from portway_operator.objects import Backend, Fault, Ingress, IngressClass, IngressPath, IngressRule, IngressTls
+from portway_proxy.snapshot import PathMatch
 
 __all__ = ["read_ingress", "read_ingress_class"]
 
@@ -44,7 +46,9 @@ def read_ingress(raw: Raw) -> Ingress:
         class_name=None if class_name is None else object_name(class_name, "spec.ingressClassName"),
         default_backend=_default_backend(spec.get("defaultBackend"), faults),
         has_rules=bool(rules),
-        rules=tuple(each(rules, "spec.rules", partial(_rule, faults=faults), _NO_RULE, faults)),
+        rules=tuple(
+            each(rules, "spec.rules", partial(_rule, patterns=asks_for_patterns(meta), faults=faults), _NO_RULE, faults)
+        ),
         tls=tuple(each(tls, "spec.tls", partial(_tls, faults=faults), _NO_TLS, faults)),
         faults=tuple(faults),
         published=published(raw),
@@ -57,7 +61,7 @@ def _default_backend(value: object, faults: list[Fault]) -> Backend | None:
     return found[0] if found else None
 
 
-def _rule(value: object, field: str, faults: list[Fault]) -> IngressRule:
+def _rule(value: object, field: str, *, patterns: bool, faults: list[Fault]) -> IngressRule:
     rule = mapping(value, field)
     name = host(rule.get("host"), f"{field}.host")
     if rule.get("http") is None:
@@ -66,18 +70,23 @@ def _rule(value: object, field: str, faults: list[Fault]) -> IngressRule:
     paths = items(http.get("paths"), f"{field}.http.paths")
     if not paths:
         raise BadObject(f"{field}.http.paths", "There is no path.", "Give it one; `/` with pathType Prefix is any.")
-    return IngressRule(name, tuple(each(paths, f"{field}.http.paths", _path, _NO_PATH, faults)), field)
+    read = partial(_path, patterns=patterns)
+    return IngressRule(name, tuple(each(paths, f"{field}.http.paths", read, _NO_PATH, faults)), field)
 
 
-def _path(value: object, field: str) -> IngressPath:
+def _path(value: object, field: str, *, patterns: bool) -> IngressPath:
     entry = mapping(value, field)
     path_type = text(entry.get("pathType"), f"{field}.pathType", "")
     if path_type not in PATH_TYPES:
         raise BadObject(
             f"{field}.pathType", f"There is no path type {show(path_type)}.", f"Use one of {', '.join(PATH_TYPES)}."
         )
+    text_of = text(entry.get("path"), f"{field}.path", "")
+    if patterns and is_pattern(text_of, path_type):
+        pattern = path_pattern(text_of, f"{field}.path")
+        return IngressPath(pattern, PathMatch.REGEX, _backend(entry.get("backend"), f"{field}.backend"), field)
     return IngressPath(
-        path=canonical_path(text(entry.get("path"), f"{field}.path", ""), path_type, f"{field}.path"),
+        path=canonical_path(text_of, path_type, f"{field}.path"),
         match=PATH_TYPES[path_type],
         backend=_backend(entry.get("backend"), f"{field}.backend"),
         field=field,

@@ -44,6 +44,9 @@ from portway_operator.problems.passthroughs import (
     passthrough_without_root,
 )
 from portway_operator.problems.routes import (
+    alias_taken,
+    canary_alone,
+    canary_taken,
     catch_all_refused,
     default_taken,
     default_unused,
@@ -80,6 +83,7 @@ __all__ = [
     "Problem",
     "Severity",
     "address_refused",
+    "alias_taken",
     "annotation_idle",
     "annotation_invalid",
     "annotation_refused",
@@ -92,6 +96,8 @@ __all__ = [
     "auth_secret_missing",
     "auth_secret_unnamed",
     "bad_object",
+    "canary_alone",
+    "canary_taken",
     "catch_all_refused",
     "certificate_mismatch",
     "certificate_taken",

@@ -148,9 +148,7 @@ def annotation_invalid(origin: Origin, value: str, reason: str, *, closes: bool)
 def annotation_refused(origin: Origin, reason: str, remedy: str, *, closes: bool) -> Problem:
     """Say that an annotation of ingress-nginx is not built here; `reason` and `remedy` are the table's sentences."""
     done = "The paths of the Ingress answer 503." if closes else "It has no effect."
-    return Problem(
-        origin, "annotation_refused", reason, done, remedy, Severity.ERROR if closes else Severity.NOTICE
-    )
+    return Problem(origin, "annotation_refused", reason, done, remedy, Severity.ERROR if closes else Severity.NOTICE)
 
 
 def annotation_idle(origin: Origin, others: Sequence[str]) -> Problem:

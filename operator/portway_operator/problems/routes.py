@@ -6,6 +6,9 @@ from portway_operator.decode.fields import show
 from portway_proxy.snapshot import Origin, Problem, Severity
 
 __all__ = [
+    "alias_taken",
+    "canary_alone",
+    "canary_taken",
     "catch_all_refused",
     "default_taken",
     "default_unused",
@@ -95,4 +98,38 @@ def catch_all_refused(origin: Origin) -> Problem:
         "The Ingress has no rules and would serve every host, which this installation forbids.",
         "It is left out.",
         "Give it rules with hosts.",
+    )
+
+
+def alias_taken(origin: Origin, name: str, host: str) -> Problem:
+    """Say that a further host that an Ingress asks for is served already."""
+    return Problem(
+        origin,
+        "alias_taken",
+        f"{name} is already served{'' if name == host else f' as {host}'}.",
+        "It is left out.",
+        "Remove it, or the other one.",
+        Severity.NOTICE,
+    )
+
+
+def canary_alone(origin: Origin, host: str, path: str) -> Problem:
+    """Say that no Ingress has the path that a canary is to take requests of."""
+    return Problem(
+        origin,
+        "canary_alone",
+        f"No other Ingress serves {host or 'any host'} {path} with this path type.",
+        "The canary gets no requests of it.",
+        "Give the main Ingress the same host, path and path type, or remove the annotation canary.",
+    )
+
+
+def canary_taken(origin: Origin, host: str, path: str, winner: Origin) -> Problem:
+    """Say that a path has a canary already."""
+    return Problem(
+        origin,
+        "canary_taken",
+        f"{host or 'Any host'} {path} already has the canary {winner}.",
+        "This one gets no requests of it.",
+        "Remove one of the two.",
     )

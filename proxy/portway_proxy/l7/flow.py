@@ -299,6 +299,8 @@ def _finish(exchange: Exchange) -> None:
     exchange.on(END)
     client = exchange.client
     client.exchange = None
+    if exchange.passage is not None:
+        exchange.passage.leave()
     if exchange.upstream is not None:
         exchange.upstream.requests += 1
     http = client.http

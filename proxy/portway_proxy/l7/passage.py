@@ -8,6 +8,7 @@ from portway_proxy.l7.rewrite import request_head
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
+    from portway_proxy.l7.limits import Limit
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
 
@@ -30,10 +31,11 @@ class Passage:
 
     `host` is what the endpoint gets as Host, where that is not the client's. `fields` are lines for the endpoint,
     `answer` lines for the client, whoever answers; each ends in CRLF. An endpoint's own fields that are called as one
-    of `replaced` (lower-case) do not reach the client.
+    of `replaced` (lower-case) do not reach the client. `leaves` are the limits that count the exchange while it is
+    under way, each with what it counts it by.
     """
 
-    __slots__ = ("_next", "_steps", "answer", "fields", "host", "replaced")
+    __slots__ = ("_next", "_steps", "answer", "fields", "host", "leaves", "replaced")
 
     def __init__(self, steps: tuple[Step, ...]) -> None:
         self._steps = steps
@@ -42,6 +44,7 @@ class Passage:
         self.fields = b""
         self.answer = b""
         self.replaced: frozenset[bytes] = frozenset()
+        self.leaves: list[tuple[Limit, bytes]] = []
 
     @property
     def touches_answer(self) -> bool:
@@ -72,6 +75,12 @@ class Passage:
             if not step(exchange, self):
                 return False
         return True
+
+    def leave(self) -> None:
+        """Note that the exchange is over."""
+        for limit, peer in self.leaves:
+            limit.leave(peer)
+        self.leaves.clear()
 
 
 def without(head: RequestHead, name: bytes) -> None:

@@ -18,6 +18,8 @@ def reply(status: int, fields: bytes, *, bodiless: bool) -> bytes:
     With `bodiless` the body is announced and left out, as an answer to HEAD must.
     """
     phrase = _PHRASES.get(status, b"Unknown")
+    if status == HTTPStatus.NO_CONTENT:
+        return b"HTTP/1.1 204 %b\r\nServer: portway\r\n%b\r\n" % (phrase, fields)
     body = _NOT_FOUND if status == HTTPStatus.NOT_FOUND else b"%d %b\n" % (status, phrase)
     fields += b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % len(body)
     return b"HTTP/1.1 %d %b\r\nServer: portway\r\n%b\r\n%b" % (status, phrase, fields, b"" if bodiless else body)

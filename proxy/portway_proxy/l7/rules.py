@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from portway_proxy.errors import BadSnapshot, Closed
 from portway_proxy.l7.basic import AskPassword
-from portway_proxy.l7.redirects import to_https
+from portway_proxy.l7.canary import ChooseUpstream
+from portway_proxy.l7.cors import AnswerOrigins
+from portway_proxy.l7.limits import Limit
+from portway_proxy.l7.redirects import ToAppRoot, ToOther, ToWww, to_https
+from portway_proxy.l7.rewriting import AddFields, Rewrite
+from portway_proxy.l7.sources import EitherSuffices, FromNetworks
 from portway_proxy.passwords import Verifier
 
 if TYPE_CHECKING:
@@ -18,6 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["RuleBook", "Rules"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What goes on from one snapshot to the next: verified passwords by Secret, and counts by the zone of a limit."""
+
+    verifiers: dict[str, Verifier] = field(default_factory=dict)
+    limits: dict[str, Limit] = field(default_factory=dict)
+
+
 class Rules:
     """A policy in service: what `plain` and `secure` (TLS) requests have to pass, in order, and the body's limit.
 
@@ -26,35 +40,69 @@ class Rules:
 
     __slots__ = ("body_limit", "plain", "secure")
 
-    def __init__(self, policy: Policy, verifiers: Mapping[str, Verifier]) -> None:
+    def __init__(self, policy: Policy, kept: _Kept) -> None:
         self.body_limit = policy.body_size
         self.plain: tuple[Step, ...] = (_closed,)
         self.secure: tuple[Step, ...] = (_closed,)
         if policy.closed:
             return
-        last = tuple(_access(policy, verifiers))
+        first, last = tuple(_answers(policy)), (*_access(policy, kept), *_changes(policy))
         redirect: tuple[Step, ...] = (to_https,) if policy.https_redirect else ()
-        self.plain = (*redirect, *last)
-        self.secure = last
+        self.plain = (*first, *redirect, *last)
+        self.secure = (*first, *last)
 
 
-def _access(policy: Policy, verifiers: Mapping[str, Verifier]) -> Iterator[Step]:
-    """Yield the steps that say who may come here."""
+def _answers(policy: Policy) -> Iterator[Step]:
+    """Yield the steps that answer in the place of the endpoint."""
+    if policy.www:
+        yield ToWww(policy.www)
+    if policy.cors is not None:
+        yield AnswerOrigins(policy.cors)
+    if policy.app_root:
+        yield ToAppRoot(policy.app_root)
+    if policy.redirect is not None:
+        yield ToOther(policy.redirect.status, policy.redirect.location)
+
+
+def _access(policy: Policy, kept: _Kept) -> Iterator[Step]:
+    """Yield the steps that say how much a client may ask for, and who may come here."""
+    if policy.limit is not None:
+        yield kept.limits[policy.limit.zone]
+    networks = FromNetworks(policy.allow, policy.deny) if policy.allow or policy.deny else None
+    password = None
     if policy.basic is not None:
-        yield AskPassword(policy.basic.realm, verifiers[policy.basic.credentials])
+        password = AskPassword(policy.basic.realm, kept.verifiers[policy.basic.credentials])
+    if networks is not None and password is not None and policy.any_suffices:
+        yield EitherSuffices(networks, password)
+        return
+    if networks is not None:
+        yield networks
+    if password is not None:
+        yield password
+
+
+def _changes(policy: Policy) -> Iterator[Step]:
+    """Yield the steps that change where a request goes, and what the endpoint and the client get."""
+    if policy.canary is not None:
+        yield ChooseUpstream(policy.canary)
+    if policy.rewrite:
+        yield Rewrite(policy.rewrite)
+    fields = AddFields(policy)
+    if not fields.idle:
+        yield fields
 
 
 class RuleBook:
     """The rules of all policies of a snapshot, each found by the policy's identity.
 
-    The policy's own hash would be computed anew for each request. `verifiers` are kept from one book to the next for
-    Secrets that stay the same, with what they remember.
+    The policy's own hash would be computed anew for each request. What Secrets and limits remember goes on in the next
+    book, as long as they stay the same.
     """
 
-    __slots__ = ("_rules", "_verifiers")
+    __slots__ = ("_kept", "_rules")
 
     def __init__(self) -> None:
-        self._verifiers: dict[str, Verifier] = {}
+        self._kept = _Kept()
         self._rules: dict[int, Rules] = {}
 
     def of(self, policy: Policy) -> Rules:
@@ -62,23 +110,32 @@ class RuleBook:
         return self._rules[id(policy)]
 
     def next(self, routes: Iterable[Route], credentials: Iterable[Credentials]) -> RuleBook:
-        """Return the book of another snapshot's routes; raises `BadSnapshot` for credentials that it does not have."""
+        """Return the book of another snapshot's routes; raises `BadSnapshot` for what cannot be served."""
         book = RuleBook()
         for one in credentials:
-            known = self._verifiers.get(one.name)
-            book._verifiers[one.name] = known if known and known.credentials == one else Verifier(one)
+            known = self._kept.verifiers.get(one.name)
+            book._kept.verifiers[one.name] = known if known and known.credentials == one else Verifier(one)
         made: dict[Policy, Rules] = {}
         for route in routes:
             policy = route.policy
             if policy is None:
                 continue
-            if policy.basic is not None and policy.basic.credentials not in book._verifiers:
-                raise BadSnapshot(f"{route.origin} asks for credentials that the snapshot does not have")
             rules = made.get(policy)
             if rules is None:
-                rules = made[policy] = Rules(policy, book._verifiers)
+                try:
+                    self._keep_limit(policy, book)
+                    rules = made[policy] = Rules(policy, book._kept)
+                except (KeyError, ValueError) as error:
+                    raise BadSnapshot(f"{route.origin} has a policy that cannot be served: {error}") from None
             book._rules[id(policy)] = rules
         return book
+
+    def _keep_limit(self, policy: Policy, book: RuleBook) -> None:
+        asked = policy.limit
+        if asked is None or asked.zone in book._kept.limits:
+            return
+        known = self._kept.limits.get(asked.zone)
+        book._kept.limits[asked.zone] = known if known and known.asked == asked else Limit(asked)
 
 
 def _closed(exchange: Exchange, passage: Passage) -> bool:  # noqa: ARG001 - a step's signature

@@ -1,0 +1,124 @@
+"""The annotations of an Ingress that say where requests go: paths as patterns, rewrites, redirects, other hosts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portway_operator.annotations.fidelity import close
+from portway_operator.annotations.rows import row
+from portway_operator.parse import boolean
+from portway_operator.parse_http import hosts, location, prefix, redirect_status, replacement, template
+
+__all__ = ["RoutingAnnotations"]
+
+
+@dataclass(frozen=True)
+class RoutingAnnotations:
+    """What the annotations of an Ingress say about where its requests go."""
+
+    use_regex: bool = row(
+        "use-regex",
+        boolean,
+        default=False,
+        doc="Whether paths are regular expressions, which have to fit the beginning of a request's path in upper or "
+        "lower case: those with the pathType ImplementationSpecific, and others with a sign that has a meaning there.",
+        nginx="use-regex",
+        fidelity=close(
+            "Paths of other Ingresses stay as they are, and so do those of the types Exact and Prefix without such a "
+            "sign; expressions are RE2's, without look-around."
+        ),
+    )
+    rewrite_target: str = row(
+        "rewrite-target",
+        replacement,
+        default="",
+        doc="What the endpoint gets for the path, with `$1` to `$9` for the groups of the path as a regular expression "
+        "(see `use-regex`, which this implies); the query stays.",
+        nginx="rewrite-target",
+        fidelity=close("Paths of other Ingresses do not become regular expressions."),
+    )
+    forwarded_prefix: str = row(
+        "forwarded-prefix",
+        prefix,
+        default="",
+        doc="The X-Forwarded-Prefix that the endpoint gets beside `rewrite-target`.",
+        nginx="x-forwarded-prefix",
+        requires=("rewrite_target",),
+    )
+    app_root: str = row(
+        "app-root",
+        prefix,
+        default="",
+        doc="Where a request for exactly `/` is sent, by a 302.",
+        nginx="app-root",
+    )
+    ssl_redirect: bool | None = row(
+        "ssl-redirect",
+        boolean,
+        default=None,
+        doc="Whether requests without TLS are sent to https on hosts that have TLS; unset, the settings say.",
+        nginx="ssl-redirect",
+        fidelity=close("A slash at the end of the path stays, as with preserve-trailing-slash."),
+    )
+    force_ssl_redirect: bool = row(
+        "force-ssl-redirect",
+        boolean,
+        default=False,
+        doc="Whether they are on hosts without TLS too; for a balancer before Portway that has the certificates.",
+        nginx="force-ssl-redirect",
+        fidelity=close("A slash at the end of the path stays, as with preserve-trailing-slash."),
+    )
+    permanent_redirect: str = row(
+        "permanent-redirect",
+        location,
+        default="",
+        doc="Where every request is sent, perhaps with variables (`https://new.example$request_uri`).",
+        nginx="permanent-redirect",
+    )
+    permanent_redirect_code: int = row(
+        "permanent-redirect-code",
+        redirect_status(308),
+        default=301,
+        doc="The status of that redirect.",
+        nginx="permanent-redirect-code",
+        requires=("permanent_redirect",),
+    )
+    temporal_redirect: str = row(
+        "temporal-redirect",
+        location,
+        default="",
+        doc="Where every request is sent for the time being; it wins over `permanent-redirect`.",
+        nginx="temporal-redirect",
+    )
+    temporal_redirect_code: int = row(
+        "temporal-redirect-code",
+        redirect_status(307),
+        default=302,
+        doc="The status of that redirect.",
+        nginx="temporal-redirect-code",
+        requires=("temporal_redirect",),
+    )
+    from_to_www_redirect: bool = row(
+        "from-to-www-redirect",
+        boolean,
+        default=False,
+        doc="Whether `www.` before a host of the Ingress, or the host without it, is sent to the host by a 308; hosts "
+        "that an Ingress declares, and wildcards, are not.",
+        nginx="from-to-www-redirect",
+        fidelity=close("A slash at the end of the path stays."),
+    )
+    server_alias: tuple[str, ...] = row(
+        "server-alias",
+        hosts,
+        default=(),
+        doc="More hosts that are served as the hosts of the Ingress; those that an Ingress declares are not.",
+        nginx="server-alias",
+        fidelity=close("A regular expression (`~...`) is refused."),
+    )
+    upstream_host: str = row(
+        "upstream-host",
+        template,
+        default="",
+        doc="The Host that the endpoint gets in the place of the client's, perhaps with variables.",
+        nginx="upstream-vhost",
+    )

@@ -1,0 +1,58 @@
+"""Canaries: Ingresses whose endpoints get some of the requests of other Ingresses' paths."""
+
+from __future__ import annotations
+
+import msgspec
+
+from portway_operator import problems
+from portway_operator.annotations import IngressAnnotations
+from portway_operator.problems import Problem
+from portway_proxy.snapshot import Canary, PathMatch, Policy, Route
+
+__all__ = ["Canaries", "canary_of"]
+
+_NONE = Policy()
+
+Claim = tuple[str, str, PathMatch]
+
+
+def canary_of(values: IngressAnnotations, upstream: str) -> Canary:
+    """Return what the annotations of a canary say of its upstream."""
+    return Canary(
+        upstream,
+        values.canary_by_header,
+        values.canary_by_header_value,
+        values.canary_by_header_pattern,
+        values.canary_by_cookie,
+        values.canary_weight,
+        values.canary_weight_total,
+    )
+
+
+class Canaries:
+    """The canaries' routes, taken from the oldest Ingress to the youngest: each path has one at most."""
+
+    __slots__ = ("_found", "problems")
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._found: dict[Claim, tuple[Route, IngressAnnotations]] = {}
+
+    def add(self, host: str, route: Route, values: IngressAnnotations) -> None:
+        """Take a route of a canary."""
+        winner, _ = self._found.setdefault((host, route.path, route.match), (route, values))
+        if winner is not route:
+            self.problems.append(problems.canary_taken(route.origin, host, route.path, winner.origin))
+
+    def join(self, host: str, route: Route) -> Route:
+        """Return a route with its canary, if it has one."""
+        found = self._found.pop((host, route.path, route.match), None)
+        if found is None:
+            return route
+        canary, values = found
+        policy = msgspec.structs.replace(route.policy or _NONE, canary=canary_of(values, canary.upstream))
+        return msgspec.structs.replace(route, policy=policy)
+
+    def rest(self) -> list[Problem]:
+        """Return a problem for each canary that no route has joined."""
+        return [problems.canary_alone(route.origin, host, path) for (host, path, _), (route, _) in self._found.items()]

@@ -1,0 +1,142 @@
+"""Parsers of annotation values that are about HTTP: text in, a typed value out, as in `parse`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+
+from portway_operator.decode.fields import show
+from portway_operator.parse import host
+from portway_proxy.patterns import BadPattern, compile_pattern
+from portway_proxy.variables import unknown
+
+__all__ = [
+    "field_names",
+    "hosts",
+    "location",
+    "methods_list",
+    "networks",
+    "origins",
+    "pattern",
+    "prefix",
+    "redirect_status",
+    "replacement",
+    "template",
+]
+
+_LOCATION = re.compile(r"(?:https?://|/|\$)[!#-\[\]-~]{0,2047}")
+_TEMPLATE = re.compile(r"[A-Za-z0-9$_{}.:-]{1,253}")
+_PREFIX = re.compile(r"/[!#-\[\]-~]{0,255}")
+_REPLACEMENT = re.compile(r"[$/][!$-~]{0,1023}")
+_GROUP = re.compile(r"\$(?![0-9])")
+_ORIGIN = re.compile(r"(?:\*|[a-z][a-z0-9+.-]*://(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?)")
+_FIELD_LIST = re.compile(r"\*|[A-Za-z0-9_-]+(?: *, *[A-Za-z0-9_-]+)*")
+_METHODS = re.compile(r"\*|[A-Za-z]+(?: *, *[A-Za-z]+)*")
+_STATUS = re.compile(r"30[0-8]")
+
+
+def networks(value: str) -> tuple[str, ...]:
+    """Return networks (`10.0.0.0/8, 2001:db8::1`), each in its shortest form, sorted and without doubles."""
+    found = set()
+    for part in value.split(","):
+        try:
+            found.add(ipaddress.ip_network(part.strip(" "), strict=False))
+        except ValueError:
+            raise ValueError(f"{show(part.strip(' '))} is no network such as 10.0.0.0/8") from None
+    if not found:
+        raise ValueError("it names no network")
+    return tuple(str(one) for one in sorted(found, key=lambda one: (one.version, one.network_address, one.prefixlen)))
+
+
+def location(value: str) -> str:
+    """Return where a redirect leads: a URL or a path, perhaps with variables (`https://new.example$request_uri`)."""
+    if not _LOCATION.fullmatch(value):
+        raise ValueError("it is neither a URL nor a path")
+    return _known(value)
+
+
+def template(value: str) -> str:
+    """Return a host name, perhaps with variables (`$http_x_tenant.internal`)."""
+    if not _TEMPLATE.fullmatch(value):
+        raise ValueError("it is no host name")
+    return _known(value)
+
+
+def _known(value: str) -> str:
+    names = unknown(value)
+    if names:
+        raise ValueError(f"there is no variable ${names[0]}")
+    return value
+
+
+def prefix(value: str) -> str:
+    """Return a path that begins with a slash."""
+    if not _PREFIX.fullmatch(value):
+        raise ValueError("it is no path such as /shop")
+    return value
+
+
+def replacement(value: str) -> str:
+    """Return what takes the place of a path, perhaps with groups (`/$2`) and a query."""
+    if not _REPLACEMENT.fullmatch(value) or "#" in value:
+        raise ValueError("it is no path such as /$2, without blanks and `#`")
+    if _GROUP.search(value):
+        raise ValueError("`$` stands before the number of a group, $1 to $9")
+    return value
+
+
+def redirect_status(most: int) -> Callable[[str], int]:
+    """Return a parser for the statuses of redirects, from 300 to `most`."""
+
+    def parse(value: str) -> int:
+        if not _STATUS.fullmatch(value) or int(value) > most:
+            raise ValueError(f"it is no status from 300 to {most}")
+        return int(value)
+
+    return parse
+
+
+def origins(value: str) -> tuple[str, ...]:
+    """Return origins (`https://shop.example, https://*.shop.example`, or `*`), lower-case and in their order."""
+    found = [part.strip(" ").lower() for part in value.split(",") if part.strip(" ")]
+    for origin in found:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{show(origin)} is no origin such as https://shop.example or https://*.shop.example")
+    if not found:
+        raise ValueError("it names no origin")
+    return tuple(dict.fromkeys(found))
+
+
+def field_names(value: str) -> str:
+    """Return the names of fields, as a field of CORS lists them."""
+    if not _FIELD_LIST.fullmatch(value):
+        raise ValueError("it is no list of header names such as X-One, X-Two")
+    return value
+
+
+def methods_list(value: str) -> str:
+    """Return the names of methods, as a field of CORS lists them."""
+    if not _METHODS.fullmatch(value):
+        raise ValueError("it is no list of methods such as GET, PUT")
+    return value
+
+
+def hosts(value: str) -> tuple[str, ...]:
+    """Return host names (`a.example, b.example`), lower-case and sorted."""
+    found = sorted({part.strip(" ").lower() for part in value.split(",") if part.strip(" ")})
+    for name in found:
+        if ":" in host(name):
+            raise ValueError(f"{show(name)} has a port")
+    if not found:
+        raise ValueError("it names no host")
+    return tuple(found)
+
+
+def pattern(value: str) -> str:
+    """Return a regular expression of the kind that takes linear time."""
+    try:
+        compile_pattern(value)
+    except BadPattern as error:
+        raise ValueError(f"it is no regular expression that RE2 knows: {error}") from None
+    return value

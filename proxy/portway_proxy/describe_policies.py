@@ -1,0 +1,139 @@
+"""A route's policy as text, a part for each thing that it asks for; of what is secret only the name is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from portway_proxy.snapshot import Canary, Cors, Policy, RateLimit
+
+__all__ = ["describe_policy"]
+
+_SHOWN: Final = 4  # Networks that a line shows; an allow-list may have 10,000.
+
+
+def describe_policy(policy: Policy | None) -> str:
+    """Return ` [https-redirect, body-size=1024]`, or nothing for a route without policy."""
+    parts = [] if policy is None else [text for part in _PARTS if (text := part(policy))]
+    return f" [{', '.join(parts)}]" if parts else ""
+
+
+def _https(policy: Policy) -> str:
+    return "https-redirect" if policy.https_redirect else ""
+
+
+def _body(policy: Policy) -> str:
+    return "" if policy.body_size is None else f"body-size={policy.body_size}"
+
+
+def _closed(policy: Policy) -> str:
+    return policy.closed and f"closed={policy.closed}"
+
+
+def _www(policy: Policy) -> str:
+    return policy.www and f"to={policy.www}"
+
+
+def _cors(policy: Policy) -> str:
+    cors = policy.cors
+    if cors is None:
+        return ""
+    usual = Cors()
+    names = ("methods", "headers", "expose", "credentials", "max_age")
+    chosen = [f"{name}={getattr(cors, name)}" for name in names if getattr(cors, name) != getattr(usual, name)]
+    return " ".join([f"cors={' '.join(cors.origins)}", *chosen])
+
+
+def _app_root(policy: Policy) -> str:
+    return policy.app_root and f"app-root={policy.app_root}"
+
+
+def _redirect(policy: Policy) -> str:
+    return "" if policy.redirect is None else f"redirect={policy.redirect.status} {policy.redirect.location}"
+
+
+def _limit(policy: Policy) -> str:
+    return "" if policy.limit is None else f"limit={_rates(policy.limit)}"
+
+
+def _rates(limit: RateLimit) -> str:
+    parts = [f"{rate:g}/s+{burst}" for rate, burst in limit.rates]
+    if limit.connections:
+        parts.append(f"{limit.connections} at once")
+    if limit.exempt:
+        parts.append(f"but {_networks(limit.exempt)}")
+    return " ".join(parts)
+
+
+def _allow(policy: Policy) -> str:
+    return _networks(policy.allow) and f"allow={_networks(policy.allow)}"
+
+
+def _deny(policy: Policy) -> str:
+    return _networks(policy.deny) and f"deny={_networks(policy.deny)}"
+
+
+def _networks(networks: tuple[str, ...]) -> str:
+    more = f" and {len(networks) - _SHOWN} more" if len(networks) > _SHOWN else ""
+    return " ".join(networks[:_SHOWN]) + more
+
+
+def _any(policy: Policy) -> str:
+    return "any-suffices" if policy.any_suffices else ""
+
+
+def _basic(policy: Policy) -> str:
+    return "" if policy.basic is None else f"basic={policy.basic.credentials}"
+
+
+def _canary(policy: Policy) -> str:
+    return "" if policy.canary is None else f"canary={policy.canary.upstream} by {_choice(policy.canary)}"
+
+
+def _choice(canary: Canary) -> str:
+    ways = []
+    if canary.header:
+        value = f"={canary.value}" if canary.value else f"~{canary.pattern}" if canary.pattern else ""
+        ways.append(f"header {canary.header}{value}")
+    if canary.cookie:
+        ways.append(f"cookie {canary.cookie}")
+    if canary.weight or not ways:
+        ways.append(f"chance {canary.weight}/{canary.total}")
+    return ", ".join(ways)
+
+
+def _rewrite(policy: Policy) -> str:
+    return policy.rewrite and f"rewrite={policy.rewrite}"
+
+
+def _host(policy: Policy) -> str:
+    return policy.host and f"host={policy.host}"
+
+
+def _prefix(policy: Policy) -> str:
+    return policy.prefix and f"prefix={policy.prefix}"
+
+
+def _answer(policy: Policy) -> str:
+    return f"answer={' '.join(name for name, _ in policy.answer)}" if policy.answer else ""
+
+
+_PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
+    _https,
+    _body,
+    _closed,
+    _www,
+    _cors,
+    _app_root,
+    _redirect,
+    _limit,
+    _allow,
+    _deny,
+    _any,
+    _basic,
+    _canary,
+    _rewrite,
+    _host,
+    _prefix,
+    _answer,
+)

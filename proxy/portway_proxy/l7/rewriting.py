@@ -1,0 +1,81 @@
+"""What an endpoint gets in the place of what the client asked for: another path, another Host, more fields."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from portway_proxy.l7.target import canonical_path
+from portway_proxy.l7.template import Template
+
+if TYPE_CHECKING:
+    from portway_proxy.l7.exchange import Exchange
+    from portway_proxy.l7.passage import Passage
+    from portway_proxy.snapshot import Policy
+
+__all__ = ["AddFields", "Rewrite"]
+
+_GROUP = re.compile(r"\$([0-9])")
+
+
+class Rewrite:
+    """The step that gives the endpoint another path; the query stays.
+
+    `$1` to `$9` in the target are the groups of the pattern that the route's path is, and empty without one.
+    """
+
+    __slots__ = ("_pieces", "_query")
+
+    def __init__(self, target: str) -> None:
+        path, _, query = target.partition("?")
+        self._query = query.encode()
+        self._pieces = [
+            int(piece) if place % 2 else piece.encode() for place, piece in enumerate(_GROUP.split(path)) if piece
+        ]
+
+    def __call__(self, exchange: Exchange, passage: Passage) -> bool:  # noqa: ARG002 - a step's signature
+        """Return True; raises `BadTarget` where the new path would climb above the root."""
+        head = exchange.head
+        if head.path == b"*":
+            return True
+        route = exchange.route
+        groups = () if route is None else exchange.client.http.worker.live.table.groups(head.host, route, head.path)
+        path = b"".join(
+            piece if isinstance(piece, bytes) else _group(groups, piece, head.path) for piece in self._pieces
+        )
+        # A group may hold dots that become a segment of their own only beside what the target puts around them.
+        path = canonical_path(path if path.startswith(b"/") else b"/" + path)
+        query = b"&".join(part for part in (self._query, head.target.partition(b"?")[2]) if part)
+        head.target = path + b"?" + query if query else path
+        return True
+
+
+def _group(groups: tuple[bytes, ...], number: int, path: bytes) -> bytes:
+    if number == 0:
+        return path
+    return groups[number - 1] if number <= len(groups) else b""
+
+
+class AddFields:
+    """The step that gives the endpoint another Host and a prefix, and the client more fields."""
+
+    __slots__ = ("_answer", "_fields", "_host", "_replaced")
+
+    def __init__(self, policy: Policy) -> None:
+        self._host = Template(policy.host)
+        self._fields = f"X-Forwarded-Prefix: {policy.prefix}\r\n".encode() if policy.prefix else b""
+        self._answer = b"".join(f"{name}: {value}\r\n".encode() for name, value in policy.answer)
+        self._replaced = frozenset(name.lower().encode() for name, _ in policy.answer)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it adds nothing."""
+        return not (self._host or self._fields or self._answer)
+
+    def __call__(self, exchange: Exchange, passage: Passage) -> bool:
+        """Return True."""
+        passage.host = self._host.fill(exchange)
+        passage.fields += self._fields
+        passage.answer += self._answer
+        passage.replaced |= self._replaced
+        return True
