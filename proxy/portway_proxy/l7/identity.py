@@ -91,7 +91,7 @@ class Trusted:
     name the client. Raises `BadSnapshot` for networks that are none.
     """
 
-    __slots__ = ("_spoken", "networks", "plain", "trust")
+    __slots__ = ("_listens", "_spoken", "networks", "plain", "trust")
 
     def __init__(self, trust: Trust | None, limits: Limits) -> None:
         self.trust = trust = trust or Trust()
@@ -99,6 +99,7 @@ class Trusted:
             self.networks = Networks(trust.networks)
         except ValueError as error:
             raise BadSnapshot(f"a trusted network is none: {error}") from None
+        self._listens = bool(self.networks) and trust.belief is not Belief.NOTHING
         field = trust.field.lower().encode()
         request = _OF_REQUEST if trust.belief is Belief.REQUEST else ()
         self._spoken = SpokenParser(limits, _role_with(RequestRole.SAID, (_FOR, field, *request)))
@@ -110,7 +111,7 @@ class Trusted:
 
     def believes(self, host: str) -> bool:
         """Return whether the peer `host` speaks for its clients."""
-        if self.trust.belief is Belief.NOTHING or not self.networks:
+        if not self._listens:
             return False
         address = parse_address(host)
         return address is not None and address in self.networks
