@@ -22,7 +22,7 @@ MARK = b"\xff"
 """What no HTTP is made of."""
 
 _STEPS = 40  # More make an input slow and tell nothing new.
-_NEVER = {b"te", b"trailer", b"keep-alive", b"proxy-connection", b"proxy", b"forwarded", b"http2-settings"}
+_NEVER = {b"trailer", b"keep-alive", b"proxy-connection", b"proxy", b"forwarded", b"http2-settings"}
 _OWN = re.compile(rb"[45][0-9]{2} [\w -]+\n|default backend - 404")
 _loops: list[Loop] = []
 

@@ -82,6 +82,7 @@ class Peer(asyncio.Protocol):
         self.counting = False
         self.sink: Callable[[bytes], None] | None = None
         self.sipping = False
+        self.trailers: list[bytes] = []
         self._position = 0
         self._changed = asyncio.Event()
         self._writable = asyncio.Event()
@@ -195,12 +196,14 @@ class Peer(asyncio.Protocol):
         return Message(start, tuple((field[1].lower(), field[2]) for field in found if field is not None))
 
     async def chunks(self) -> list[bytes]:
-        """Return the chunks of a body, the last one of no bytes left out."""
+        """Return the chunks of a body, the last one of no bytes left out; what stands behind it is in `trailers`."""
         chunks: list[bytes] = []
         while size := int(await self.until(b"\r\n"), 16):
             chunks.append(await self.exactly(size))
             assert await self.exactly(2) == b"\r\n"
-        assert await self.exactly(2) == b"\r\n"
+        self.trailers = []
+        while line := (await self.until(b"\r\n"))[:-2]:
+            self.trailers.append(line)
         return chunks
 
     async def request(self) -> Message:

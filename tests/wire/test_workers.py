@@ -18,7 +18,6 @@ from portway_proxy.process import WorkerEnded
 from portway_proxy.snapshot import Snapshot
 from portway_proxy.supervisor import Supervisor
 from wire.parts import (
-    WEB,
     Web,
     echoes,
     fetch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from portway_proxy.clock import NEVER
@@ -64,6 +65,11 @@ class ClientConnection(Guest):
     def request_read(self) -> bool:
         """Whether the whole body of the request was taken from the client."""
         return self._framing.done
+
+    @property
+    def trailers(self) -> Sequence[bytes]:
+        """The fields behind the body of the request, as `Name: value`; none before its end."""
+        return self._framing.trailers
 
     @property
     def gone(self) -> bool:

@@ -9,7 +9,17 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 
-__all__ = ["TOKENS", "RequestRole", "ResponseRole", "offers", "protocols", "request_role", "response_role", "tokens"]
+__all__ = [
+    "TOKENS",
+    "RequestRole",
+    "ResponseRole",
+    "offers",
+    "protocols",
+    "request_role",
+    "response_role",
+    "tokens",
+    "unmarked",
+]
 
 
 class RequestRole(IntEnum):
@@ -28,6 +38,7 @@ class RequestRole(IntEnum):
     AGENT = 10
     TRACE_PARENT = 11
     SAID = 12  # By a trusted peer about its client (`identity.SpokenParser`).
+    TE = 13
 
 
 class ResponseRole(IntEnum):
@@ -57,10 +68,10 @@ _REQUEST = {
     b"referer": RequestRole.REFERER,
     b"user-agent": RequestRole.AGENT,
     b"traceparent": RequestRole.TRACE_PARENT,
-    # Of one connection only (RFC 9110, 7.6.1), trailers included: we do not pass those on.
+    # Of one connection only (RFC 9110, 7.6.1).
     b"keep-alive": RequestRole.DROP,
     b"proxy-connection": RequestRole.DROP,
-    b"te": RequestRole.DROP,
+    b"te": RequestRole.TE,
     b"trailer": RequestRole.DROP,
     # What a proxy says about the client; nobody else may (`Proxy` becomes HTTP_PROXY in CGI programs).
     b"forwarded": RequestRole.DROP,
@@ -89,6 +100,11 @@ _MARKS = b"!#$%&'*+.^_`|~"
 _ALIASES = bytes.maketrans(_MARKS, b"-" * len(_MARKS))
 
 
+def unmarked(name: bytes) -> bytes:
+    """Return the name (any case) as servers of CGI's family read it: lower-case, all marks alike."""
+    return name.lower().translate(_ALIASES)
+
+
 def request_role(name: bytes) -> RequestRole:
     """Return what the request field `name` (any case) is for us.
 
@@ -96,7 +112,7 @@ def request_role(name: bytes) -> RequestRole:
     (`X.Forwarded.For`): servers of CGI's family read them all as one name.
     """
     lower = name.lower()
-    alias = lower.translate(_ALIASES)
+    alias = unmarked(name)
     if alias.startswith(b"x-forwarded-") or b"_" in lower:
         return RequestRole.DROP
     if alias != lower:

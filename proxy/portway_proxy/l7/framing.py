@@ -6,14 +6,16 @@ A framing takes what arrived and hands out the payload in it. Chunks are decoded
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Protocol
 
 from portway_proxy.errors import BadChunk
 from portway_proxy.settings import Limits
 
-__all__ = ["EMPTY", "Chunked", "Framing", "Length", "UntilClose", "chunk"]
+__all__ = ["EMPTY", "LAST_CHUNK", "Chunked", "Framing", "Length", "UntilClose", "chunk", "last_chunk"]
 
 LAST_CHUNK = b"0\r\n\r\n"
+"""The end of a chunked body without trailers."""
 
 # The size, then extensions; 16 digits are 2^64, as in llhttp. Space before the end of the line is refused.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
@@ -27,6 +29,10 @@ class Framing(Protocol):
 
     done: bool
 
+    @property
+    def trailers(self) -> Sequence[bytes]:
+        """The fields behind the body, as `Name: value`."""
+
     def take(self, data: bytes, out: list[bytes]) -> int:
         """Append the payload in `data` to `out` and return how many leading bytes of `data` belong to this body.
 
@@ -38,6 +44,8 @@ class Length:
     """A body of a known number of bytes."""
 
     __slots__ = ("done", "remaining")
+
+    trailers = ()
 
     def __init__(self, length: int) -> None:
         self.remaining = length
@@ -67,6 +75,8 @@ class UntilClose:
 
     __slots__ = ("done",)
 
+    trailers = ()
+
     def __init__(self) -> None:
         self.done = False
 
@@ -77,9 +87,9 @@ class UntilClose:
 
 
 class Chunked:
-    """A chunked body (RFC 9112, 7.1). Trailers are checked, bounded and dropped."""
+    """A chunked body (RFC 9112, 7.1). Trailers are checked and bounded; whether they go on is not decided here."""
 
-    __slots__ = ("_extensions", "_line", "_remaining", "_step", "_trailers", "_trailers_limit", "done")
+    __slots__ = ("_extensions", "_line", "_remaining", "_step", "_trailers_limit", "_trailers_size", "done", "trailers")
 
     def __init__(self, limits: Limits) -> None:
         self.done = False
@@ -87,7 +97,8 @@ class Chunked:
         self._remaining = 0
         self._step = self._size
         self._extensions = 0
-        self._trailers = 0
+        self._trailers_size = 0
+        self.trailers: list[bytes] = []
         self._trailers_limit = limits.trailers
 
     def take(self, data: bytes, out: list[bytes]) -> int:
@@ -151,9 +162,15 @@ class Chunked:
         if not line:
             self.done = True
             return
-        self._trailers += len(line)
-        if self._trailers > self._trailers_limit or _TRAILER.fullmatch(line) is None:
+        self._trailers_size += len(line)
+        if self._trailers_size > self._trailers_limit or _TRAILER.fullmatch(line) is None:
             raise BadChunk("a trailer field is malformed or the trailers are too long")
+        self.trailers.append(line)
+
+
+def last_chunk(trailers: bytes) -> bytes:
+    """Return the end of a chunked body with `trailers`, each ended by CRLF."""
+    return b"0\r\n%b\r\n" % trailers
 
 
 def chunk(pieces: list[bytes]) -> bytes:

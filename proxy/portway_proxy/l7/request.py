@@ -23,6 +23,7 @@ from portway_proxy.errors import (
 from portway_proxy.l7.fields import RequestRole, protocols, request_role, tokens
 from portway_proxy.l7.head import DIGITS, ORDINARY, FieldParser, TakeTable, drop_nominated
 from portway_proxy.l7.target import canonical_path, parse_host, split_absolute
+from portway_proxy.l7.trailers import ACCEPTED
 from portway_proxy.settings import Limits
 
 __all__ = ["RequestHead", "RequestParser"]
@@ -123,7 +124,7 @@ class RequestHead:
 class RequestParser(FieldParser):
     """Parses request heads, one whole head at a time."""
 
-    __slots__ = ("_blocks", "_fault", "_head", "_hosts", "_limits", "_upgrade")
+    __slots__ = ("_blocks", "_fault", "_head", "_hosts", "_limits", "_takes_trailers", "_upgrade")
 
     _LONGEST_BLOCK: ClassVar[int] = 1024  # Bytes of a block that is remembered: together they stay below 2 MiB.
 
@@ -164,6 +165,7 @@ class RequestParser(FieldParser):
         self._head = head = self._start_line(data)
         self._begin(data, head.lines)
         self._upgrade = b""
+        self._takes_trailers = False
         try:
             # One parser for each head (0.2 us): bodies are framed by us, and llhttp would wait for this one's.
             httptools.HttpRequestParser(self).feed_data(data)
@@ -223,6 +225,11 @@ class RequestParser(FieldParser):
         # Two fields are one list (RFC 9110, 5.3).
         self._upgrade = self._upgrade + b"," + value if self._upgrade else value
 
+    def _te(self, _: bytes, value: bytes) -> None:
+        # Codings with which a response may arrive are of one connection; whether trailers are taken is of them all.
+        codings = [coding.strip(b" \t") for coding in value.lower().split(b",")]
+        self._takes_trailers = self._takes_trailers or b"trailers" in codings
+
     def _expect(self, _: bytes, value: bytes) -> None:
         head = self._head
         head.expects = head.expects + b"," + value if head.expects else value.lower()
@@ -253,6 +260,8 @@ class RequestParser(FieldParser):
         self._finish_target(head)
         if self._nominated:
             self._finish_connection(head)
+        if self._takes_trailers and head.minor == 1 and not head.upgrade:
+            head.lines += (b"Connection: TE\r\n", ACCEPTED)
         if head.expects:
             if head.expects != b"100-continue":
                 raise ExpectationFailed("the only expectation is 100-continue")
@@ -315,6 +324,7 @@ class RequestParser(FieldParser):
         RequestRole.CONNECTION: _connection,
         RequestRole.UPGRADE: _upgrade_field,
         RequestRole.EXPECT: _expect,
+        RequestRole.TE: _te,
         RequestRole.REQUEST_ID: _request_id,
         RequestRole.REFERER: _referer,
         RequestRole.AGENT: _agent,

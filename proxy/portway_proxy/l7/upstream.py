@@ -23,8 +23,9 @@ from portway_proxy.l7.exchange import (
     SENDING,
     Exchange,
 )
-from portway_proxy.l7.framing import LAST_CHUNK, UntilClose, chunk
+from portway_proxy.l7.framing import LAST_CHUNK, UntilClose, chunk, last_chunk
 from portway_proxy.l7.rewrite import request_head
+from portway_proxy.l7.trailers import for_client, for_endpoint
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
@@ -167,7 +168,8 @@ class UpstreamConnection(Answering):
     def request_ended(self, exchange: Exchange) -> None:
         """End the request's body."""
         if exchange.head.chunked:
-            self._transport.write(LAST_CHUNK)
+            trailers = exchange.client.trailers
+            self._transport.write(last_chunk(for_endpoint(exchange, trailers)) if trailers else LAST_CHUNK)
         exchange.on(REQUEST_END)
         self.deadline = self.http.clock.now + self._patience()
 
@@ -196,7 +198,8 @@ class UpstreamConnection(Answering):
     def _end(self, exchange: Exchange, out: list[bytes] | None = None) -> None:
         out = out or []
         if self._chunks_out:
-            out.append(LAST_CHUNK)
+            trailers = () if self._framing is None else self._framing.trailers
+            out.append(last_chunk(for_client(exchange, trailers)) if trailers else LAST_CHUNK)
         client = exchange.client
         if out:
             client.write(b"".join(out) if len(out) > 1 else out[0])

@@ -34,7 +34,7 @@ MARKS = "!#$%&'*+.^_`|~"
         (b"User-Agent", RequestRole.AGENT),
         (b"Keep-Alive", RequestRole.DROP),
         (b"Proxy-Connection", RequestRole.DROP),
-        (b"TE", RequestRole.DROP),
+        (b"TE", RequestRole.TE),
         (b"Trailer", RequestRole.DROP),
         (b"Forwarded", RequestRole.DROP),
         (b"Proxy", RequestRole.DROP),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pieces import cuts, in_pieces
 from portway_proxy.errors import BadChunk
-from portway_proxy.l7.framing import EMPTY, LAST_CHUNK, Chunked, Framing, Length, UntilClose, chunk
+from portway_proxy.l7.framing import EMPTY, LAST_CHUNK, Chunked, Framing, Length, UntilClose, chunk, last_chunk
 from portway_proxy.settings import Limits
 
 LIMITS = Limits()
@@ -281,6 +281,15 @@ def test_trailers_are_bounded_by_their_sum() -> None:
     assert taken(Chunked(LIMITS), [b"0\r\n" + trailers * count + b"\r\n"])[2]
     with pytest.raises(BadChunk):
         taken(Chunked(LIMITS), [b"0\r\n" + trailers * (count + 1) + b"\r\n"])
+
+
+def test_trailers_are_collected_however_they_arrive() -> None:
+    data = b"2\r\nhi\r\n0\r\nX: 1\r\nY:\r\n\r\n"
+    for pieces in ([data], bytewise(data)):
+        framing = Chunked(LIMITS)
+        taken(framing, pieces)
+        assert framing.trailers == [b"X: 1", b"Y:"]
+    assert last_chunk(b"X: 1\r\nY: \r\n") == b"0\r\nX: 1\r\nY: \r\n\r\n"
 
 
 def test_a_trailer_without_end_is_not_collected_for_ever() -> None:
