@@ -44,7 +44,6 @@ def describe_json(snapshot: Snapshot) -> bytes:
     # Emptied first, so that no key is ever copied into what is shown.
     emptied = msgspec.structs.replace(snapshot, certificates=(), affinity_key=None, credentials=())
     shown = msgspec.to_builtins(emptied)
-    del shown["affinity_key"]
     shown["credentials"] = [{"name": one.name, "users": len(one.users)} for one in snapshot.credentials]
     shown["certificates"] = [
         {"name": certificate.name, "hosts": certificate.hosts, "not_after": certificate.not_after}
