@@ -1,7 +1,7 @@
 """What a worker does when it has more to do, or holds more memory, than it can bear.
 
-Memory comes in steps, as Envoy's overload manager has them: connections are no longer kept, then new requests are
-refused, then nobody is accepted. A loop that is late refuses new requests. What runs is finished.
+Memory comes in steps, as Envoy's overload manager has them: connections are no longer kept and next to nothing waits
+for slow readers, then new requests are refused, then nobody is accepted. A loop that is late refuses new requests. What runs is finished.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _SELDOM: Final = 10  # Beats between two looks at memory while there is plenty.
 _PLENTY: Final = 0.8
 _STEPS: Final = (0.92, 0.95, 0.98)  # The first two are those of Envoy's example.
 _BACK: Final = 0.02  # So far below its step must the share be to end it.
+_TIGHT: Final = 8192  # Bytes that may wait for a slow reader while connections are not kept.
 _TRIMS: Final = 100  # Beats between two attempts to give memory back to the system.
 
 
@@ -122,7 +123,11 @@ class Overload:
         before, self.level = self.level, level
         if level == before:
             return
-        self._http.letting_go = level >= Level.LETTING_GO
+        self._http.letting_go = tight = level >= Level.LETTING_GO
+        if tight != (before >= Level.LETTING_GO):
+            # What runs may still grow by as much as may wait for each of many readers.
+            usual = self._http.settings.limits.buffer
+            self._http.squeeze(min(usual, _TIGHT) if tight else usual)
         self._refuse(late=self._http.shedding is LoopLate)
         if (level is Level.CLOSED) != (before is Level.CLOSED):
             self._close(level is Level.CLOSED)

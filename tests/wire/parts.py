@@ -143,6 +143,11 @@ class Client:
         self.reader = reader
         self.writer = writer
 
+    @classmethod
+    async def to(cls, port: int) -> Client:
+        """Connect to a port of 127.0.0.1; who asks for it closes it."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
     def send(self, path: str = "/", host: str = "shop.example") -> None:
         """Send a GET."""
         self.writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())

@@ -8,6 +8,7 @@ import websockets.asyncio.server
 from websockets.exceptions import ConnectionClosed
 
 from eventually import eventually
+from portway_proxy.settings import Timeouts
 from wire.peers import OK, Client, Endpoint, Peer, answering, reply
 from wire.site import Net, Site, everything_to
 
@@ -27,9 +28,9 @@ async def switching(peer: Peer) -> None:
     peer.send(SWITCHED)
 
 
-async def tunnel(net: Net) -> tuple[Site, Peer, Client]:
+async def tunnel(net: Net, timeouts: Timeouts | None = None) -> tuple[Site, Peer, Client]:
     """Return a site, and the two ends of a tunnel through it."""
-    site, endpoint, client = await net.pair(switching)
+    site, endpoint, client = await net.pair(switching, timeouts=timeouts or Timeouts())
     client.send(UPGRADE)
     head = await client.head()
     assert head.status == 101

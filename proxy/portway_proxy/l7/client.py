@@ -335,6 +335,12 @@ class ClientConnection(Guest):
         if self.exchange is None and not self._ahead.held:
             self.close()
 
+    def squeeze(self) -> None:
+        """Let no more wait for the client, and for its endpoint, than the limits allow now."""
+        self._transport.set_write_buffer_limits(high=self.http.limits.buffer)
+        if self.exchange is not None and self.exchange.connection is not None:
+            self.exchange.connection.squeeze()
+
     def pause(self) -> None:
         """Stop reading from the client; whoever made us wait has a deadline of its own."""
         if not self._paused:

@@ -6,6 +6,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from portway_proxy.gate import Gate
 from portway_proxy.l7 import flow
 from portway_proxy.l7.identity import Trusted
@@ -134,6 +136,14 @@ class Http:
         self.responses = ResponseParser(self.limits)
         self.gate.each = self.limits.connections_per_address
         self.overdue.follow()
+
+    def squeeze(self, buffer: int) -> None:
+        """Let at most so many bytes wait for each slow reader from now on, and for those who are here if it is less."""
+        less = buffer < self.limits.buffer
+        self.limits = msgspec.structs.replace(self.settings.limits, buffer=buffer)
+        if less:  # All of them at once would take more faster than anybody looks.
+            for client in self.worker.clients:
+                client.squeeze()
 
     def request_id(self) -> bytes:
         """Return a new request id: 32 hexadecimal digits, as ingress-nginx makes them; nothing where none are made."""

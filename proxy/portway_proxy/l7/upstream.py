@@ -183,6 +183,10 @@ class UpstreamConnection(Answering):
         self.http.clock.unwatch(self)
         return self._transport
 
+    def squeeze(self) -> None:
+        """Let no more wait for the endpoint than the limits allow now."""
+        self._transport.set_write_buffer_limits(high=self.http.limits.buffer)
+
     def pause(self) -> None:
         """Stop reading: the client does not keep up, and its own deadline counts."""
         self.deadline = NEVER
