@@ -98,7 +98,7 @@ def _context(trace: bytes, span: bytes, *, remote: bool) -> SpanContext:
 
 def _attributes(exchange: Exchange) -> dict[str, AttributeValue]:
     """Return what OpenTelemetry's conventions for HTTP servers ask for, and what we know beside it."""
-    head, trail, client = exchange.head, exchange.trail, exchange.client
+    head, trail = exchange.head, exchange.trail
     method = head.method.decode()
     path, _, query = head.target.decode("latin-1").partition("?")
     found: dict[str, AttributeValue] = {
@@ -106,9 +106,9 @@ def _attributes(exchange: Exchange) -> dict[str, AttributeValue]:
         "http.response.status_code": exchange.status,
         "http.request.body.size": exchange.request_size,
         "http.response.body.size": exchange.response_size,
-        "url.scheme": "https" if client.secure else "http",
+        "url.scheme": "https" if exchange.secure else "http",
         "url.path": path,
-        "client.address": client.peer.decode(),
+        "client.address": exchange.peer.decode(),
         "network.protocol.version": f"1.{head.minor}",
         "portway.request_id": head.request_id.decode(),
     }

@@ -81,10 +81,11 @@ _NEXT = {
 class Exchange:
     """The state of one request and response. It keeps the upstream that it began with, whatever is swapped meanwhile.
 
-    `peer` is the client's address, as far as anybody trusted says. `started` and, once it is over, `ended` are in
-    seconds of the loop's clock; the sizes count body bytes. `tried` holds the pools of the endpoints that failed.
-    `reason` is why the proxy answered itself, or empty. `trail` is for those that were not sent at once on a connection
-    that was there, and answered in one piece. `passage` is for those whose route's policy asks for something.
+    `peer` is the client's address and `secure` whether it came by TLS, as far as anybody trusted says. `started` and,
+    once it is over, `ended` are in seconds of the loop's clock; the sizes count body bytes. `tried` holds the pools of
+    the endpoints that failed. `reason` is why the proxy answered itself, or empty. `trail` is for those that were not
+    sent at once on a connection that was there, and answered in one piece. `passage` is for those whose route's policy
+    asks for something.
     """
 
     __slots__ = (
@@ -101,6 +102,7 @@ class Exchange:
         "response",
         "response_size",
         "route",
+        "secure",
         "started",
         "state",
         "status",
@@ -113,6 +115,7 @@ class Exchange:
     def __init__(self, client: ClientConnection, head: RequestHead, started: float) -> None:
         self.client = client
         self.peer = client.peer
+        self.secure = client.secure
         self.head = head
         self.started = started
         self.ended: float
