@@ -19,6 +19,7 @@ from bench.peers import Nginx, Peer
 from bench.report import as_data, as_markdown, as_text
 from bench.rows import ROWS
 from bench.scale import SCALE, measure_scale
+from bench.soak import SOAK, measure_soak
 from bench.stage import Cores, opened
 
 _FULL = Effort(rounds=3, seconds=2.0, warm=1.0)
@@ -40,6 +41,8 @@ def main() -> int:
     rows = [row for row in ROWS if not options.rows or any(_named(row, key) for key in options.rows)]
     # Only when asked for: it takes a control plane, whose programs may have to be built first.
     scaled = any(row.key.startswith(key) for row in SCALE for key in options.rows or ())
+    # Likewise: minutes for a single figure.
+    soaked = any(row.key.startswith(key) for row in SOAK for key in options.rows or ())
     machine = _machine()
     print("\n".join(f"{key}: {value}" for key, value in machine.items()), end="\n\n")
     outcomes: list[Outcome] = []
@@ -49,6 +52,8 @@ def main() -> int:
             print(as_text(outcomes[-1]), flush=True)
         if scaled:
             outcomes += measure_scale(stage, lambda outcome: print(as_text(outcome), flush=True))
+        if soaked:
+            outcomes += measure_soak(stage, lambda outcome: print(as_text(outcome), flush=True))
     notes = _notes(rows)
     print("\n".join(notes))
     if options.markdown:
@@ -61,7 +66,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    keys = ", ".join([*(row.key for row in ROWS), "scale"])
+    keys = ", ".join([*(row.key for row in ROWS), "scale", "soak"])
     parser = argparse.ArgumentParser(prog="make bench", description="Portway beside other proxies.")
     parser.add_argument(
         "--rows", nargs="+", metavar="KEY", help=f"only these rows, or those whose keys begin so: {keys}"

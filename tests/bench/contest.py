@@ -16,7 +16,7 @@ from bench.processes import Fault, last_line, pinned, started
 from bench.scene import Place, Scene
 from bench.stage import Stage
 
-__all__ = ["Budget", "Column", "Contender", "Effort", "Outcome", "Row", "Running", "Values", "contest"]
+__all__ = ["Budget", "Column", "Contender", "Effort", "Outcome", "Row", "Running", "Values", "contest", "serving"]
 
 Values = dict[str, float]
 """One measurement: a value for each column, by the column's key."""
@@ -85,6 +85,8 @@ class Running:
         self.stage = stage
         self.scene = contender.scene
         self.port = place.port
+        self.admin = place.spare[1]
+        self.directory = place.directory
         self._place = place
         self._peer = contender.peer
         self._root = process.pid
@@ -176,13 +178,14 @@ def _start(stage: Stage, row: Row, outcome: Outcome, stack: ExitStack) -> Iterat
             outcome.absent[contender.label] = f"not installed: {missing}"
             continue
         try:
-            yield contender.label, stack.enter_context(_serving(stage, contender))
+            yield contender.label, stack.enter_context(serving(stage, contender))
         except (Fault, OSError) as error:
             outcome.absent[contender.label] = f"does not serve: {error}"
 
 
 @contextmanager
-def _serving(stage: Stage, contender: Contender) -> Iterator[Running]:
+def serving(stage: Stage, contender: Contender) -> Iterator[Running]:
+    """Run a contender; raises `Fault` when it does not serve."""
     place = stage.place(contender.peer.label.split(",")[0], contender.scene)
     command = pinned(stage.cores.proxy, contender.peer.command(contender.scene, place))
     with started(command, place.log) as process:

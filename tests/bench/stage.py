@@ -38,7 +38,7 @@ worker_processes 1;
 pid {directory}/endpoint.pid;
 error_log stderr error;
 {user}
-events {{ worker_connections 8192; }}
+events {{ worker_connections 32768; }}
 http {{
   access_log off;
   keepalive_requests 1000000000;
