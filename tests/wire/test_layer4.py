@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Final, cast
 
 import aiohttp
+import msgspec
 import pytest
 
 from eventually import eventually
-from portway_proxy.flows import FlowQuery
+from portway_proxy.flows import FlowPage, FlowQuery
 from portway_proxy.snapshot import (
     Balance,
     Endpoint,
@@ -238,11 +239,10 @@ async def test_flows_of_all_workers_are_one_table_live_filtered_and_bounded(prox
     url = f"http://127.0.0.1:{proxy.admin_port}/flows"
     async with serve_echo() as echo, aiohttp.ClientSession() as session:
 
-        async def flows(**asked: str) -> dict[str, list[dict[str, object]]]:
+        async def flows(**asked: str) -> FlowPage:
             async with session.get(url, params=asked | {"format": "json"}) as response:
                 assert response.status == 200
-                found: dict[str, list[dict[str, object]]] = await response.json()
-                return found
+                return msgspec.json.decode(await response.read(), type=FlowPage)
 
         await proxy.apply(passing(echo, *sorted((port, other))))
         connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
@@ -251,29 +251,23 @@ async def test_flows_of_all_workers_are_one_table_live_filtered_and_bounded(prox
             writer.write(b"hello")
             assert await reader.readexactly(5) == b"hello"
         found = await flows()
-        assert (len(found["flows"]), found["more"]) == (21, 0)
-        assert all(flow["bytes_in"] == flow["bytes_out"] == 5 for flow in found["flows"])
-        assert {flow["upstream"] for flow in found["flows"]} == {TCP}
-        assert len((await flows(listener=str(other)))["flows"]) == 1
+        assert (len(found.flows), found.more) == (21, 0)
+        assert all(flow.bytes_in == flow.bytes_out == 5 for flow in found.flows)
+        assert {flow.upstream for flow in found.flows} == {TCP}
+        assert len((await flows(listener=str(other))).flows) == 1
         name = "{}:{}".format(*connections[3][1].get_extra_info("sockname"))
-        assert [flow["client"] for flow in (await flows(client=name))["flows"]] == [name]
+        assert [flow.client for flow in (await flows(client=name)).flows] == [name]
         few = await flows(limit="5", service="shop/echo")
-        assert (len(few["flows"]), few["more"]) == (5, 16)
-        ages = [cast("float", flow["seconds"]) for flow in few["flows"]]
+        assert (len(few.flows), few.more) == (5, 16)
+        ages = [flow.seconds for flow in few.flows]
         assert ages == sorted(ages, reverse=True)
-        assert not (await flows(service="shop/other"))["flows"]
+        assert not (await flows(service="shop/other")).flows
         for _, writer in connections:
             writer.close()
             await writer.wait_closed()
-
-        async def gone() -> bool:
-            return not (await flows())["flows"]
-
-        for _ in range(100):
-            if await gone():
-                break
-            await asyncio.sleep(0.05)
-        assert await gone()
+        async with asyncio.timeout(PATIENCE):
+            while (await flows()).flows:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
 
 
 async def test_each_endpoint_has_its_counts(proxy: Supervisor) -> None:
