@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portway_proxy.errors import Limited
-from portway_proxy.networks import Networks, parse_address
+from portway_proxy.ranges import Ranges
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
@@ -28,14 +28,14 @@ class Limit:
 
     def __init__(self, asked: RateLimit) -> None:
         self.asked = asked
-        self._exempt = Networks(asked.exempt)
+        self._exempt = Ranges(asked.exempt)
         self._buckets: list[dict[bytes, tuple[float, float]]] = [{} for _ in asked.rates]
         self._under_way: dict[bytes, int] = {}
 
     def __call__(self, exchange: Exchange, passage: Passage) -> bool:
         """Return True; raises `Limited` for a request too many."""
         peer = exchange.peer
-        if self._exempt and self._is_exempt(peer):
+        if self._exempt and self._exempt.hold(peer):
             return True
         if self.asked.connections:
             self._enter(peer, passage)
@@ -66,10 +66,6 @@ class Limit:
             raise Limited
         self._under_way[peer] = under_way + 1
         passage.leaves.append((self, peer))
-
-    def _is_exempt(self, peer: bytes) -> bool:
-        address = parse_address(peer.decode())
-        return address is not None and address in self._exempt
 
 
 def _make_room(bucket: dict[bytes, tuple[float, float]]) -> None:

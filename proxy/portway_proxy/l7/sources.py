@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from portway_proxy.errors import Forbidden
-from portway_proxy.networks import Networks, parse_address
+from portway_proxy.ranges import Ranges
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
@@ -14,19 +14,16 @@ if TYPE_CHECKING:
 
 __all__ = ["EitherSuffices", "FromNetworks"]
 
-_REMEMBERED = 4096  # Addresses whose verdict is kept; with one, a look-up costs 0.1 us instead of 4.
-
 
 class FromNetworks:
     """The step that lets through clients of `allow` (any networks, when there are none) that are not in `deny`."""
 
-    __slots__ = ("_allow", "_any", "_deny", "_known")
+    __slots__ = ("_allow", "_any", "_deny")
 
     def __init__(self, allow: Iterable[str], deny: Iterable[str]) -> None:
-        self._allow = Networks(allow)
-        self._deny = Networks(deny)
+        self._allow = Ranges(allow)
+        self._deny = Ranges(deny)
         self._any = not self._allow
-        self._known: dict[bytes, tuple[bool, bool]] = {}
 
     def __call__(self, exchange: Exchange, passage: Passage) -> bool:  # noqa: ARG002 - a step's signature
         """Return True; raises `Forbidden` for a client of any other network."""
@@ -36,18 +33,9 @@ class FromNetworks:
 
     def verdict(self, peer: bytes) -> tuple[bool, bool]:
         """Return whether the address may come, and whether it is welcome by name: in `allow` and not in `deny`."""
-        known = self._known.get(peer)
-        if known is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            known = self._known[peer] = self._judge(peer)
-        return known
-
-    def _judge(self, peer: bytes) -> tuple[bool, bool]:
-        address = parse_address(peer.decode())
-        if address is None or address in self._deny:
-            return address is None and self._any and not self._deny, False
-        welcome = address in self._allow
+        if self._deny and self._deny.hold(peer):
+            return False, False
+        welcome = self._allow.hold(peer)
         return welcome or self._any, welcome
 
 
