@@ -145,6 +145,7 @@ async def test_a_client_that_uploads_regardless_gets_our_own_answer(
     assert (response.status, response.closes) == (status, True)
     assert await client.end() in ("eof", "")
     assert await pushing < 90_000_000
+    site.later(7)  # For so long, and no longer, is it read what nobody wants.
     await eventually(lambda: not site.clients, what="the connection ends")
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from eventually import eventually
+from portway_proxy.l7.framing import Chunked, Framing, Length
+from portway_proxy.settings import Limits
 from portway_proxy.supervisor import Supervisor
 from portway_proxy.tasks import Tasks
 from wire.parts import settings, snapshot
@@ -213,6 +216,88 @@ async def test_a_chunked_upload_larger_than_any_buffer_arrives_whole(stage: Stag
     await send_blocks(client, blocks, chunked=True)
     assert (await client.response()).body.decode() == expected(blocks)
     assert stage.resident() < base + ALLOWED
+
+
+class Payload:
+    """Sums up the payload of a body that a peer reads, and drops it."""
+
+    def __init__(self, peer: Peer, framing: Framing, rest: bytes) -> None:
+        self.size = 0
+        self.sum = 0
+        self.framing = framing
+        peer.sink = self.take
+        self.take(rest)
+
+    def take(self, data: bytes) -> None:
+        pieces: list[bytes] = []
+        self.framing.take(data, pieces)
+        for piece in pieces:
+            self.size += len(piece)
+            self.sum = zlib.crc32(piece, self.sum)
+
+
+GIB = 1 << 30
+
+
+def gibibyte() -> int:
+    """Return the sum of 1 GiB of blocks."""
+    total = 0
+    for _ in range(GIB // len(BLOCK)):
+        total = zlib.crc32(BLOCK, total)
+    return total
+
+
+def framed(*, chunked: bool) -> tuple[bytes, Framing]:
+    """Return the field that frames 1 GiB, and what reads it."""
+    if chunked:
+        return b"Transfer-Encoding: chunked", Chunked(Limits())
+    return b"Content-Length: %d" % GIB, Length(GIB)
+
+
+async def highest_until(stage: Stage, claim: Callable[[], bool]) -> int:
+    """Wait for `claim` and return the most memory that the worker had until then."""
+    highest = 0
+    async with asyncio.timeout(120):
+        while not claim():
+            highest = max(highest, stage.resident())
+            await asyncio.sleep(0.01)
+    return highest
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_download_of_a_gibibyte_arrives_whole_and_costs_no_memory(stage: Stage, chunked: bool) -> None:
+    stage.endpoint.script = sending(GIB // len(BLOCK), chunked=chunked)
+    await stage.settled()
+    base = stage.resident()
+    client = await stage.client()
+    client.send(GET)
+    await client.until(b"\r\n\r\n")
+    payload = Payload(client, framed(chunked=chunked)[1], client.unread)
+    assert await highest_until(stage, lambda: payload.framing.done or client.how != "") < base + ALLOWED
+    assert (payload.size, payload.sum) == (GIB, gibibyte())
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_upload_of_a_gibibyte_arrives_whole_and_costs_no_memory(stage: Stage, chunked: bool) -> None:
+    field, framing = framed(chunked=chunked)
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        payload = Payload(peer, framing, peer.unread)
+        while not payload.framing.done:  # noqa: ASYNC110 - the reader is no task
+            await asyncio.sleep(0.01)
+        peer.sink = None
+        peer.send(reply(b"%d %d" % (payload.size, payload.sum)))
+
+    stage.endpoint.script = script
+    await stage.settled()
+    base = stage.resident()
+    client = await stage.client()
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % field)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send_blocks(client, GIB // len(BLOCK), chunked=chunked))
+        assert await highest_until(stage, lambda: bool(client.received)) < base + ALLOWED
+    assert (await client.response()).body == b"%d %d" % (GIB, gibibyte())
 
 
 async def test_a_hundred_clients_that_ask_for_much_and_read_nothing_cost_little(stage: Stage) -> None:
