@@ -3,7 +3,7 @@
 The operator compiles a `Snapshot`, the proxy applies it. Collections are tuples in a canonical order (said at
 each field), so that equal content has equal bytes and an equal digest (`codec.digest`).
 
-What is as it is by default is not said at all where the default is the same object in every process (None, False, 0,
+What is as it is by default is not said at all where the default is the same object in every process (None, True, 0,
 an empty string or tuple, an enum's member). So a field with such a default may be added within one schema version: a
 proxy that does not know it serves every snapshot that does not use it, and rejects by its digest one that does, rather
 than serve a path without, say, the password that it asks for. Another default, or another meaning, needs another
