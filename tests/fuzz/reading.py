@@ -19,11 +19,12 @@ class Beyond(Exception):
 
 @dataclass(frozen=True)
 class Read:
-    """A message and its body, if `complete` the whole of it."""
+    """A message and its body, if `complete` the whole of it, with the names of its trailers."""
 
     head: h11.Request | h11.Response
     body: bytes
     complete: bool
+    trailers: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,6 @@ def _message(connection: h11.Connection, kind: type[h11.Request] | type[h11.Resp
             body += event.data
         elif isinstance(event, h11.EndOfMessage):
             assert head is not None
-            return Read(head, body, complete=True), ""
+            return Read(head, body, complete=True, trailers=frozenset(name for name, _ in event.headers)), ""
         elif not isinstance(event, h11.InformationalResponse):
             return (None if head is None else Read(head, body, complete=False)), ""

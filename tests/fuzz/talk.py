@@ -22,7 +22,12 @@ MARK = b"\xff"
 """What no HTTP is made of."""
 
 _STEPS = 40  # More make an input slow and tell nothing new.
-_NEVER = {b"trailer", b"keep-alive", b"proxy-connection", b"proxy", b"forwarded", b"http2-settings"}
+_NEVER = frozenset((b"trailer", b"keep-alive", b"proxy-connection", b"proxy", b"forwarded", b"http2-settings"))
+# What would change how a message is framed, routed, trusted or kept, if it came behind its body.
+_NEVER_BEHIND = _NEVER | frozenset(
+    b"authorization connection content-encoding content-length content-type cookie expect host range set-cookie te "
+    b"transfer-encoding upgrade x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip x-request-id".split()
+)
 _OWN = re.compile(rb"[45][0-9]{2} [\w -]+\n|default backend - 404")
 _loops: list[Loop] = []
 
@@ -74,7 +79,9 @@ class Talk:
             assert names[b"host"] == names[b"x-forwarded-for"] == names[b"x-request-id"] == 1, sent
             assert names[b"content-length"] + names[b"transfer-encoding"] <= 1, sent
             assert not _NEVER.intersection(names), sent
-            assert not any(b"_" in name for name in names), sent
+            assert not any(b"_" in name for name in (*names, *one.trailers)), sent
+            assert not _NEVER_BEHIND.intersection(one.trailers), sent
+            assert {value for name, value in one.head.headers if name == b"te"} <= {b"trailers"}, sent
         rest = iter(wanted)
         for one in reading.messages:
             if one.complete:
@@ -100,6 +107,7 @@ class Talk:
         assert all(_own(one) for one in reading.messages[len(methods) :]), (reading, sent)
         allowed = self._allowed()
         for one in reading.messages:
+            assert not _NEVER_BEHIND.intersection(one.trailers), sent
             assert _own(one) or not one.complete or _given(one) in allowed, (_given(one), allowed)
 
     def _allowed(self) -> set[tuple[int, bytes]]:

@@ -75,11 +75,15 @@ def _check_request(head: RequestHead, theirs: h11.Request) -> None:
     )
     fields = [(bytes(name), bytes(value)) for name, value in theirs.headers.raw_items()]
     nominated = [token for name, value in fields if name.lower() == b"connection" for token in tokens(value)]
-    assert head.lines == [
+    passed = [
         b"%b: %b\r\n" % (name, value)
         for name, value in fields
         if request_role(name) in _PASSED and name.lower() not in nominated
     ]
+    codings = b",".join(value for name, value in fields if name.lower() == b"te").lower().split(b",")
+    if b"trailers" in [coding.strip(b" \t") for coding in codings] and head.minor == 1 and not head.upgrade:
+        passed += [b"Connection: TE\r\n", b"TE: trailers\r\n"]
+    assert head.lines == passed
     values = {name.lower(): value for name, value in fields}
     assert head.raw_host == values.get(b"host") or head.raw_target.lower().startswith(b"http")
     assert head.chunked == (b"transfer-encoding" in values)
