@@ -78,3 +78,25 @@ def test_whoever_comes_and_goes_nobody_is_counted_twice_or_forgotten(steps: list
     for _, origin in inside:
         gate.leave(origin)
     assert (gate.open, gate._by_origin) == (0, {})
+
+
+def test_a_connection_without_an_address_counts_among_all_until_it_claims_one() -> None:
+    gate = Gate(3, each=1)
+    waiting = [gate.enter(None) for _ in range(3)]
+    with pytest.raises(TooManyConnections):
+        gate.enter(None)
+    assert waiting == [b""] * 3
+    claimed = gate.claim("192.0.2.1")
+    with pytest.raises(TooManyFromAddress):
+        gate.claim("192.0.2.1")
+    assert gate.open == 3
+    gate.leave(claimed)
+    assert gate.open == 2
+    gate.leave(gate.claim("192.0.2.1"))
+    gate.leave(b"")
+    assert gate.open == 0
+
+
+def test_claims_cost_nothing_where_addresses_have_no_limit() -> None:
+    gate = Gate(1)
+    assert [gate.claim("192.0.2.1"), gate.claim("192.0.2.1")] == [b"", b""]

@@ -21,10 +21,21 @@ from certs import certificate
 from eventually import eventually
 from portway_proxy.proxy_protocol import LONGEST, Address, header_v1, header_v2
 from portway_proxy.settings import Limits
-from portway_proxy.snapshot import Belief, Host, PathMatch, Policy, Route, Snapshot, Trust
+from portway_proxy.snapshot import (
+    Belief,
+    Host,
+    Listener,
+    ListenerPolicy,
+    PathMatch,
+    Policy,
+    ProxyVersion,
+    Route,
+    Snapshot,
+    Trust,
+)
 from portway_proxy.supervisor import Supervisor
 from wire.command import ANY_PORTS, portway
-from wire.parts import ORIGIN, WEB, Client, free_port, metrics, port_of, running, settings, snapshot
+from wire.parts import ECHO, ORIGIN, WEB, Client, free_port, metrics, port_of, running, serve_echo, settings, snapshot
 
 SHOP = certificate("shop/web", "shop.example")
 LOCAL = "127.0.0.0/8"
@@ -340,6 +351,36 @@ async def test_a_limit_for_each_address_counts_the_clients_and_not_the_proxy_bef
         async with asyncio.timeout(15):
             while not await again():  # noqa: ASYNC110 - a worker notes it
                 await asyncio.sleep(0.01)
+
+
+# --- other listeners
+
+
+async def test_a_port_for_both_families_tells_ipv4_clients_as_what_they_are(mirror: Mirror) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("there is no IPv6 here")
+    async with running(msgspec.structs.replace(settings(1), address="::")) as proxy:
+        await proxy.apply(trusting(mirror, None))
+        assert (await told(port_of(proxy), GET))["x-forwarded-for"] == "127.0.0.1"
+        await proxy.apply(trusting(mirror, announced("127.0.0.1/32")))
+        assert (await told(port_of(proxy), HEADERS[0] + GET))["x-forwarded-for"] == "192.0.2.7"
+
+
+async def test_ports_of_layer_4_believe_the_same_networks(proxy: Supervisor, mirror: Mirror) -> None:
+    port = free_port()
+    async with serve_echo() as echo:
+        served = snapshot(mirror.port, echo_port=echo)
+        policy = ListenerPolicy(announce=ProxyVersion.V1, accept_proxy=True)
+        listener = Listener(port, ECHO, ORIGIN, policy=policy)
+        for network, source in (("127.0.0.1/32", "192.0.2.7"), ("127.0.0.2/32", "127.0.0.1")):
+            trust = Trust((network,))
+            await proxy.apply(msgspec.structs.replace(served, listeners=(listener,), trust=trust))
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(HEADERS[1] + b"hello")
+            async with asyncio.timeout(15):
+                first = await reader.readline()
+            assert first.startswith(b"PROXY TCP4 %b " % source.encode())
+            writer.close()
 
 
 # --- live
