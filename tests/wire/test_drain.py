@@ -14,6 +14,10 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
+import websockets.asyncio.client
+import websockets.asyncio.server
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
 
 from eventually import eventually
 from portway_proxy.settings import ProxySettings
@@ -150,6 +154,32 @@ async def test_a_relay_finishes(web: Web, tmp_path: Path) -> None:
         client.writer.write_eof()
         assert await client.reader.read() == b"after"
         assert await run.status() == 0
+
+
+async def websocket_echo(connection: ServerConnection) -> None:
+    with suppress(ConnectionClosed):
+        async for message in connection:
+            await connection.send(message)
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+async def test_a_websocket_lives_until_it_ends_or_the_deadline_comes(tmp_path: Path, finishes: bool) -> None:
+    async with websockets.asyncio.server.serve(websocket_echo, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with proxy(settings(drain=30.0 if finishes else 1.5), snapshot(port), tmp_path) as run:
+            async with websockets.asyncio.client.connect(f"ws://127.0.0.1:{run.http}/") as socket:
+                await socket.send("before")
+                assert await socket.recv() == "before"
+                run.signal(signal.SIGTERM)
+                await until_refused(run.http)
+                await asyncio.sleep(0.6)  # Idle clients are let go half a second later.
+                await socket.send("after")
+                assert await socket.recv() == "after"
+                if not finishes:
+                    assert await run.status() == 0
+                    with pytest.raises(ConnectionClosed):
+                        await socket.recv()
+            assert await run.status() == 0
 
 
 async def test_what_does_not_finish_is_cut_off_at_the_deadline(web: Web, tmp_path: Path) -> None:
