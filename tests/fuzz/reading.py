@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import h11
@@ -9,12 +10,13 @@ import h11
 __all__ = ["Beyond", "Read", "Reading", "read_request_head", "read_requests", "read_response_head", "read_responses"]
 
 _MOST = 1 << 20  # Bytes of a head: our own limits are to decide.
-# h11 looks for framing in trailers too.
-_TRAILERS = ("Transfer-Encoding", "Content-Length", "Host")
+# Where h11 is the stricter one: it looks for framing in trailers, none of which we pass on, and it knows no white space
+# before a chunk's extensions, which RFC 9112, 7.1.1 wants to be read over (and we pass no extensions on either).
+_STRICTER = re.compile(r"Transfer-Encoding|Content-Length|Host|illegal chunk header: .*(?: |\\t);")
 
 
 class Beyond(Exception):
-    """What h11 reads tells nothing about us: it refused trailers, which we check for their form and drop."""
+    """What h11 reads tells nothing about us: it refused what is right to accept."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _message(connection: h11.Connection, kind: type[h11.Request] | type[h11.Resp
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError as error:
-            if head is not None and any(name in str(error) for name in _TRAILERS):
+            if head is not None and _STRICTER.search(str(error)):
                 raise Beyond from None
             return (None if head is None else Read(head, body, complete=False)), str(error)
         if isinstance(event, kind):
