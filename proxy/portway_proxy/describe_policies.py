@@ -118,6 +118,14 @@ def _answer(policy: Policy) -> str:
     return f"answer={' '.join(name for name, _ in policy.answer)}" if policy.answer else ""
 
 
+def _patience(policy: Policy) -> str:
+    patience = policy.patience
+    if patience is None:
+        return ""
+    times = (("connect", patience.connect), ("read", patience.read), ("write", patience.write))
+    return " ".join(f"{name}={seconds:g}s" for name, seconds in times if seconds)
+
+
 _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _https,
     _body,
@@ -136,4 +144,5 @@ _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _host,
     _prefix,
     _answer,
+    _patience,
 )

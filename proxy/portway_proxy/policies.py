@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-__all__ = ["BasicAuth", "Canary", "Cors", "Credentials", "Policy", "RateLimit", "Redirect"]
+__all__ = ["BasicAuth", "Canary", "Cors", "Credentials", "Patience", "Policy", "RateLimit", "Redirect"]
 
 _Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -85,6 +85,17 @@ class Canary(msgspec.Struct, frozen=True):
     total: int = 100
 
 
+class Patience(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How long a route's endpoints have, in seconds; 0 leaves the proxy's own time.
+
+    `connect` to accept, `read` between two parts of what they send, a WebSocket's included, `write` to take more.
+    """
+
+    connect: float = 0.0
+    read: float = 0.0
+    write: float = 0.0
+
+
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a route asks for beyond forwarding; a route without any of it has no policy at all.
 
@@ -118,6 +129,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     prefix: str = ""
     answer: tuple[tuple[str, str], ...] = ()
     canary: Canary | None = None
+    patience: Patience | None = None
 
     @property
     def guards(self) -> bool:

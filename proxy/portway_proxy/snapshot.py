@@ -18,7 +18,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from portway_proxy.observing import Observing
-from portway_proxy.policies import BasicAuth, Canary, Cors, Credentials, Policy, RateLimit, Redirect
+from portway_proxy.policies import BasicAuth, Canary, Cors, Credentials, Patience, Policy, RateLimit, Redirect
 from portway_proxy.trust import Belief, Trust
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Origin",
     "Passthrough",
     "PathMatch",
+    "Patience",
     "Policy",
     "Problem",
     "Protocol",

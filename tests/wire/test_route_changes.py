@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from eventually import eventually
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.snapshot import Canary, PathMatch, Policy, Route, Upstream
-from wire.peers import Client, Endpoint
+from portway_proxy.snapshot import Canary, PathMatch, Patience, Policy, Route, Upstream
+from wire.peers import Client, Endpoint, Peer, reply
 from wire.site import ORIGIN, WEB, Net, Site, everything_to, exact, prefix, table, upstream
 
 
@@ -206,3 +207,56 @@ async def test_the_steps_of_the_main_route_count_for_its_canary(net: Net) -> Non
     site.serve(table({"": [prefix("/", policy=policy)]}, upstream(WEB, main.port), upstream("canary", other.port)))
     assert (await (await net.client(site)).get("/old")).status == 200
     assert (targets(other), main.received) == ([b"/new"], [])
+
+
+# --- time
+
+
+def patient(**times: float) -> Route:
+    return prefix("/", policy=Policy(patience=Patience(**times)))
+
+
+async def test_a_route_s_endpoint_has_its_own_time_to_answer(net: Net) -> None:
+    site, _, client = await net.pair(silent)
+    site.serve(table({"": [patient(read=10.0)]}, upstream(WEB, site.live.snapshot.upstreams[0].endpoints[0].port)))
+    client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+    await eventually(lambda: site.upstreams, what="the request left")
+    site.later(8.0)
+    assert client.received == b""
+    site.later(5.0)
+    assert (await client.response()).status == 504
+
+
+async def test_a_route_s_endpoint_may_be_silent_for_longer_than_others(net: Net) -> None:
+    site, _, client = await net.pair(silent)
+    site.serve(table({"": [patient(read=300.0)]}, upstream(WEB, site.live.snapshot.upstreams[0].endpoints[0].port)))
+    client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+    await eventually(lambda: site.upstreams, what="the request left")
+    site.later(200.0)
+    assert client.received == b""
+    site.later(105.0)
+    assert (await client.response()).status == 504
+
+
+async def test_the_time_of_one_route_is_not_that_of_the_next_on_the_connection(net: Net) -> None:
+    site, endpoint, client = await net.pair(late)
+    short = prefix("/a", policy=Policy(patience=Patience(read=10.0)))
+    site.serve(table({"": [short, prefix("/")]}, upstream(WEB, endpoint.port)))
+    assert (await client.get("/a")).status == 200
+    client.send(b"GET /late HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+    await eventually(lambda: b"/late" in endpoint.received[0], what="the request came over the same connection")
+    site.later(15.0)
+    assert client.unread == b""
+    site.later(60.0)
+    assert (await client.response()).status == 504
+
+
+async def silent(peer: Peer) -> None:
+    await peer.request()
+    await peer.rest()
+
+
+async def late(peer: Peer) -> None:
+    while b"/late" not in (await peer.request()).target:
+        peer.send(reply())
+    await peer.rest()

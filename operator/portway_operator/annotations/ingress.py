@@ -8,13 +8,17 @@ from typing import ClassVar
 from portway_operator.annotations.access import AccessAnnotations
 from portway_operator.annotations.canary import CanaryAnnotations
 from portway_operator.annotations.cors import CorsAnnotations
+from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.limits import LimitAnnotations
 from portway_operator.annotations.routing import RoutingAnnotations
 from portway_operator.annotations.rows import Row, row
 from portway_operator.annotations.unbuilt import UNBUILT
-from portway_operator.parse import boolean, size
+from portway_operator.parse import boolean, seconds, size
 
 __all__ = ["IngressAnnotations"]
+
+_DAY = 86_400.0
+_UNITS = close("A unit (`60s`, `1m`) is understood too, where ingress-nginx ignores the annotation.")
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,31 @@ class IngressAnnotations(CanaryAnnotations, LimitAnnotations, CorsAnnotations, A
 
     others: ClassVar[tuple[Row, ...]] = UNBUILT
 
+    connect_timeout: float = row(
+        "connect-timeout",
+        seconds(0, _DAY),
+        default=0.0,
+        doc="How long an endpoint may take to accept a connection (`5s`); 0 leaves the proxy's own time.",
+        nginx="proxy-connect-timeout",
+        fidelity=_UNITS,
+    )
+    read_timeout: float = row(
+        "read-timeout",
+        seconds(0, _DAY),
+        default=0.0,
+        doc="How long an endpoint may be silent before its answer, within it, and on a WebSocket (`1h`); 0 leaves the "
+        "proxy's own times.",
+        nginx="proxy-read-timeout",
+        fidelity=_UNITS,
+    )
+    send_timeout: float = row(
+        "send-timeout",
+        seconds(0, _DAY),
+        default=0.0,
+        doc="How long an endpoint may take nothing of a request; 0 leaves the proxy's own time.",
+        nginx="proxy-send-timeout",
+        fidelity=_UNITS,
+    )
     body_size: int | None = row(
         "body-size",
         size,

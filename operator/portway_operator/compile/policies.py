@@ -8,12 +8,13 @@ from portway_operator.annotations import IngressAnnotations, Reading
 from portway_operator.annotations.access import Satisfy
 from portway_operator.compile.access import Access
 from portway_operator.settings import CompileSettings
-from portway_proxy.snapshot import Cors, Policy, RateLimit, Redirect
+from portway_proxy.snapshot import Cors, Patience, Policy, RateLimit, Redirect
 
 __all__ = ["Policies"]
 
 _NONE = Policy()
 _ANYBODY = Access()
+_USUAL = Patience()
 
 
 class Policies:
@@ -66,9 +67,15 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         limit=_limit(values, zone),
         rewrite=values.rewrite_target,
         host=values.upstream_host,
+        patience=_patience(values),
         # Without a rewrite there is no prefix that the endpoint does not see.
         prefix=values.forwarded_prefix if values.rewrite_target else "",
     )
+
+
+def _patience(values: IngressAnnotations) -> Patience | None:
+    asked = Patience(values.connect_timeout, values.read_timeout, values.send_timeout)
+    return None if asked == _USUAL else asked
 
 
 def _redirect(values: IngressAnnotations) -> Redirect | None:

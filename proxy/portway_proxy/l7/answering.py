@@ -48,6 +48,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         "_held",
         "_interim",
         "_pool",
+        "_timeouts",
         "_transport",
         "deadline",
         "exchange",
@@ -66,6 +67,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         self._chunks_out = False
         self._clean = True
         self._interim = 0
+        self._timeouts = http.timeouts
 
     def data_received(self, data: bytes) -> None:
         """Take what the endpoint sent."""
@@ -93,7 +95,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         """End the exchange, whose response is complete with `out`."""
 
     def _patience(self) -> float:
-        timeouts = self.http.timeouts
+        timeouts = self._timeouts
         return timeouts.response if self._framing is None else timeouts.read
 
     def _take_head(self, exchange: Exchange, data: bytes) -> None:
@@ -223,7 +225,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
                 out += pieces
         if not framing.done:
             if not exchange.client.write_paused:
-                self.deadline = self.http.clock.now + self.http.timeouts.read
+                self.deadline = self.http.clock.now + self._timeouts.read
             if out:
                 exchange.client.write(b"".join(out) if len(out) > 1 else out[0])
             return

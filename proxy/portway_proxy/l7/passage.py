@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from portway_proxy.l7.limits import Limit
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
+    from portway_proxy.settings import Timeouts
 
-__all__ = ["Passage", "Step", "without"]
+__all__ = ["Passage", "Step", "timeouts_of", "without"]
 
 
 class Step(Protocol):
@@ -32,10 +33,10 @@ class Passage:
     `host` is what the endpoint gets as Host, where that is not the client's. `fields` are lines for the endpoint,
     `answer` lines for the client, whoever answers; each ends in CRLF. An endpoint's own fields that are called as one
     of `replaced` (lower-case) do not reach the client. `leaves` are the limits that count the exchange while it is
-    under way, each with what it counts it by.
+    under way, each with what it counts it by. `timeouts` are the route's own, where it has any.
     """
 
-    __slots__ = ("_next", "_steps", "answer", "fields", "host", "leaves", "replaced")
+    __slots__ = ("_next", "_steps", "answer", "fields", "host", "leaves", "replaced", "timeouts")
 
     def __init__(self, steps: tuple[Step, ...]) -> None:
         self._steps = steps
@@ -45,6 +46,7 @@ class Passage:
         self.answer = b""
         self.replaced: frozenset[bytes] = frozenset()
         self.leaves: list[tuple[Limit, bytes]] = []
+        self.timeouts: Timeouts | None = None
 
     @property
     def touches_answer(self) -> bool:
@@ -81,6 +83,13 @@ class Passage:
         for limit, peer in self.leaves:
             limit.leave(peer)
         self.leaves.clear()
+
+
+def timeouts_of(exchange: Exchange) -> Timeouts:
+    """Return the timeouts that count for an exchange: its route's own, or the proxy's."""
+    passage = exchange.passage
+    own = None if passage is None else passage.timeouts
+    return exchange.client.http.timeouts if own is None else own
 
 
 def without(head: RequestHead, name: bytes) -> None:

@@ -13,6 +13,7 @@ from portway_proxy.errors import ConnectFailed, ConnectTimeout, EndpointRemoved,
 from portway_proxy.health import Health
 from portway_proxy.l7 import flow
 from portway_proxy.l7.exchange import PENDING, Exchange
+from portway_proxy.l7.passage import timeouts_of
 from portway_proxy.l7.trail import trail_of
 from portway_proxy.l7.upstream import UpstreamConnection
 
@@ -192,7 +193,7 @@ class _Attempt:
         self._http = http
         self._exchange = exchange
         self._began = http.loop.time()
-        self.deadline = self._began + http.timeouts.connect
+        self.deadline = self._began + timeouts_of(exchange).connect
         self.task: asyncio.Task[None] | None = None
 
     def expire(self) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from portway_proxy.l7.target import canonical_path
 from portway_proxy.l7.template import Template
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.passage import Passage
-    from portway_proxy.snapshot import Policy
+    from portway_proxy.settings import Timeouts
+    from portway_proxy.snapshot import Patience, Policy
 
-__all__ = ["AddFields", "Rewrite"]
+__all__ = ["AddFields", "Rewrite", "SetTimeouts"]
 
 _GROUP = re.compile(r"\$([0-9])")
 
@@ -79,3 +82,34 @@ class AddFields:
         passage.answer += self._answer
         passage.replaced |= self._replaced
         return True
+
+
+class SetTimeouts:
+    """The step that gives the endpoint more time, or less."""
+
+    __slots__ = ("_patience", "_timeouts", "_usual")
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._usual: Timeouts | None = None
+        self._timeouts: Timeouts | None = None
+
+    def __call__(self, exchange: Exchange, passage: Passage) -> bool:
+        """Return True."""
+        usual = exchange.client.http.timeouts
+        if usual is not self._usual:
+            self._usual, self._timeouts = usual, self._of(usual)
+        passage.timeouts = self._timeouts
+        return True
+
+    def _of(self, usual: Timeouts) -> Timeouts:
+        asked = self._patience
+        read, write = asked.read or usual.read, asked.write or usual.write
+        return msgspec.structs.replace(
+            usual,
+            connect=asked.connect or usual.connect,
+            response=asked.read or usual.response,
+            read=read,
+            write=write,
+            tunnel=asked.read or usual.tunnel,
+        )

@@ -12,7 +12,7 @@ from portway_proxy.l7.canary import ChooseUpstream
 from portway_proxy.l7.cors import AnswerOrigins
 from portway_proxy.l7.limits import Limit
 from portway_proxy.l7.redirects import ToAppRoot, ToOther, ToWww, to_https
-from portway_proxy.l7.rewriting import AddFields, Rewrite
+from portway_proxy.l7.rewriting import AddFields, Rewrite, SetTimeouts
 from portway_proxy.l7.sources import EitherSuffices, FromNetworks
 from portway_proxy.passwords import Verifier
 
@@ -87,6 +87,8 @@ def _changes(policy: Policy) -> Iterator[Step]:
         yield ChooseUpstream(policy.canary)
     if policy.rewrite:
         yield Rewrite(policy.rewrite)
+    if policy.patience is not None:
+        yield SetTimeouts(policy.patience)
     fields = AddFields(policy)
     if not fields.idle:
         yield fields

@@ -11,6 +11,7 @@ from portway_proxy.l4.connect import prepare
 from portway_proxy.l4.relay import CLOSED, DONE, Relay
 from portway_proxy.l7 import flow
 from portway_proxy.l7.copier import Copier
+from portway_proxy.l7.passage import timeouts_of
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
@@ -83,7 +84,7 @@ class Tunnel:
 
     def _couple(self, client: asyncio.Transport, upstream: asyncio.Transport) -> _Carrier:
         http = self._exchange.client.http
-        idle = http.timeouts.tunnel
+        idle = timeouts_of(self._exchange).tunnel
         bare = _taken((client, upstream), http.timeouts.unacknowledged)
         if bare is None:
             return Copier(http.clock, client, upstream, idle=idle, on_done=self._ended)

@@ -24,6 +24,7 @@ from portway_proxy.l7.exchange import (
     Exchange,
 )
 from portway_proxy.l7.framing import LAST_CHUNK, UntilClose, chunk, last_chunk
+from portway_proxy.l7.passage import timeouts_of
 from portway_proxy.l7.rewrite import request_head
 from portway_proxy.l7.trailers import for_client, for_endpoint
 
@@ -92,7 +93,7 @@ class UpstreamConnection(Answering):
     def pause_writing(self) -> None:
         """Stop reading from the client: the endpoint does not keep up."""
         self.write_paused = True
-        self.deadline = self.http.clock.now + self.http.timeouts.write
+        self.deadline = self.http.clock.now + self._timeouts.write
         if self.exchange is not None:
             self.exchange.client.pause()
 
@@ -147,8 +148,10 @@ class UpstreamConnection(Answering):
         self._interim = 0
         passage = exchange.passage
         if passage is None:
+            self._timeouts = self.http.timeouts
             self._transport.write(request_head(head, client.forwarded, self._pool.label))
         else:
+            self._timeouts = timeouts_of(exchange)
             self._transport.write(passage.request(head, client.forwarded, self._pool.label))
         exchange.on(HEAD_SENT)
         if client.request_read:
