@@ -13,7 +13,7 @@ from portway_proxy.metrics import LATENCY_BOUNDS, LENGTH_BOUNDS, SIZE_BOUNDS, Fa
 if TYPE_CHECKING:
     from portway_proxy.metrics import Counters
     from portway_proxy.snapshot import Snapshot
-    from portway_proxy.traffic import Lengths, Record, Series
+    from portway_proxy.traffic import Lengths, Record
 
 __all__ = [
     "INGRESS_NGINX",
@@ -115,14 +115,14 @@ def request_samples(records: Iterable[Record], controller: Controller) -> Iterat
         route = (*controller, host, labels.namespace, labels.ingress, labels.service, labels.path, "")
         for (method, status), series in record.items():
             names = (*route, method.decode(), str(status))
-            count = sum(series.time.counts)
+            time, head = series.time, series.head
+            count = sum(time.counts)
             total += count
             yield REQUESTS.sample(count, *names)
-            yield REQUEST_DURATION.distribution(series.time, *names)
-            answered = sum(series.head.counts)
-            if answered:
-                yield HEADER_DURATION.distribution(series.head, *names)
-                yield CONNECT_DURATION.distribution(_connects(series), *names)
+            yield REQUEST_DURATION.distribution(time, *names)
+            if any(head.counts):
+                yield HEADER_DURATION.distribution(head, *names)
+                yield CONNECT_DURATION.distribution(_connects(series.connect, sum(head.counts)), *names)
             if series.lengths is not None:
                 yield from _lengths(series.lengths, names)
     yield REQUESTS_TOTAL.sample(total, *controller)
@@ -150,13 +150,13 @@ def snapshot_samples(snapshot: Snapshot, digest: str, controller: Controller, *,
             yield SSL_EXPIRE.sample(certificate.not_after, controller.controller_class, host, namespace, name)
 
 
-def _connects(series: Series) -> Histogram:
+def _connects(made: Histogram | None, answered: int) -> Histogram:
     """Return how long connecting took, for all that were answered: those that found a connection took no time."""
-    made = Histogram(LATENCY_BOUNDS)
-    if series.connect is not None:
-        made.add(series.connect)
-    made.counts[0] += max(0, sum(series.head.counts) - sum(made.counts))
-    return made
+    found = Histogram(LATENCY_BOUNDS)
+    if made is not None:
+        found.add(made)
+    found.counts[0] += max(0, answered - sum(found.counts))
+    return found
 
 
 def _lengths(lengths: Lengths, names: tuple[str, ...]) -> Iterator[Sample]:

@@ -66,19 +66,40 @@ class Lengths:
 class Series:
     """What was counted of the requests that have a route, a method and a status in common.
 
-    `time` is that of the whole exchange, `head` that until the endpoint's head came, `connect` that of connecting.
-    `received` and `sent` are bytes, heads included.
+    Those that were sent at once and answered in one piece, nearly all, are in `whole`, by the time that they took.
+    Of others `rest` is the time of the whole exchange, `late` that until the endpoint's head came, `connect` that of
+    connecting. `received` and `sent` are bytes, heads included.
     """
 
-    __slots__ = ("connect", "head", "lengths", "received", "sent", "time")
+    __slots__ = ("connect", "late", "lengths", "received", "rest", "seconds", "sent", "whole")
 
     def __init__(self, *, lengths: bool) -> None:
-        self.time = Histogram(LATENCY_BOUNDS)
-        self.head = Histogram(LATENCY_BOUNDS)
+        self.whole = [0] * (len(LATENCY_BOUNDS) + 1)
+        self.seconds = 0.0
+        self.rest: Histogram | None = None
+        self.late: Histogram | None = None
         self.connect: Histogram | None = None
         self.received = 0
         self.sent = 0
         self.lengths = Lengths() if lengths else None
+
+    @property
+    def time(self) -> Histogram:
+        """How long exchanges took."""
+        return self._with(self.rest)
+
+    @property
+    def head(self) -> Histogram:
+        """How long it took until the endpoint's head came, of those that got one."""
+        return self._with(self.late)
+
+    def _with(self, other: Histogram | None) -> Histogram:
+        found = Histogram(LATENCY_BOUNDS)
+        found.counts = self.whole.copy()
+        found.total = self.seconds
+        if other is not None:
+            found.add(other)
+        return found
 
 
 class Record(dict[tuple[bytes, int], Series]):
@@ -118,7 +139,7 @@ class Traffic:
         self._lengths = lengths
         self._records: dict[Labels, Record] = {}
         # By identity: a hash of a route would walk through all of it. While its table is in service a route stays.
-        self._known: dict[int, Record] = {}
+        self._known: dict[tuple[int, bytes, int], Series] = {}
         self._live: Live | None = None
         self._swept: RouteTable | None = None
         self._series = 0
@@ -135,26 +156,19 @@ class Traffic:
         self._live = live
         known = self._known
         for exchange in exchanges:
-            record = known.get(id(exchange.route))
-            if record is None:
-                record = self._find(exchange, live.table)
             head = exchange.head
-            series = record[head.method, exchange.status]
-            trail = exchange.trail
-            seconds = exchange.ended - exchange.started
-            place = bisect_left(LATENCY_BOUNDS, seconds)
-            time = series.time
-            time.counts[place] += 1
-            time.total += seconds
+            series = known.get((id(exchange.route), head.method, exchange.status))
+            if series is None:
+                series = self._find(exchange, live.table)
             series.received += head.size + exchange.request_size
             response = exchange.response
-            if trail is not None:
-                self._follow(series, exchange, trail)
-            elif response is not None:
-                time = series.head
-                time.counts[place] += 1
-                time.total += seconds
+            if exchange.trail is None and response is not None:
+                seconds = exchange.ended - exchange.started
+                series.whole[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+                series.seconds += seconds
                 series.sent += len(response.plain) + exchange.response_size
+            else:
+                _follow(series, exchange, exchange.trail)
             if series.lengths is not None:
                 _measure(series.lengths, exchange)
 
@@ -178,26 +192,17 @@ class Traffic:
         series = record[key] = Series(lengths=self._lengths)
         return series
 
-    def _follow(self, series: Series, exchange: Exchange, trail: Trail) -> None:
-        series.sent += trail.head_size + exchange.response_size
-        response = exchange.response
-        if response is not None:
-            if not trail.head_size:
-                series.sent += len(response.plain)
-            series.head.observe((trail.headed or exchange.ended) - trail.sent)
-        if trail.connect is not None:
-            if series.connect is None:
-                series.connect = Histogram(LATENCY_BOUNDS)
-            series.connect.observe(trail.connect)
-
-    def _find(self, exchange: Exchange, table: RouteTable) -> Record:
+    def _find(self, exchange: Exchange, table: RouteTable) -> Series:
         route = exchange.route
         if route is None:
             labels = Labels()
         else:
             labels = _labels(route, _host_of(exchange, route, table) if self._per_host else "")
-        record = self._known[id(route)] = self._record(labels)
-        return record
+        key = (exchange.head.method, exchange.status)
+        series = self._record(labels)[key]
+        if len(self._known) < self._most:
+            self._known[id(route), *key] = series
+        return series
 
     def _record(self, labels: Labels) -> Record:
         record = self._records.get(labels)
@@ -220,6 +225,28 @@ class Traffic:
         for labels in [labels for labels in self._records if labels not in kept]:
             self._series -= len(self._records.pop(labels))
         self._known.clear()
+
+
+def _follow(series: Series, exchange: Exchange, trail: Trail | None) -> None:
+    """Count what was not sent at once, or not answered in one piece by an endpoint."""
+    if series.rest is None:
+        series.rest = Histogram(LATENCY_BOUNDS)
+    series.rest.observe(exchange.ended - exchange.started)
+    series.sent += exchange.response_size
+    if trail is None:
+        return
+    series.sent += trail.head_size
+    response = exchange.response
+    if response is not None:
+        if not trail.head_size:
+            series.sent += len(response.plain)
+        if series.late is None:
+            series.late = Histogram(LATENCY_BOUNDS)
+        series.late.observe((trail.headed or exchange.ended) - trail.sent)
+    if trail.connect is not None:
+        if series.connect is None:
+            series.connect = Histogram(LATENCY_BOUNDS)
+        series.connect.observe(trail.connect)
 
 
 def _labels(route: Route, host: str) -> Labels:
@@ -259,8 +286,9 @@ def _samples(names: tuple[str, ...], records: Iterable[Record]) -> Iterator[Samp
     for record in records:
         for (method, status), series in record.items():
             key = (method.decode(), f"{status // 100}xx")
-            counts[key] = counts.get(key, 0) + sum(series.time.counts)
-            time.add(series.time)
+            spent = series.time
+            counts[key] = counts.get(key, 0) + sum(spent.counts)
+            time.add(spent)
             head.add(series.head)
             if series.connect is not None:
                 connect.add(series.connect)
