@@ -149,8 +149,38 @@ async def test_a_closed_path_is_closed_in_every_spelling(net: Net) -> None:
 # --- any spelling
 
 pieces = st.sampled_from(
-    "/ // /./ /../ /x/../ /%2e/ /%2E%2e/ %2F %2f %5c \\ ; ;x=1 %3B ..; # ? %00 % %25 %2561 . .. x admin %61dmin ADMIN "
-    "adm%69n a dmin".split()
+    [
+        "/",
+        "//",
+        "/./",
+        "/../",
+        "/x/../",
+        "/%2e/",
+        "/%2E%2e/",
+        "%2F",
+        "%2f",
+        "%5c",
+        "\\",
+        ";",
+        ";x=1",
+        "%3B",
+        "..;",
+        "#",
+        "?",
+        "%00",
+        "%",
+        "%25",
+        "%2561",
+        ".",
+        "..",
+        "x",
+        "admin",
+        "%61dmin",
+        "ADMIN",
+        "adm%69n",
+        "a",
+        "dmin",
+    ]
 )
 targets = st.builds(
     lambda form, parts: form + "".join(parts),
