@@ -12,6 +12,7 @@ from portway_proxy.l4.relay import CLOSED, DONE, Relay
 from portway_proxy.l7 import flow
 from portway_proxy.l7.copier import Copier
 from portway_proxy.l7.passage import timeouts_of
+from portway_proxy.l7.sockets import keep_alive
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
@@ -87,6 +88,7 @@ class Tunnel:
         idle = timeouts_of(self._exchange).tunnel
         bare = _taken((client, upstream), http.timeouts.unacknowledged)
         if bare is None:
+            keep_alive(upstream)  # The client's side has it from its listening socket.
             return Copier(http.clock, client, upstream, idle=idle, on_done=self._ended)
         return Relay(http.worker.splicer, *bare, idle=idle, on_done=self._ended)
 
