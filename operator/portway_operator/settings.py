@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from portway_proxy.observing import Sampler
+from portway_proxy.tuning import Setting
 
 __all__ = ["CONTROLLER", "L4_CLASS", "CompileSettings"]
 
@@ -47,6 +48,7 @@ class CompileSettings:
     generate_request_id: requests that come without an X-Request-ID get one.
     tcp_services, udp_services: `namespace/name` of the ConfigMaps that open layer 4 ports, as ingress-nginx's do.
     config_map: `namespace/name` of the ConfigMap whose keys count over these settings (`compile.configuration`).
+    tuning: limits and timeouts of all proxies (`portway_proxy.tuning`), sorted by name.
     log_format_upstream, log_format_escape_json, disable_access_log, skip_access_log_urls: how proxies write access
         lines; what is empty or None leaves each proxy's own flags.
     enable_opentelemetry, otlp_collector_host, otlp_collector_port, otel_service_name, otel_sampler, otel_sampler_ratio,
@@ -79,6 +81,7 @@ class CompileSettings:
     tcp_services: str = ""
     udp_services: str = ""
     config_map: str = ""
+    tuning: tuple[Setting, ...] = ()
     log_format_upstream: str = ""
     log_format_escape_json: bool | None = None
     disable_access_log: bool | None = None

@@ -16,7 +16,7 @@ from portway_proxy.describe import describe, describe_json
 from portway_proxy.exposition import CONTENT_TYPE, render
 from portway_proxy.flows import FlowPage, FlowQuery, describe_page
 from portway_proxy.listeners import PortUnavailable
-from portway_proxy.metrics import Sample
+from portway_proxy.metrics import LOOP_LAG, MEMORY_SHARE, Sample
 from portway_proxy.snapshot import Problem, Snapshot
 
 __all__ = ["Admin", "Served"]
@@ -76,9 +76,20 @@ class Admin:
     async def _health(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
-    async def _readiness(self, _request: web.Request) -> web.Response:
+    async def _readiness(self, request: web.Request) -> web.Response:
         reason = self._served.unready()
-        return web.Response(text=f"{reason or 'ready'}\n", status=503 if reason else 200)
+        lines = [reason or "ready"]
+        if "verbose" in request.query:
+            told = {
+                LOOP_LAG.name: "its loop was up to {:.3f} s late",
+                MEMORY_SHARE.name: "it uses {:.0%} of its memory",
+            }
+            lines += [
+                f"worker {sample.labels[0]}: {told[sample.name].format(sample.value)}"
+                for sample in sorted(await self._served.collect(), key=lambda sample: (sample.labels, sample.name))
+                if sample.name in told
+            ]
+        return web.Response(text="".join(f"{line}\n" for line in lines), status=503 if reason else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         # In a thread, as below: many hosts are many lines.

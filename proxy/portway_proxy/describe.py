@@ -167,6 +167,8 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
         standard = " (default)" if certificate.name == snapshot.default_certificate else ""
         yield f"certificate {certificate.name}{standard}: {' '.join(certificate.hosts)}"
     yield from describe_trust(snapshot)
+    for setting in snapshot.settings:
+        yield f"setting {setting}"
     for problem in snapshot.problems:
         yield f"problem {problem.code}: {problem}"
 

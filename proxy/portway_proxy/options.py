@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -15,6 +15,8 @@ import msgspec
 from portway_proxy.dial import Address, Credentials
 from portway_proxy.settings import Limits, ProxySettings, Timeouts
 from portway_proxy.stream import valid_node
+from portway_proxy.tuning import ROWS, Row, Setting, Unit, tuned
+from portway_proxy.tuning import usual as default_of
 from portway_proxy.watch_options import add_watching, watching
 
 __all__ = ["Options", "read_options", "reread_settings", "size"]
@@ -120,9 +122,10 @@ def _add_proxy(group: argparse._ArgumentGroup) -> None:
     add("--public-http-port", port, "what clients see in the place of the HTTP port", "the HTTP port")
     add("--public-https-port", port, "what redirects to HTTPS name", "the HTTPS port")
     add("--workers", positive, "processes that serve", "one for each core")
-    add("--body-size", size, "the most of a request body (1024k, 1m); 0: no limit", usual.limits.body)
-    add("--drain-timeout", _seconds, "seconds that requests in flight get after SIGTERM", usual.timeouts.drain)
     add("--drain-grace", _seconds, "seconds from SIGTERM to the end of accepting", usual.timeouts.grace)
+    for row in ROWS:
+        what = f"{row.unit} {row.doc}" if row.unit is not Unit.NUMBER else row.doc
+        add(f"--{row.flag or row.name}", _reader(row), what, f"{default_of(row):g}")
     group.add_argument(
         "--settings",
         metavar="JSON",
@@ -175,8 +178,8 @@ def _settings(chosen: argparse.Namespace) -> ProxySettings:
     node = chosen.node or usual.node or socket.gethostname()
     if not valid_node(node):
         raise ValueError(f"{node!r} is no name of a proxy: letters, digits, dots and dashes")
-    limits = _with(usual.limits, body=chosen.body_size)
-    timeouts = _with(usual.timeouts, drain=chosen.drain_timeout, grace=chosen.drain_grace)
+    usual = tuned(usual, _tuning(chosen))
+    timeouts = _with(usual.timeouts, grace=chosen.drain_grace)
     return _with(
         usual,
         address=chosen.address,
@@ -190,9 +193,35 @@ def _settings(chosen: argparse.Namespace) -> ProxySettings:
         **watching(chosen, usual),
         node=node,
         zone=chosen.zone,
-        limits=limits,
         timeouts=timeouts,
     )
+
+
+def _tuning(chosen: argparse.Namespace) -> Iterator[Setting]:
+    for row in ROWS:
+        value = getattr(chosen, (row.flag or row.name).replace("-", "_"))
+        if value is not None:
+            yield Setting(row.name, value)
+
+
+def _reader(row: Row) -> Callable[[str], float]:
+    """Return the parser of a setting's flag."""
+    read: Callable[[str], float] = {Unit.SECONDS: _seconds, Unit.BYTES: size, Unit.NUMBER: _count}[row.unit]
+
+    def value(text: str) -> float:
+        found = read(text)
+        if not row.least <= found <= row.most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not from {row.least:g} to {row.most:g}")
+        return found
+
+    value.__name__ = str(row.unit)
+    return value
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 11):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return int(text)
 
 
 def _with(settings: _Settings, **chosen: object) -> _Settings:

@@ -20,6 +20,7 @@ import msgspec
 from portway_proxy.observing import Observing
 from portway_proxy.policies import BasicAuth, Canary, Cors, Credentials, Patience, Policy, RateLimit, Redirect
 from portway_proxy.trust import Belief, Trust
+from portway_proxy.tuning import Setting
 
 __all__ = [
     "Affinity",
@@ -404,7 +405,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     self-signed one. `affinity_key` signs affinity cookies; without it each proxy has a key of its own.
     `credentials`, sorted by name, are those that policies name. `trust` is whom the proxy believes; without it
     nobody. `request_ids`: requests that come without an X-Request-ID get one. `observing` is what the operator's
-    ConfigMap says of access lines and traces.
+    ConfigMap says of access lines and traces, and `settings`, sorted by name, what it says of limits and timeouts.
     """
 
     hosts: tuple[Host, ...] = ()
@@ -420,4 +421,5 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     request_ids: bool = True
     passthroughs: tuple[Passthrough, ...] = ()
     fallback: Fallback | None = None
+    settings: tuple[Setting, ...] = ()
     observing: Observing | None = None

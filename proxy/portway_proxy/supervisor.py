@@ -34,10 +34,11 @@ from portway_proxy.metrics import (
     Sample,
 )
 from portway_proxy.process import WorkerEnded, WorkerProcess
-from portway_proxy.settings import ProxySettings
+from portway_proxy.settings import ProxySettings, Timeouts
 from portway_proxy.snapshot import Problem, Snapshot
 from portway_proxy.tasks import Tasks
 from portway_proxy.tls import self_signed
+from portway_proxy.tuning import tuned
 
 __all__ = ["Supervisor"]
 
@@ -189,7 +190,7 @@ class Supervisor:
         self.settings = msgspec.structs.replace(settings, **kept)
         real = msgspec.structs.replace(self.settings, http_port=self.http_port, https_port=self.https_port)
         self._configure = msgspec.structs.replace(self._configure, settings=real)
-        await self._crew.renew(self._configure, self.settings.timeouts.drain)
+        await self._crew.renew(self._configure, self._timeouts.drain)
 
     def stop(self) -> None:
         """Have `run_until_stopped` drain and return; a second call has it return at once."""
@@ -332,9 +333,13 @@ class Supervisor:
 
     # --- ending
 
+    @property
+    def _timeouts(self) -> Timeouts:
+        return tuned(self.settings, self.snapshot.settings if self.snapshot is not None else ()).timeouts
+
     async def _drain(self) -> None:
         """Stop in order: readiness, then accepting, then what runs; at the deadline, or when cut short, the rest."""
-        timeouts = self.settings.timeouts
+        timeouts = self._timeouts
         self.draining = True
         _log.info("draining: accepting for %g s more, then finishing within %g s", timeouts.grace, timeouts.drain)
         with suppress(TimeoutError):

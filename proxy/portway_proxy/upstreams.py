@@ -30,9 +30,9 @@ _EJECTION = Ejection()
 _ALWAYS = float("-inf")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Surroundings:
-    """What upstreams need of their worker.
+    """What upstreams need of their worker, which may change `drain` at any time.
 
     Requests at an endpoint that is removed get `drain` seconds. `key` signs affinity cookies where the snapshot brings
     no key.

@@ -45,7 +45,7 @@ from portway_proxy.channel import (
 )
 from portway_proxy.checks import Checks
 from portway_proxy.clock import Clock
-from portway_proxy.descriptors import allowed, most_connections
+from portway_proxy.descriptors import TooFewDescriptors, allowed, most_connections
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.flows import FlowPage, FlowQuery
 from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller, process_samples, request_samples
@@ -68,10 +68,12 @@ from portway_proxy.resolver import Resolver
 from portway_proxy.tasks import Tasks
 from portway_proxy.tls import CertificateStore
 from portway_proxy.traffic import Traffic
+from portway_proxy.tuning import tuned
 from portway_proxy.upstreams import Surroundings
 
 if TYPE_CHECKING:
     from portway_proxy.l7.client import ClientConnection
+    from portway_proxy.settings import ProxySettings
     from portway_proxy.snapshot import Snapshot
 
 __all__ = ["Worker", "main"]
@@ -93,7 +95,7 @@ class Worker:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, configure: Configure) -> None:
         self.loop = loop
-        self.settings = settings = configure.settings
+        self.settings = self._given = settings = configure.settings
         self.clock = Clock(loop)
         self.splicer = Splicer(loop, self.clock)
         self.tasks = Tasks()
@@ -143,16 +145,31 @@ class Worker:
         Raises `BadSnapshot`, or whatever building it meets, before anything has changed.
         """
         trusted = Trusted(snapshot.trust, self.settings.limits)
+        settings = tuned(self._given, snapshot.settings)
         live = Live.build(snapshot, generation, digest, self.live)
         if self._certificates is not None:
             self._certificates.update(snapshot.certificates, snapshot.default_certificate)
         self.live = live
+        self._tune(settings)
         self._http.believe(trusted, request_ids=snapshot.request_ids)
         self.introductions = Introductions(trusted.networks, trusted.trust.patience)
         self._resolver.follow(live.upstreams.values())
         self._checks.follow(live.upstreams.values())
         self._pass_through(snapshot)
         self._observe(snapshot.observing)
+
+    def _tune(self, settings: ProxySettings) -> None:
+        """Go by these settings from now on."""
+        if settings == self.settings:
+            return
+        self.settings = settings
+        self._http.tune(settings)
+        self._overload.tune(settings.limits.memory)
+        self.live.around.drain = settings.timeouts.drain
+        try:
+            self.gate.most = most_connections(settings.limits.connections, allowed())
+        except TooFewDescriptors as error:
+            _log.error("the limit of connections stays %d: %s", self.gate.most, error)
 
     async def _obey(self, message: Command, fds: list[int]) -> None:
         match message:

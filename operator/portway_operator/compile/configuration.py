@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from portway_operator import problems
-from portway_operator.compile import observing
+from portway_operator.compile import observing, tuning
 from portway_operator.objects import ConfigMap
 from portway_operator.parse import boolean, field_name, networks, seconds
 from portway_operator.problems import Origin, Problem
@@ -85,18 +85,23 @@ def configured(store: ObjectStore, settings: CompileSettings) -> tuple[CompileSe
 
 def _read(found: ConfigMap, settings: CompileSettings) -> tuple[CompileSettings, list[Problem]]:
     changes: dict[str, Any] = {}
+    tuned: dict[str, float] = {}
     noted = []
-    for name, value in sorted(found.data.items()):
+    for name, value in sorted(found.data.items(), key=lambda entry: (entry[0] != tuning.BUFFERS, entry[0])):
         origin = Origin("ConfigMap", found.meta.namespace, found.meta.name, f"data[{name}]")
         key = KEYS.get(name)
-        if key is None:
-            close = difflib.get_close_matches(name, KEYS, n=1)
-            remedy = f"Did you mean {close[0]}?" if close else f"The keys are {', '.join(KEYS)}."
+        if key is None and name not in tuning.KEYS:
+            known = sorted((*KEYS, *tuning.KEYS))
+            close = difflib.get_close_matches(name, known, n=1)
+            remedy = f"Did you mean {close[0]}?" if close else f"The keys are {', '.join(known)}."
             remedy = _ELSEWHERE.get(name, remedy)
             noted.append(problems.config_key_unknown(origin, remedy))
             continue
         try:
-            changes[key.setting] = key.parse(value)
+            if key is None:
+                tuned |= tuning.parse(name, value)
+            else:
+                changes[key.setting] = key.parse(value)
         except ValueError as error:
             noted.append(problems.config_value_invalid(origin, value, str(error)))
-    return replace(settings, **changes), noted
+    return replace(settings, **changes, tuning=tuning.settings(tuned)), noted

@@ -127,6 +127,7 @@ class _Compile:
             trust=trust_of(self._settings),
             request_ids=self._settings.generate_request_id,
             observing=observing_of(self._settings),
+            settings=self._settings.tuning,
             credentials=self._access.credentials(),
             passthroughs=self._passed.passthroughs(),
             fallback=choose_fallback(self._classes.own(), self._upstreams, self.problems),
