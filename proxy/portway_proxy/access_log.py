@@ -66,7 +66,7 @@ class AccessLog:
         self._descriptor = descriptor
         self._path = settings.path
         self._moment = Moment(node)
-        self._relays: list[bytes] = []
+        self._relays: list[RelayRecord] = []
         self._queue: queue.Queue[bytes | _Order] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._second = 0.0
@@ -104,8 +104,7 @@ class AccessLog:
     def relay(self, record: RelayRecord) -> None:
         """Note a finished relay of an opaque port."""
         if self.enabled:
-            form = access_lines.relay_json if self._json else access_lines.relay_text
-            self._relays.append(form(record, self._moment))
+            self._relays.append(record)
             if len(self._relays) >= _BATCH:
                 self.write(())
 
@@ -117,7 +116,9 @@ class AccessLog:
         if skipped:
             exchanges = [exchange for exchange in exchanges if exchange.head.path not in skipped]
         lines = [form(exchange) for exchange in exchanges]
-        lines += self._relays
+        if self._relays:
+            relay_form = access_lines.relay_json if self._json else access_lines.relay_text
+            lines += [relay_form(record, self._moment) for record in self._relays]
         self._relays.clear()
         # Only now: what has ended since the last tick has ended in the second before this one.
         self._tell_time()

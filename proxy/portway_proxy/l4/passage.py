@@ -214,7 +214,7 @@ class Passage:
             listener=self._owner.name,
             client=self.peer,
             upstream=self.upstream,
-            endpoint=str(self.pool.endpoint) if self.pool is not None else "",
+            endpoint=self.pool.label.decode() if self.pool is not None else "",
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             seconds=self._owner.worker.loop.time() - self.began,

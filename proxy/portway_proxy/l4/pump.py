@@ -37,10 +37,11 @@ class Pump:
     """Moves bytes from `source` to `sink`, until the source ends.
 
     The pipe is empty whenever more is read. So "would block" has one meaning each time: on the way in the source has
-    nothing, on the way out the sink has no room. `moved` counts the bytes that the sink took.
+    nothing, on the way out the sink has no room. `moved` counts the bytes that the sink took. `last` may be set once
+    the source is known to send no more than what has come.
     """
 
-    __slots__ = ("_from", "_head", "_held", "_pipe", "_pipes", "_to", "moved", "need", "sink", "source")
+    __slots__ = ("_from", "_head", "_held", "_pipe", "_pipes", "_to", "last", "moved", "need", "sink", "source")
 
     def __init__(self, pipes: Pipes, source: socket.socket, sink: socket.socket) -> None:
         self.source = source
@@ -51,6 +52,7 @@ class Pump:
         self._pipe: Pipe | None = None
         self._held = 0
         self._head = b""
+        self.last = False
         self.moved = 0
         self.need = SOURCE
 
@@ -103,7 +105,7 @@ class Pump:
                 self._held = held - sent
                 if sent < held:
                     return SINK
-                if held < _BURST:
+                if held < _BURST and not self.last:
                     break
         except BlockingIOError:
             if self._held:

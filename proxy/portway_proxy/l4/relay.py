@@ -10,7 +10,7 @@ from typing import Final
 
 from portway_proxy.clock import NEVER
 from portway_proxy.l4.pump import NOTHING, SINK, SOURCE, Pump
-from portway_proxy.l4.splicer import FAILED, QUIET, READABLE, WRITABLE, Splicer
+from portway_proxy.l4.splicer import FAILED, LAST, QUIET, READABLE, WRITABLE, Splicer
 
 __all__ = ["CLIENT_RESET", "CLOSED", "DONE", "IDLE", "LIFETIME", "UPSTREAM_RESET", "Relay", "reset"]
 
@@ -117,6 +117,9 @@ class Relay:
         self._splicer.watch(self.client.fileno(), self._client_interest, self._on_client)
         self._splicer.watch(self.upstream.fileno(), self._upstream_interest, self._on_upstream)
         self._splicer.clock.watch(self)
+        if self._up.need is SOURCE:
+            # Most clients speak first, and their bytes have come while the endpoint was connected to.
+            self._run(self._up)
 
     def abort(self, reason: str = CLOSED) -> None:
         """End at once: both sides get a RST. Harmless when it has ended."""
@@ -137,6 +140,8 @@ class Relay:
         deadline = self._splicer.clock.now + self._idle
         self.deadline = min(deadline, self._end)
         if reader.need is SOURCE and events & ~WRITABLE:
+            if events & LAST:
+                reader.last = True
             self._run(reader)
         if writer.need is SINK and events & ~READABLE:
             self._run(writer)

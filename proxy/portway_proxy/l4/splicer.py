@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from portway_proxy.clock import Clock
 from portway_proxy.l4.pipes import Pipes
 
-__all__ = ["FAILED", "QUIET", "READABLE", "WRITABLE", "Events", "Splicer"]
+__all__ = ["FAILED", "LAST", "QUIET", "READABLE", "WRITABLE", "Events", "Splicer"]
 
 READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP
 """Interest in bytes and in the end of them."""
@@ -26,6 +26,9 @@ WRITABLE: Final = select.EPOLLOUT
 
 QUIET: Final = select.EPOLLET
 """Interest in nothing but failure, which epoll always reports: edge-triggered, so that it does so once."""
+
+LAST: Final = select.EPOLLRDHUP
+"""The event of a socket whose peer sends no more than what has come."""
 
 FAILED: Final = select.EPOLLERR
 """The event of a socket that was reset, or could not connect."""
