@@ -34,7 +34,7 @@ class Vital(Protocol):
 
     @property
     def busy(self) -> float:
-        """How much of that at most was our own work, in seconds."""
+        """How much of that at most was its own work, in seconds."""
 
     def ailing(self) -> str:
         """Return why this process should be started anew, or nothing."""

@@ -30,9 +30,10 @@ class Heartbeat:
 
     @property
     def busy(self) -> float:
-        """Return how much of a beat's lateness was at most this process's own work, in seconds of processor time.
+        """Return how much of a beat's lateness was at most the loop's own work, in seconds of processor time.
 
-        What is late beyond that waited for a processor: the machine is too small, or shared.
+        What is late beyond that waited for a processor, because the machine is too small or shared, or for another
+        thread, which has to let go after five milliseconds.
         """
         return max(self._busy)
 
@@ -40,8 +41,8 @@ class Heartbeat:
         """Beat until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due, worked = loop.time() + _BEAT, time.process_time()
+            due, worked = loop.time() + _BEAT, time.thread_time()
             await asyncio.sleep(_BEAT)
             late = loop.time() - due
             self._late.append(late)
-            self._busy.append(min(late, time.process_time() - worked))
+            self._busy.append(min(late, time.thread_time() - worked))

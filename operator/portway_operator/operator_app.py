@@ -166,7 +166,7 @@ class OperatorApp:
 
     @property
     def busy(self) -> float:
-        """Return how late it was at worst by our own work, in seconds."""
+        """Return how late it was at worst by its own work, in seconds."""
         return self._heartbeat.busy
 
     def ailing(self) -> str:

@@ -138,7 +138,7 @@ class OperatorMetrics:
         yield _gauge("leader", "Whether this replica writes.", int(parts.leader.leading))
         heart = parts.heartbeat
         yield _gauge("loop_lag_seconds", "The event loop's greatest lateness in the last minute.", heart.lag)
-        yield _gauge("loop_busy_seconds", "The greatest part of a lateness that was the operator's work.", heart.busy)
+        yield _gauge("loop_busy_seconds", "The greatest part of a lateness that was the loop's own work.", heart.busy)
         age = time.monotonic() - parts.source.heartbeat
         yield _gauge("kopf_heartbeat_age_seconds", "The time since kopf's last sign of life.", age)
 

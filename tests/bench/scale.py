@@ -107,7 +107,15 @@ _MEMORY = _row(
     *(Budget(part, "growth", 1.05) for part in ("operator", "supervisor", "workers")),
 )
 
-SCALE: tuple[Row, ...] = (_START, _ENDPOINTS, _INGRESSES, _BURST, _LOAD, _MEMORY)
+_LOOP = _row(
+    "scale-loop",
+    "The operator's event loop at worst, in the minute before each of these ended",
+    ("the start", "EndpointSlices", "Ingresses", "burst", "load"),
+    (Column("lag", "late s", 3), Column("busy", "by its own work s", 3)),
+    *(Budget(part, "busy", 0.1) for part in ("the start", "EndpointSlices", "Ingresses", "burst", "load")),
+)
+
+SCALE: tuple[Row, ...] = (_START, _ENDPOINTS, _INGRESSES, _BURST, _LOAD, _MEMORY, _LOOP)
 """The rows, in the order in which they are measured."""
 
 
@@ -147,15 +155,21 @@ async def _measure(stage: Stage, plane: ControlPlane, network: PodNetwork, found
         seconds = await cluster.start_proxy(stage.directory)
         proxy = [*cluster.supervisor, *cluster.workers]
         rss = cluster.resident()
+        loop = {"the start": await cluster.loop()}
         both = {"seconds": seconds, "rss": rss["supervisor"] + rss["workers"], "peak": peak(proxy)}
         found(_START, operator=operator, proxy=both)
         run = Run(cluster, await cluster.probes(), stage.directory)
         found(_ENDPOINTS, **_lines(await run.endpoints()))
+        loop["EndpointSlices"] = await cluster.loop()
         found(_INGRESSES, **_lines(await run.ingresses()))
+        loop["Ingresses"] = await cluster.loop()
         found(_BURST, burst=await run.burst())
+        loop["burst"] = await cluster.loop()
         requests, memory = await run.load()
+        loop["load"] = await cluster.loop()
         found(_LOAD, requests=requests)
         found(_MEMORY, **memory)
+        found(_LOOP, **loop)
 
 
 def _lines(latencies: Latencies) -> dict[str, Values]:

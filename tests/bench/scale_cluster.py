@@ -141,6 +141,12 @@ class Cluster:
         answer = await self._send("PUT", url, data)
         return Written(sent, loop.time(), int(answer["metadata"]["resourceVersion"]))
 
+    async def loop(self) -> dict[str, float]:
+        """Return how late the operator's loop was at worst in the last minute, and by its own work, in seconds."""
+        assert self._operator is not None
+        names = {"lag": "loop_lag_seconds", "busy": "loop_busy_seconds"}
+        return {name: await self._operator.metric(metric) for name, metric in names.items()}
+
     def resident(self) -> dict[str, float]:
         """Return the resident memory of the operator, the supervisor and all workers, in MB."""
         each = {"operator": self.operator, "supervisor": self.supervisor, "workers": self.workers}

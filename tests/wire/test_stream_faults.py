@@ -299,6 +299,24 @@ async def test_a_schema_that_the_operator_does_not_know_is_refused_in_a_line(sha
     assert f"schema version '7' is asked for, this operator knows {codec.SCHEMA}" in said
 
 
+async def test_a_proxy_of_another_schema_serves_on_and_says_once_why_it_follows_nobody(
+    shared: Cluster, op: Operator, web: Web, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await op.publish(Snapshot())
+    monkeypatch.setattr(dial, "SCHEMA", 7)
+    async with following(shared.credentials(), op.address) as proxy:
+        await proxy.apply(snapshot(web.port))
+        said = f"schema version '7' is asked for, this operator knows {codec.SCHEMA}"
+        await eventually(lambda: said in caplog.text)
+        await on_every_worker(proxy, "sent by web")
+        assert proxy.stale
+        # Once one of them is what the other is, all goes on.
+        monkeypatch.setattr(dial, "SCHEMA", codec.SCHEMA)
+        await eventually(lambda: not proxy.stale)
+        assert proxy.digest == codec.digest(Snapshot())
+    assert caplog.text.count("no operator to follow") == 1
+
+
 async def test_a_part_that_only_newer_proxies_know_is_not_served_without_it(web: Web) -> None:
     newer = "9" * 32
     known, more = b'"upstreams":[{', b'"upstreams":[{"guarded":true,'
