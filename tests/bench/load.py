@@ -29,6 +29,7 @@ __all__ = [
     "answer",
     "bodies",
     "held",
+    "pings",
     "wrk",
     "wrk_missing",
 ]
@@ -87,7 +88,8 @@ class Running(Protocol):
 class Manner:
     """How `wrk` asks: over how many connections, with which fields besides the ordinary ones, by which script.
 
-    After `timeout` seconds without a response a request has failed; a refusal (503) is a failure unless `crowded`.
+    After `timeout` seconds without a response a request has failed. What fails is a fault unless it is `crowded`, where
+    it is counted.
     """
 
     connections: int = 64
@@ -114,13 +116,14 @@ VARIED = Manner(script=_VISITS)
 class Load:
     """What `wrk` did: requests completed, requests per second, the 99th percentile of the latency in seconds.
 
-    `refused` of the requests were answered by another status than 2xx and 3xx.
+    `refused` of the requests were answered by another status than 2xx and 3xx, `failed` were not answered at all.
     """
 
     requests: int
     rate: float
     p99: float
     refused: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,18 +169,24 @@ def wrk(running: Running, seconds: float, manner: Manner) -> Load:
 def parse(text: str, *, crowded: bool = False) -> Load:
     """Return what the report of `wrk --latency` says; raises `Fault` when it tells of failed requests.
 
-    When it is `crowded`, refusals are no failures.
+    When it is `crowded`, they are counted.
     """
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    failed = re.search(r"Socket errors: .*", text) or (None if crowded else refused)
-    if failed:
-        raise Fault(failed[0])
+    broken = re.search(r"Socket errors: (.*)", text)
+    if not crowded and (fault := broken or refused):
+        raise Fault(fault[0])
     done = re.search(r"(\d+) requests in ", text)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     late = re.search(r"99%\s+([\d.]+)(us|ms|s|m)\b", text)
     if done is None or rate is None or late is None or done[1] == "0":
         raise Fault(f"wrk completed nothing: {text.strip()[-200:]}")
-    return Load(int(done[1]), float(rate[1]), float(late[1]) * _UNITS[late[2]], int(refused[1]) if refused else 0)
+    return Load(
+        requests=int(done[1]),
+        rate=float(rate[1]),
+        p99=float(late[1]) * _UNITS[late[2]],
+        refused=int(refused[1]) if refused else 0,
+        failed=sum(map(int, re.findall(r"\d+", broken[1]))) if broken else 0,
+    )
 
 
 def bodies(running: Running, seconds: float, traffic: Traffic) -> Bodies:
@@ -186,6 +195,14 @@ def bodies(running: Running, seconds: float, traffic: Traffic) -> Bodies:
     command += [f"--{key}={value}" for key, value in vars(traffic).items()]
     text = output(pinned(running.stage.cores.load, command), seconds + 20)
     return Bodies(**json.loads(text))
+
+
+def pings(running: Running, seconds: float) -> tuple[list[float], list[float]]:
+    """Return how many seconds exchanges of 64 bytes took through a proxy and without it, each sorted."""
+    command = [sys.executable, str(BULK), "ping", f"--port={running.port}", f"--direct={running.stage.bulk_port}"]
+    text = output(pinned(running.stage.cores.load, [*command, f"--seconds={seconds}"]), seconds + 20)
+    found = json.loads(text)
+    return found["proxied"], found["direct"]
 
 
 def answer(scene: Scene, port: int, timeout: float) -> bytes:

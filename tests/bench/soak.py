@@ -152,11 +152,12 @@ class _Soak:
         self._round()
         before = self._rest()
         began = self._generation()
-        done, refused, seconds, p99, swaps = 0, 0, 0.0, 0.0, 0
+        done, refused, failed, seconds, p99, swaps = 0, 0, 0, 0.0, 0.0, 0
         for _ in range(_MOST):
             load = self._round()
             done += load.requests
             refused += load.refused
+            failed += load.failed
             seconds += load.requests / load.rate
             p99 = max(p99, load.p99)
             swaps = self._generation() - began
@@ -165,7 +166,7 @@ class _Soak:
         after = self._rest()
         values = {
             "requests": float(done),
-            "failed": 0.0,  # The first one would have ended the load with a fault.
+            "failed": float(failed),
             "refused": float(refused),
             "swaps": float(swaps),
             "rate": done / seconds,
