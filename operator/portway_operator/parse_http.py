@@ -13,6 +13,7 @@ from portway_proxy.variables import unknown
 
 __all__ = [
     "field_names",
+    "fields",
     "hosts",
     "location",
     "methods_list",
@@ -34,6 +35,12 @@ _ORIGIN = re.compile(r"(?:\*|[a-z][a-z0-9+.-]*://(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*
 _FIELD_LIST = re.compile(r"\*|[A-Za-z0-9_-]+(?: *, *[A-Za-z0-9_-]+)*")
 _METHODS = re.compile(r"\*|[A-Za-z]+(?: *, *[A-Za-z]+)*")
 _STATUS = re.compile(r"30[0-8]")
+_FIELD = re.compile(r"([A-Za-z0-9-]{1,64}): *([!-~](?:[ -~]{0,2046}[!-~])?)")
+# What frames an answer, or is of one connection only, is the proxy's to say.
+_OURS = frozenset(
+    {"connection", "content-length", "date", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
+    | {"server", "upgrade", "x-request-id"}
+)
 
 
 def networks(value: str) -> tuple[str, ...]:
@@ -120,6 +127,24 @@ def methods_list(value: str) -> str:
     if not _METHODS.fullmatch(value):
         raise ValueError("it is no list of methods such as GET, PUT")
     return value
+
+
+def fields(value: str) -> tuple[tuple[str, str], ...]:
+    """Return header fields, one a line (`X-Frame-Options: DENY`), in their order."""
+    found: dict[str, tuple[str, str]] = {}
+    for line in value.splitlines():
+        read = _FIELD.fullmatch(line.strip())
+        if read is None:
+            if line.strip():
+                raise ValueError(f"{show(line.strip())} is no header field such as X-Frame-Options: DENY")
+            continue
+        name = read[1].lower()
+        if name in _OURS or name in found:
+            raise ValueError(f"{read[1]} is {'there twice' if name in found else 'for the proxy to say'}")
+        found[name] = (read[1], read[2])
+    if not found:
+        raise ValueError("it has no header field")
+    return tuple(found.values())
 
 
 def hosts(value: str) -> tuple[str, ...]:

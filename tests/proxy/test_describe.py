@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway_proxy.describe import describe, describe_json, describe_upstream
-from portway_proxy.describe_policies import describe_policy
 from portway_proxy.snapshot import (
     Balance,
     Check,
@@ -18,7 +17,6 @@ from portway_proxy.snapshot import (
     Host,
     Origin,
     PathMatch,
-    Policy,
     Problem,
     Protocol,
     Route,
@@ -85,19 +83,6 @@ def test_an_empty_snapshot_says_nothing() -> None:
 )
 def test_an_upstream_says_where_it_leads_and_what_departs_from_the_ordinary(upstream: Upstream, text: str) -> None:
     assert describe_upstream(upstream) == text
-
-
-@pytest.mark.parametrize(
-    ("policy", "text"),
-    [
-        (None, ""),
-        (Policy(), ""),
-        (Policy(body_size=0), " [body-size=0]"),
-        (Policy(https_redirect=True, closed="why"), " [https-redirect, closed=why]"),
-    ],
-)
-def test_a_policy_says_what_it_asks_for(policy: Policy | None, text: str) -> None:
-    assert describe_policy(policy) == text
 
 
 @given(st.text(max_size=20), st.text(max_size=20))

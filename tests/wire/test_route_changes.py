@@ -7,7 +7,7 @@ import pytest
 from eventually import eventually
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.snapshot import Canary, PathMatch, Patience, Policy, Route, Upstream
-from wire.peers import Client, Endpoint, Peer, reply
+from wire.peers import Client, Endpoint, Peer, answering, reply
 from wire.site import ORIGIN, WEB, Net, Site, everything_to, exact, prefix, table, upstream
 
 
@@ -260,3 +260,24 @@ async def late(peer: Peer) -> None:
     while b"/late" not in (await peer.request()).target:
         peer.send(reply())
     await peer.rest()
+
+
+# --- what the client gets
+
+
+@pytest.mark.parametrize("target", ["/", "/gone"])
+async def test_every_answer_has_the_fields_of_its_route_in_the_place_of_the_endpoint_s(net: Net, target: str) -> None:
+    own = reply(b"ok", b"200 OK", b"x-frame-options: ALLOW", b"X-Own: 1")
+    site, endpoint, client = await net.pair(answering(own))
+    policy = Policy(answer=(("X-Frame-Options", "DENY"), ("X-More", "a, b")))
+    site.serve(
+        table(
+            {"": [prefix("/gone", "gone", policy), prefix("/", WEB, policy)]},
+            upstream(WEB, endpoint.port),
+            upstream("gone"),
+        )
+    )
+    for _ in range(2):
+        answer = await client.get(target)
+        assert (answer.get(b"x-frame-options"), answer.get(b"x-more")) == (b"DENY", b"a, b")
+        assert answer.get(b"x-own") == (b"1" if target == "/" else None)

@@ -14,6 +14,7 @@ from portway_operator.annotations.routing import RoutingAnnotations
 from portway_operator.annotations.rows import Row, row
 from portway_operator.annotations.unbuilt import UNBUILT
 from portway_operator.parse import boolean, seconds, size
+from portway_operator.parse_http import fields
 
 __all__ = ["IngressAnnotations"]
 
@@ -51,6 +52,13 @@ class IngressAnnotations(CanaryAnnotations, LimitAnnotations, CorsAnnotations, A
         doc="How long an endpoint may take nothing of a request; 0 leaves the proxy's own time.",
         nginx="proxy-send-timeout",
         fidelity=_UNITS,
+    )
+    response_headers: tuple[tuple[str, str], ...] = row(
+        "response-headers",
+        fields,
+        default=(),
+        doc="Header fields that every answer has, in the place of the endpoint's of these names, one a line "
+        "(`X-Frame-Options: DENY`).",
     )
     body_size: int | None = row(
         "body-size",

@@ -51,8 +51,8 @@ def _gone(name: str, words: str, remedy: str, invalid: Invalid = Invalid.DEFAULT
 
 _SNIPPET = refused(
     "Text of nginx's configuration is never executed.",
-    "Write what it does as annotations: more_set_headers as custom-headers, rewrite and return as redirects, "
-    "allow and deny as source ranges.",
+    "Write what it does as annotations: more_set_headers as portway.dev/response-headers, rewrite and return as "
+    "redirects, allow and deny as source ranges.",
 )
 _WAF = refused(
     "There is no ModSecurity in Portway, and a firewall that is left out without a word would be worse than none.",
@@ -148,7 +148,14 @@ _RESPONSES = (
     ),
     _later("relative-redirects", "Whether Location has no scheme and host."),
     _later("use-port-in-redirects", "Whether Location names the port."),
-    _later("custom-headers", "A ConfigMap with fields that responses get.", harmless=("",)),
+    _row(
+        "custom-headers",
+        "A ConfigMap with fields that responses get.",
+        refused(
+            "Portway reads no ConfigMaps of users.", "Write the fields as portway.dev/response-headers, one a line."
+        ),
+        ("",),
+    ),
     _later("default-backend", "The Service that answers in the place of endpoints that are not there.", harmless=("",)),
     _later("custom-http-errors", "The statuses whose pages the default backend makes.", harmless=("",)),
     _later("disable-proxy-intercept-errors", "Whether the ConfigMap's custom-http-errors count here."),

@@ -68,6 +68,7 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         rewrite=values.rewrite_target,
         host=values.upstream_host,
         patience=_patience(values),
+        answer=values.response_headers,
         # Without a rewrite there is no prefix that the endpoint does not see.
         prefix=values.forwarded_prefix if values.rewrite_target else "",
     )
