@@ -2,7 +2,8 @@
 
 Bodies go out by plain `send` from memory, as an application's do (a `sendfile` would hand the proxy single pages,
 which no application's bytes are); what arrives is thrown away inside the kernel (`MSG_TRUNC`). A program of its
-own: `bulk.py drive ...` prints its result as JSON, `bulk.py serve PORT` serves until it is killed.
+own: `bulk.py drive ...` prints its result as JSON, `bulk.py serve PORT` serves until it is killed, and `bulk.py ping
+...` says how long small exchanges take.
 """
 
 from __future__ import annotations
@@ -141,6 +142,25 @@ def drive(options: argparse.Namespace) -> None:
     print(json.dumps({"exchanges": exchanges, "bytes": moved, "seconds": spent}))
 
 
+def ping(options: argparse.Namespace) -> None:
+    """Exchange 64 bytes for an answer, by turns through a proxy and without it, and print how long each took."""
+    start, end_of_head = b"GET /0 HTTP/1.1\r\nHost: bench.example\r\nX-Filler: ", b"\r\n\r\n"
+    request = start.ljust(64 - len(end_of_head), b"x") + end_of_head
+    sockets = [socket.create_connection(("127.0.0.1", port)) for port in (options.port, options.direct)]
+    for sock in sockets:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    times: list[list[float]] = [[], []]
+    end = time.perf_counter() + options.seconds
+    while (began := time.perf_counter()) < end:
+        for sock, taken in zip(sockets, times, strict=True):
+            began = time.perf_counter()
+            sock.sendall(request)
+            if not sock.recv(_HEAD):
+                raise Bad("the connection ended")
+            taken.append(time.perf_counter() - began)
+    print(json.dumps({"proxied": sorted(times[0]), "direct": sorted(times[1])}))
+
+
 def serve(options: argparse.Namespace) -> None:
     """Answer every request for `/N` with a body of N bytes, whatever body it has itself, until killed."""
     selector = selectors.DefaultSelector()
@@ -182,6 +202,11 @@ def main() -> None:
     driving.add_argument("--download", type=int, default=0, help="bytes of a response body")
     driving.add_argument("--upload", type=int, default=0, help="bytes of a request body")
     driving.set_defaults(role=drive)
+    pinging = roles.add_parser("ping")
+    pinging.add_argument("--port", type=int, required=True)
+    pinging.add_argument("--direct", type=int, required=True)
+    pinging.add_argument("--seconds", type=float, default=3.0)
+    pinging.set_defaults(role=ping)
     serving = roles.add_parser("serve")
     serving.add_argument("port", type=int)
     serving.set_defaults(role=serve)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from bench.accounting import memory
 from bench.contest import Budget, Column, Contender, Row, Running, Values
-from bench.load import CLOSING, FAST, PACED, VARIED, Manner, Traffic, bodies, held, wrk
+from bench.load import CLOSING, FAST, PACED, VARIED, Manner, Traffic, bodies, held, pings, wrk
 from bench.peers import Baseline, Envoy, HAProxy, Nginx, Portway
 from bench.scene import Scene
 
 __all__ = ["ROWS"]
 
 _CLIENTS = 2000
+_RELAYS = 9_000  # A process may often have 20,000 descriptors, and a relay takes two.
 _STREAMS = 16
 _LARGE = 1 << 20
 _HUGE = 1 << 30
@@ -79,6 +80,26 @@ def clients(running: Running, seconds: float) -> Values:
     with held(running.scene, running.port, _CLIENTS):
         after = memory(running.processes)
     return {"rss": (after.rss - before.rss) / _CLIENTS / 1024, "pss": (after.pss - before.pss) / _CLIENTS / 1024}
+
+
+def relays(running: Running, seconds: float) -> Values:
+    """Return the memory that a relay costs through which nothing passes."""
+    wrk(running, seconds, FAST)
+    before = memory(running.processes)
+    with held(running.scene, running.port, _RELAYS):
+        after = memory(running.processes)
+    return {"rss": (after.rss - before.rss) / _RELAYS / 1024, "pss": (after.pss - before.pss) / _RELAYS / 1024}
+
+
+def latency(running: Running, seconds: float) -> Values:
+    """Return the time that a proxy adds to an exchange of 64 bytes."""
+    proxied, direct = pings(running, seconds)
+    middle, tail = (direct[len(direct) // 2], direct[len(direct) * 99 // 100])
+    return {
+        "added": (proxied[len(proxied) // 2] - middle) * 1e6,
+        "p99": (proxied[len(proxied) * 99 // 100] - tail) * 1e6,
+        "direct": middle * 1e6,
+    }
 
 
 def _all(scene: Scene, *peers: Nginx | HAProxy | Envoy | Baseline | Portway) -> tuple[Contender, ...]:
@@ -181,6 +202,29 @@ ROWS: tuple[Row, ...] = (
         measure=small(CLOSING),
         baselines=("haproxy",),
         budgets=(Budget("portway", "capacity", 0.5, "haproxy", least=True),),
+    ),
+    Row(
+        key="l4-latency",
+        title="L4 exchange of 64 bytes on a connection that is there: what the proxy adds to a direct one",
+        contenders=_all(_TCP_BULK, HAProxy(), Portway()),
+        columns=(
+            Column("added", "added p50 us", 1, compared=True),
+            Column("p99", "added p99 us", 1),
+            Column("direct", "direct p50 us", 1),
+        ),
+        measure=latency,
+        baselines=("haproxy",),
+        budgets=(Budget("portway", "added", 100),),
+    ),
+    Row(
+        key="l4-relays",
+        title=f"Memory per idle relay, {_RELAYS} of them",
+        contenders=_all(_TCP, Portway()),
+        columns=(Column("rss", "RSS KiB/relay", 2), Column("pss", "PSS KiB/relay", 2)),
+        measure=relays,
+        baselines=(),
+        budgets=(Budget("portway", "rss", 20),),
+        once=True,
     ),
     Row(
         key="memory-idle",
