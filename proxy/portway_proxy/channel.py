@@ -258,6 +258,11 @@ class Channel(Generic[In]):
         # The caller may close its descriptors long before these leave.
         self._waiting.append((data, [os.dup(fd) for fd in fds]))
 
+    def take_rest(self) -> None:
+        """Hand on what the peer, which has gone, had sent before."""
+        while not self.closed and self._read_one():
+            pass
+
     def close(self) -> None:
         """End the channel; what still waits to be sent is dropped."""
         if self.closed:

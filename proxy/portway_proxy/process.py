@@ -223,6 +223,7 @@ class WorkerProcess:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         status = self._process.wait()
+        self._channel.take_rest()
         self._channel.close()
         self._fail_all()
         self.ended.set_result(status)
