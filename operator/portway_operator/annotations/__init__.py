@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from portway_operator.annotations.ingress import IngressAnnotations
-from portway_operator.annotations.rows import Invalid, Reading, Row, key_of, other_rows, read_scope, row, rows
+from portway_operator.annotations.rows import Invalid, Reading, Row, key_of, other_rows, read_scope, row, rows, unsaid
 from portway_operator.annotations.service import ServiceAnnotations
 from portway_operator.objects import Ingress, Kind, Service
 
@@ -25,6 +25,7 @@ __all__ = [
     "read",
     "row",
     "rows",
+    "unsaid",
 ]
 
 S = TypeVar("S")

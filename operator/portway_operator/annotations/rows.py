@@ -27,7 +27,7 @@ from portway_operator.problems import (
     at,
 )
 
-__all__ = ["Invalid", "Reading", "Row", "key_of", "other_rows", "read_scope", "row", "rows"]
+__all__ = ["Invalid", "Reading", "Row", "key_of", "other_rows", "read_scope", "row", "rows", "unsaid"]
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -113,14 +113,14 @@ def key_of(owner: Ingress | Service, entry: Row) -> str:
 def read_scope(scope: type[S], owner: Ingress | Service, scopes: Mapping[Kind, type]) -> Reading[S]:
     """Return what the annotations of `owner` say, by the table `scope`; `scopes` are the tables of all kinds."""
     if not owner.meta.annotations:
-        return _of_none(scope)  # type: ignore[arg-type] # mypy takes no generic class for hashable
+        return unsaid(scope)  # type: ignore[arg-type] # mypy takes no generic class for hashable
     reading = _Reading(owner, scopes)
     reading.take(_index(scope))  # type: ignore[arg-type] # as above
     return Reading(scope(**reading.values), tuple(sorted(reading.problems)), reading.closed)
 
 
 @cache
-def _of_none(scope: type[S]) -> Reading[S]:
+def unsaid(scope: type[S]) -> Reading[S]:
     """Return what most objects say: nothing. It is shared, as each compile reads thousands of them."""
     return Reading(scope())
 

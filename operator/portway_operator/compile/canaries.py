@@ -38,6 +38,10 @@ class Canaries:
         self.problems: list[Problem] = []
         self._found: dict[Claim, tuple[Route, IngressAnnotations]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether there is any that no route has joined yet."""
+        return bool(self._found)
+
     def add(self, host: str, route: Route, values: IngressAnnotations) -> None:
         """Take a route of a canary."""
         winner, _ = self._found.setdefault((host, route.path, route.match), (route, values))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from portway_operator.annotations import IngressAnnotations, Reading
+from portway_operator.annotations import IngressAnnotations, Reading, unsaid
 from portway_operator.annotations.access import Satisfy
 from portway_operator.compile.access import Access
 from portway_operator.settings import CompileSettings
@@ -13,6 +13,8 @@ from portway_proxy.snapshot import Cors, Patience, Policy, RateLimit, Redirect
 __all__ = ["Policies"]
 
 _NONE = Policy()
+_REDIRECTED = Policy(https_redirect=True)
+_UNSAID = unsaid(IngressAnnotations).values
 _ANYBODY = Access()
 _USUAL = Patience()
 
@@ -35,6 +37,9 @@ class Policies:
         self.values = values = reading.values
         redirect = settings.ssl_redirect if values.ssl_redirect is None else values.ssl_redirect
         closed = reading.closed or access.closed
+        if values is _UNSAID and not closed:
+            self._plain, self._secure = _NONE, _REDIRECTED if redirect else _NONE
+            return
         forced = values.force_ssl_redirect
         if closed:
             self._plain = Policy(body_size=values.body_size, closed=closed, https_redirect=forced)

@@ -170,7 +170,10 @@ class HostTable:
                 self._more.from_to_www(host, www)
 
     def _joined(self, name: str) -> dict[PathKey, Route]:
-        return {key: self._canaries.join(name, route) for key, route in self._routes[name].items()}
+        routes = self._routes[name]
+        if not self._canaries:
+            return routes
+        return {key: self._canaries.join(name, route) for key, route in routes.items()}
 
     def _sorted(self, routes: dict[PathKey, Route]) -> tuple[Route, ...]:
         for (path, match), route in routes.items():
