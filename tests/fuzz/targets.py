@@ -27,7 +27,7 @@ from portway_proxy.settings import Limits
 __all__ = ["TARGETS", "chunked_body", "exchange", "request", "response", "target"]
 
 LIMITS = Limits()
-_PASSED = (RequestRole.PASS, RequestRole.REFERER, RequestRole.AGENT)
+_PASSED = (RequestRole.PASS, RequestRole.SINGLE, RequestRole.REFERER, RequestRole.AGENT)
 _RESPONSE_PASSED = (ResponseRole.PASS, ResponseRole.SERVER, ResponseRole.DATE)
 _FORWARDED = forwarded_fields("192.0.2.1", 80, b"http")
 _CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -148,6 +148,11 @@ LINES = [
     ),
     _fields("with a name beyond ASCII", "X-É: y".encode()),
     _fields("with 0xa0 before the colon", b"X\xa0: y"),
+    *(
+        _fields(f"{name} twice", b"%b: a\r\n%b: b" % (name.encode(), name.upper().encode()))
+        for name in ("Authorization", "Content-Type", "If-Modified-Since", "If-Range", "Origin", "Range")
+    ),
+    _fields("that is twice the same credentials", b"Authorization: Basic YTpi\r\nAuthorization: Basic YTpi"),
     _fields("with CR and a field in its value", b"X: y\rContent-Length: 5"),
     _fields("with LF and a field in its value", b"X: y\nTransfer-Encoding: chunked"),
 ]

@@ -39,6 +39,7 @@ class RequestRole(IntEnum):
     TRACE_PARENT = 11
     SAID = 12  # By a trusted peer about its client (`identity.SpokenParser`).
     TE = 13
+    SINGLE = 14  # Passed on, if it comes once.
 
 
 class ResponseRole(IntEnum):
@@ -68,6 +69,14 @@ _REQUEST = {
     b"referer": RequestRole.REFERER,
     b"user-agent": RequestRole.AGENT,
     b"traceparent": RequestRole.TRACE_PARENT,
+    # Of two of these one reader takes the first and another the last: who is let in by one must not be another's guest.
+    b"authorization": RequestRole.SINGLE,
+    b"content-type": RequestRole.SINGLE,
+    b"if-modified-since": RequestRole.SINGLE,
+    b"if-range": RequestRole.SINGLE,
+    b"if-unmodified-since": RequestRole.SINGLE,
+    b"origin": RequestRole.SINGLE,
+    b"range": RequestRole.SINGLE,
     # Of one connection only (RFC 9110, 7.6.1).
     b"keep-alive": RequestRole.DROP,
     b"proxy-connection": RequestRole.DROP,

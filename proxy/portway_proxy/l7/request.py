@@ -124,7 +124,7 @@ class RequestHead:
 class RequestParser(FieldParser):
     """Parses request heads, one whole head at a time."""
 
-    __slots__ = ("_blocks", "_fault", "_head", "_hosts", "_limits", "_takes_trailers", "_upgrade")
+    __slots__ = ("_blocks", "_fault", "_head", "_hosts", "_limits", "_singles", "_takes_trailers", "_upgrade")
 
     _LONGEST_BLOCK: ClassVar[int] = 1024  # Bytes of a block that is remembered: together they stay below 2 MiB.
 
@@ -166,6 +166,7 @@ class RequestParser(FieldParser):
         self._begin(data, head.lines)
         self._upgrade = b""
         self._takes_trailers = False
+        self._singles: list[bytes] = []
         try:
             # One parser for each head (0.2 us): bodies are framed by us, and llhttp would wait for this one's.
             httptools.HttpRequestParser(self).feed_data(data)
@@ -242,6 +243,13 @@ class RequestParser(FieldParser):
     def _trace_parent(self, name: bytes, value: bytes) -> None:
         head = self._head
         head.trace_parent = head.trace_parent + b"," + value if head.trace_parent else value
+        self._lines.append(b"%b: %b\r\n" % (name, value))
+
+    def _single(self, name: bytes, value: bytes) -> None:
+        lower = name.lower()
+        if lower in self._singles:
+            self._fault = BadHead("a field is repeated that may come once")
+        self._singles.append(lower)
         self._lines.append(b"%b: %b\r\n" % (name, value))
 
     def _referer(self, name: bytes, value: bytes) -> None:
@@ -325,6 +333,7 @@ class RequestParser(FieldParser):
         RequestRole.UPGRADE: _upgrade_field,
         RequestRole.EXPECT: _expect,
         RequestRole.TE: _te,
+        RequestRole.SINGLE: _single,
         RequestRole.REQUEST_ID: _request_id,
         RequestRole.REFERER: _referer,
         RequestRole.AGENT: _agent,

@@ -45,7 +45,7 @@ MARKS = "!#$%&'*+.^_`|~"
         (b"Any_Thing", RequestRole.DROP),
         (b"_", RequestRole.DROP),
         (b"Accept", RequestRole.PASS),
-        (b"Authorization", RequestRole.PASS),
+        (b"Authorization", RequestRole.SINGLE),
         (b"Proxy-Authorization", RequestRole.PASS),
         (b"X.Custom", RequestRole.PASS),
         (b"X-Forwarded", RequestRole.PASS),
