@@ -35,7 +35,20 @@ from portway_proxy.snapshot import (
 )
 from portway_proxy.supervisor import Supervisor
 from wire.command import ANY_PORTS, portway
-from wire.parts import ECHO, ORIGIN, WEB, Client, free_port, metrics, port_of, running, serve_echo, settings, snapshot
+from wire.parts import (
+    ECHO,
+    ORIGIN,
+    WEB,
+    Client,
+    connect,
+    free_port,
+    metrics,
+    port_of,
+    running,
+    serve_echo,
+    settings,
+    snapshot,
+)
 
 SHOP = certificate("shop/web", "shop.example")
 LOCAL = "127.0.0.0/8"
@@ -351,6 +364,16 @@ async def test_a_limit_for_each_address_counts_the_clients_and_not_the_proxy_bef
         async with asyncio.timeout(15):
             while not await again():  # noqa: ASYNC110 - a worker notes it
                 await asyncio.sleep(0.01)
+
+
+async def test_a_limit_for_each_address_is_not_for_a_proxy_that_brings_many(mirror: Mirror) -> None:
+    limited = msgspec.structs.replace(settings(1), limits=Limits(connections_per_address=1))
+    async with running(limited) as proxy:
+        for trust, status in ((Trust((LOCAL,), Belief.ADDRESS), 200), (Trust((LOCAL,)), 503)):
+            await proxy.apply(trusting(mirror, trust))
+            async with connect(port_of(proxy)) as first:
+                await first.get()
+                assert (await exchange(port_of(proxy), GET)).startswith(b"HTTP/1.1 %d " % status)
 
 
 # --- other listeners
