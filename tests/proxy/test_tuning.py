@@ -15,7 +15,7 @@ from portway_proxy.tuning import ROWS, Row, Setting, Unit, tuned, usual
 README = Path(__file__).parent.parent.parent / "README.md"
 
 # What no ConfigMap sets: flags of one proxy, or of layer 4 and its own keys, or nobody's to change.
-FIXED = {"grace", "lifetime", "udp", "unacknowledged", "trailers", "interim_responses", "buffer", "udp_clients"}
+FIXED = {"grace", "trailers", "interim_responses", "buffer"}
 
 
 def test_every_limit_and_timeout_has_a_row_or_is_said_to_have_none() -> None:
