@@ -8,6 +8,9 @@ import ssl
 from pathlib import Path
 
 import pytest
+import websockets.asyncio.client
+import websockets.asyncio.server
+from websockets.asyncio.server import ServerConnection
 
 from certs import issue
 from eventually import eventually
@@ -217,3 +220,43 @@ async def test_a_change_of_protocol_lets_go_of_the_connections_in_the_other(net:
     site.serve(everything_to(endpoint.port, protocol=Protocol.HTTPS))
     await eventually(lambda: endpoint.open == 0)
     assert site.pooled() == 0
+
+
+async def test_a_websocket_over_tls_passes_messages_of_every_size(net: Net, context: ssl.SSLContext) -> None:
+    async def echo(connection: ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    server = await websockets.asyncio.server.serve(echo, "127.0.0.1", 0, max_size=None)
+    net.stack.push_async_callback(server.wait_closed)
+    net.stack.callback(server.close)
+    site = await net.site(everything_to(next(iter(server.sockets)).getsockname()[1]))
+    await site.start_tls(context)
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname = False
+    trusting.verify_mode = ssl.CERT_NONE
+    url = f"wss://127.0.0.1:{site.tls_port}/"
+    async with websockets.asyncio.client.connect(url, ssl=trusting, max_size=None) as client:
+        for size in (0, 125, 70_000, 3_000_000):
+            await client.send(b"x" * size)
+            assert await client.recv() == b"x" * size
+        assert site.tunnels == 1
+    await eventually(lambda: not site.clients and not site.tunnels, what="both connections end")
+    assert (await site.line())["reason"] == ""
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_client_over_tls_that_leaves_ends_its_request_at_once(
+    net: Net, context: ssl.SSLContext, how: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.end()
+
+    site, endpoint, client = await pair(net, context, script)
+    client.send(GET)
+    await eventually(lambda: endpoint.peers and endpoint.peers[0].received)
+    getattr(client, how)()
+    await eventually(lambda: endpoint.open == 0 and not site.clients, what="everybody knows")
+    line = await site.line()
+    assert (line["status"], line["reason"]) == (499, "client_gone")
