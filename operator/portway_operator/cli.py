@@ -27,6 +27,7 @@ from portway_operator.standalone import Standalone
 from portway_operator.store import ObjectStore
 from portway_operator.table import table_of
 from portway_proxy.describe import describe, describe_json
+from portway_proxy.log_format import check
 from portway_proxy.logs import log_to_stderr
 from portway_proxy.memory import give_back
 from portway_proxy.process import WorkerEnded
@@ -54,7 +55,10 @@ AdminPort = Annotated[
 Address = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 or :: for all.")]
 AdminAddress = Annotated[str, typer.Option(help="The address of the admin port.")]
 Workers = Annotated[int | None, typer.Option(min=1, max=256, show_default="one for each core")]
-LogFormat = Annotated[Literal["text", "json"], typer.Option(help="The form of access lines and of changes.")]
+LogFormat = Annotated[
+    str,
+    typer.Option(metavar="FORMAT", help="The form of lines: text, json, ingress-nginx, or $variables."),
+]
 AccessLog = Annotated[bool, typer.Option("--access-log/--no-access-log", help="One line for each request.")]
 BodySize = Annotated[str, typer.Option(metavar="SIZE", help="The most of a request body (1024k, 1m); 0: no limit.")]
 DrainTimeout = Annotated[float, typer.Option(min=0, help="Seconds that requests in flight get after Ctrl-C.")]
@@ -126,14 +130,14 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
         admin_port=admin_port,
         public_https_port=public_https_port,
         access_log=access_log,
-        log_format=log_format,
+        log_format=_format(log_format),
         limits=Limits(body=_bytes(body_size)),
         timeouts=Timeouts(drain=drain_timeout),
     )
     if workers is not None:
         settings = msgspec.structs.replace(settings, workers=workers)
     compiling = _compiling(configmap, tcp_services_configmap, udp_services_configmap)
-    _serve(_run(Standalone(file, settings, compiling=compiling)))
+    _serve(_run(Standalone(file, settings, compiling=compiling)), log_format)
 
 
 @app.command()
@@ -210,9 +214,17 @@ async def _run(standalone: Standalone) -> None:
     await (await standalone.start()).run_until_stopped()
 
 
-def _serve(work: Coroutine[None, None, None]) -> None:
+def _format(text: str) -> str:
+    try:
+        check(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--log-format") from None
+    return text
+
+
+def _serve(work: Coroutine[None, None, None], log_format: str = "text") -> None:
     """Run `work` to its end; what the user can mend is said in one line."""
-    log_to_stderr()
+    log_to_stderr(log_format=log_format)
     give_back()
     # It counts changes of files that may mean nothing; what came of them is said in a line of ours.
     logging.getLogger("watchfiles").setLevel(logging.WARNING)

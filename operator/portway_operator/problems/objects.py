@@ -96,7 +96,7 @@ def config_value_invalid(origin: Origin, value: str, reason: str) -> Problem:
 
 def log_variable_unknown(origin: Origin, found: str) -> Problem:
     """Say that a template of access lines names a variable that there is not; `found` says which."""
-    remedy = "The variables are listed in the README; remove what is not among them."
+    remedy = "The variables are listed in docs/watching.md; remove what is not among them."
     return Problem(origin, "log_variable_unknown", found, "Access lines say - in its place.", remedy, Severity.NOTICE)
 
 
