@@ -113,6 +113,7 @@ layer 4, bad networks: wire/test_bad_networks_of_processes.py
     test_layer_4_passes_over_an_endpoint_in_a_black_hole
     test_a_reset_by_the_network_passes_through_layer_4_as_one_either_way
     test_relays_run_on_when_the_network_is_away_for_a_moment
+    test_a_relay_to_a_peer_that_vanished_is_ended_though_its_idle_time_is_not_over
 layer 4, half-close, RST and slow sides: proxy/test_relay.py
     test_a_client_that_sends_nothing_more_still_gets_its_answer
     test_a_reset_by_the_client_reaches_the_upstream_as_one

@@ -14,9 +14,15 @@ from typing import cast
 import msgspec
 import pytest
 
+from eventually import eventually
 from network import Network
+from portway_proxy.clock import Clock
+from portway_proxy.l4 import connect as relays
+from portway_proxy.l4.relay import UPSTREAM_RESET, Relay
+from portway_proxy.l4.splicer import Splicer
+from portway_proxy.listeners import KEEP_ALIVE
 from portway_proxy.snapshot import Endpoint, Listener, Protocol, Snapshot, Upstream
-from tcp import End
+from tcp import End, pair
 from wire.command import portway
 from wire.parts import ECHO, ORIGIN, connect, fetch, free_port, running, settings
 
@@ -111,6 +117,37 @@ async def test_a_reset_by_the_network_passes_through_layer_4_as_one_either_way(n
                     await heard.receive()
             client.close()
             end.close()
+
+
+@pytest.mark.parametrize("waiting", [b"", b"for nobody"], ids=["idle", "with bytes for it"])
+async def test_a_relay_to_a_peer_that_vanished_is_ended_though_its_idle_time_is_not_over(
+    network: Network, monkeypatch: pytest.MonkeyPatch, waiting: bytes
+) -> None:
+    # The same options in seconds that a test can wait for.
+    monkeypatch.setattr(relays, "_OPTIONS", tuple((level, option, 1) for level, option, _ in KEEP_ALIVE))
+    loop = asyncio.get_running_loop()
+    splicer = Splicer(loop, Clock(loop))
+    client, inner = pair()
+    async with accepting(network, 10) as (endpoint,):
+        upstream = socket.create_connection((endpoint.address, 7), 10)
+        upstream.settimeout(0)
+        end = await endpoint.accept()
+        relays.prepare(upstream, 1.0)
+        ended: list[Relay] = []
+        relay = Relay(splicer, inner, upstream, idle=3600, on_done=ended.append)
+        relay.start()
+        await client.send(b"hello")
+        assert await end.receive() == b"hello"
+        with network.failing("drop"):
+            if waiting:
+                await client.send(waiting)
+            await eventually(lambda: ended, 20, "the relay is ended")
+            assert relay.reason == UPSTREAM_RESET
+            with pytest.raises(ConnectionResetError):
+                await client.receive()
+        client.close()
+        end.close()
+    splicer.close()
 
 
 async def test_relays_run_on_when_the_network_is_away_for_a_moment(network: Network) -> None:
