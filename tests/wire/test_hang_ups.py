@@ -287,3 +287,45 @@ async def test_an_empty_table_serves_a_thousand_aborted_clients_too(net: Net) ->
         await asyncio.sleep(0)
     await eventually(lambda: not site.clients)
     assert site.counters.active == 0
+
+
+async def deaf(peer: Peer) -> None:
+    """Read nothing behind the head until the other side is gone."""
+    await peer.head()
+    peer.hold()
+    await asyncio.sleep(0.5)
+    peer.go_on()
+
+
+@pytest.mark.parametrize("request_", [LONG.replace(b"1000", b"100000000") + b"x" * 20_000_000, GET * 200_000])
+async def test_a_client_that_breaks_off_while_nobody_reads_from_it_is_noticed_all_the_same(
+    net: Net, request_: bytes
+) -> None:
+    site, endpoint, client = await net.pair(deaf)
+    client.send(request_)
+    await eventually(lambda: any(some._paused for some in site.clients), what="the client is held up")
+    client.reset()
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+        site.later(1.1)
+    await nothing_left(site)
+    await eventually(lambda: endpoint.open == 0, what="the endpoint sees the end")
+    assert (await site.line())["reason"] == "client_gone"
+
+
+async def test_a_client_that_ends_while_nobody_reads_from_it_is_noticed_all_the_same(net: Net) -> None:
+    site, endpoint, client = await net.pair(deaf)
+    client.send(LONG)
+    await eventually(lambda: site.upstreams and endpoint.peers and endpoint.peers[0].received)
+    [connection] = site.clients
+    connection.pause()
+    client.send(b"x" * 1000)
+    site.later(3)
+    assert site.clients == {connection}
+    client.close()
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+        site.later(1.1)
+    await nothing_left(site)
+    await eventually(lambda: endpoint.open == 0, what="the endpoint sees the end")
+    assert (await site.line())["reason"] == "client_gone"

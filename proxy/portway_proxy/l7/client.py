@@ -14,7 +14,7 @@ from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
 from portway_proxy.l7.guest import Guest
 from portway_proxy.l7.request import RequestHead
-from portway_proxy.l7.sockets import acknowledged, reset_when_closed
+from portway_proxy.l7.sockets import BROKEN, ENDED, acknowledged, heard, reset_when_closed
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientConnection"]
 
+_LOOK = 1.0  # Seconds between two looks at a client that nobody reads from.
 _LINGER = 5.0  # Seconds that a client may go on sending what nobody reads; nginx's lingering_timeout.
 
 
@@ -167,6 +168,8 @@ class ClientConnection(Guest):
         exchange = self.exchange
         if (self.write_paused or self._lingering) and self._takes_more():
             self.deadline = self.http.clock.now + self.http.timeouts.send / 2
+        elif exchange is not None and self._paused and not self.write_paused:
+            self._look(exchange)
         elif exchange is not None:
             timeout = RequestTimeout("the client was silent within its request")
             flow.fail(exchange, ClientGone("the client reads nothing") if self.write_paused else timeout)
@@ -174,6 +177,14 @@ class ClientConnection(Guest):
             self._refuse(RequestTimeout("the head did not come in time"))
         else:
             self._transport.abort()
+
+    def _look(self, exchange: Exchange) -> None:
+        """See whether a client that is not read left meanwhile; whoever holds it up has a deadline of its own."""
+        end = heard(self._transport)
+        if end & BROKEN or (end & ENDED and not self._more_waits()):
+            flow.fail(exchange, ClientGone("the client hung up"))
+        else:
+            self.deadline = self._patience(exchange)
 
     def _takes_more(self) -> bool:
         """Return whether the client took anything of what waits for it since this was asked last, or since it waits."""
@@ -184,7 +195,9 @@ class ClientConnection(Guest):
 
     def _patience(self, exchange: Exchange) -> float:
         """Return the deadline of a client that keeps up with its responses."""
-        if self._framing.done or self._paused or exchange.connection is None:
+        if self._paused:
+            return self.http.clock.now + _LOOK
+        if self._framing.done or exchange.connection is None:
             return NEVER
         return self.http.clock.now + self.http.timeouts.body
 
@@ -342,11 +355,11 @@ class ClientConnection(Guest):
             self.exchange.connection.squeeze()
 
     def pause(self) -> None:
-        """Stop reading from the client; whoever made us wait has a deadline of its own."""
+        """Stop reading from the client."""
         if not self._paused:
             self._paused = True
-            if not self.write_paused:
-                self.deadline = NEVER
+            if not self.write_paused and self.exchange is not None:
+                self.deadline = self._patience(self.exchange)
             self._transport.pause_reading()
 
     def resume(self) -> None:
