@@ -21,26 +21,26 @@ class BadPattern(ValueError):
 
 
 @cache
-def _options() -> re2.Options:
+def _options(*, exact: bool = False) -> re2.Options:
     # Imported late: it takes 4 MB, and most proxies have no pattern.
     import re2  # noqa: PLC0415
 
     options = re2.Options()
-    options.case_sensitive = False
+    options.case_sensitive = exact
     options.log_errors = False
     options.encoding = re2.Options.Encoding.LATIN1
     options.max_mem = _MEMORY
     return options
 
 
-def compile_pattern(text: str) -> re2._Regexp[bytes]:
-    """Return a pattern for bytes, which does not tell upper from lower case; raises `BadPattern`."""
+def compile_pattern(text: str, *, exact: bool = False) -> re2._Regexp[bytes]:
+    """Return a pattern for bytes, which tells upper from lower case when `exact`; raises `BadPattern`."""
     import re2  # noqa: PLC0415 - as above
 
     if len(text) > _LONGEST:
         raise BadPattern(f"it is longer than {_LONGEST} characters")
     try:
-        return re2.compile(text.encode(), _options())
+        return re2.compile(text.encode(), _options(exact=exact))
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         raise BadPattern(reason.decode() if isinstance(reason, bytes) else str(reason)) from None

@@ -11,8 +11,9 @@ def test_what_the_engine_does_not_know_is_bad(text: str) -> None:
         compile_pattern(text)
 
 
-def test_upper_and_lower_case_are_one() -> None:
+def test_upper_and_lower_case_are_one_unless_they_are_to_be_told_apart() -> None:
     assert compile_pattern("/api").match(b"/API") is not None
+    assert compile_pattern("/api", exact=True).match(b"/API") is None
 
 
 @pytest.mark.parametrize("count", [2, 7, 8, 300])

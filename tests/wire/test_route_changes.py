@@ -172,6 +172,7 @@ async def taken(net: Net, canary: Canary, *lines: str, times: int = 1) -> int:
         (Canary("canary", header="X-Canary", value="v2", weight=100), ["X-Canary: never"], 1),
         (Canary("canary", header="X-Canary", pattern="v[0-9]+$"), ["X-Canary: is v22"], 1),
         (Canary("canary", header="X-Canary", pattern="v[0-9]+$"), ["X-Canary: v22x"], 0),
+        (Canary("canary", header="X-Canary", pattern="v[0-9]+$"), ["X-Canary: V22"], 0),
         (Canary("canary", header="X-Canary", value="a", pattern=".*"), ["X-Canary: b"], 0),
         (Canary("canary", cookie="canary"), ["Cookie: a=b; canary=always"], 1),
         (Canary("canary", cookie="canary", weight=100), ["Cookie: canary=never"], 0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.rows import Invalid, row
 from portway_operator.htpasswd import SecretForm
 from portway_operator.parse import object_reference, one_of, quotable
@@ -63,6 +64,7 @@ class AccessAnnotations:
         "authentication is not built: its hashes are MD5.",
         invalid=Invalid.CLOSE,
         nginx="auth-type",
+        fidelity=close("`digest` closes the path."),
     )
     auth_secret: str = row(
         "auth-secret",
@@ -71,6 +73,7 @@ class AccessAnnotations:
         doc="The Secret with the users, as `name`, or `namespace/name` where that is the Ingress's own namespace.",
         invalid=Invalid.CLOSE,
         nginx="auth-secret",
+        fidelity=close("A hash that takes longer than about a second lets its user not in."),
         requires=("auth_type",),
     )
     auth_secret_type: SecretForm = row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.rows import row
 from portway_operator.parse import boolean, count, quotable, token
 from portway_operator.parse_http import pattern
@@ -48,6 +49,7 @@ class CanaryAnnotations:
         default="",
         doc="A regular expression for that value, without `canary-by-header-value`.",
         nginx="canary-by-header-pattern",
+        fidelity=close("Expressions are RE2's, without look-around; one that is none takes nothing."),
         requires=("canary_by_header",),
     )
     canary_by_cookie: str = row(

@@ -27,7 +27,7 @@ class ChooseUpstream:
         self._asked = canary
         self._header = canary.header.lower().encode()
         self._value = canary.value.encode()
-        self._pattern = compile_pattern(canary.pattern) if canary.pattern and not canary.value else None
+        self._pattern = compile_pattern(canary.pattern, exact=True) if canary.pattern and not canary.value else None
         self._cookie = canary.cookie.encode()
         self._random = random.Random()  # noqa: S311 - a share of the traffic, no secret
 
