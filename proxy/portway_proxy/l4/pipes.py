@@ -10,7 +10,11 @@ from typing import Final, NamedTuple
 __all__ = ["LARGE", "Pipe", "Pipes"]
 
 LARGE: Final = 256 << 10
-"""The capacity of a large pipe in bytes: 64 slots, each a page or a network buffer of up to 32 KiB."""
+"""The capacity of a large pipe in bytes: 64 slots, each a page or a network buffer of up to 32 KiB.
+
+CPU seconds per GB with one stream, median of four runs beside each other on a busy machine: 0.46 with the usual 64 KiB,
+0.30 with this, 0.25 with 1 MiB, which would leave an unprivileged user a quarter as many.
+"""
 
 _MOST_IDLE: Final = 64  # 128 descriptors: as many pipes as relays have their turn at once.
 _MOST_LARGE: Final = 64  # A quarter of what Linux allows an unprivileged user (pipe-user-pages-soft, 64 MiB).
