@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 
 from portway_operator.decode.fields import show
-from portway_operator.parse import host
+from portway_operator.parse import host, networks
 from portway_proxy.patterns import BadPattern, compile_pattern
 from portway_proxy.variables import unknown
 
@@ -17,12 +16,12 @@ __all__ = [
     "hosts",
     "location",
     "methods_list",
-    "networks",
     "origins",
     "pattern",
     "prefix",
     "redirect_status",
     "replacement",
+    "some_networks",
     "template",
 ]
 
@@ -43,17 +42,12 @@ _OURS = frozenset(
 )
 
 
-def networks(value: str) -> tuple[str, ...]:
-    """Return networks (`10.0.0.0/8, 2001:db8::1`), each in its shortest form, sorted and without doubles."""
-    found = set()
-    for part in value.split(","):
-        try:
-            found.add(ipaddress.ip_network(part.strip(" "), strict=False))
-        except ValueError:
-            raise ValueError(f"{show(part.strip(' '))} is no network such as 10.0.0.0/8") from None
+def some_networks(value: str) -> tuple[str, ...]:
+    """Return networks (`10.0.0.0/8, 2001:db8::1`), sorted, at least one: a list of none would mean everybody."""
+    found = networks(value)
     if not found:
         raise ValueError("it names no network")
-    return tuple(str(one) for one in sorted(found, key=lambda one: (one.version, one.network_address, one.prefixlen)))
+    return found
 
 
 def location(value: str) -> str:

@@ -67,3 +67,35 @@ def test_an_address_is_the_same_however_a_socket_writes_it() -> None:
     assert str(parse_address("::ffff:192.0.2.7")) == "192.0.2.7"
     assert str(parse_address("fe80::1%eth0")) == "fe80::1"
     assert str(parse_address("2001:DB8:0:0::7")) == "2001:db8::7"
+
+
+@pytest.mark.parametrize(
+    ("names", "peer", "inside"),
+    [
+        (["10.0.0.0/8"], "10.255.255.255", True),
+        (["10.0.0.0/8"], "11.0.0.0", False),
+        (["10.0.0.0/8"], "9.255.255.255", False),
+        (["192.0.2.7"], "192.0.2.7", True),
+        (["192.0.2.7/24"], "192.0.2.200", True),
+        (["0.0.0.0/0"], "203.0.113.9", True),
+        (["0.0.0.0/0"], "2001:db8::1", False),
+        (["2001:db8::/32"], "2001:db8:ffff::1", True),
+        (["2001:db8::/32"], "2001:db9::", False),
+        (["10.0.0.0/8"], "::ffff:10.1.2.3", True),
+        (["fe80::/10"], "fe80::1%eth0", True),
+        (["10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16"], "10.200.0.1", True),
+        (["10.0.0.0/8"], "-", False),
+        (["0.0.0.0/0", "::/0"], "unix", False),
+        (["0.0.0.0/0"], "1.2.3", False),
+        ([], "10.0.0.1", False),
+    ],
+)
+def test_what_a_socket_writes_is_looked_up_too(names: list[str], peer: str, inside: bool) -> None:
+    assert Networks(names).hold(peer.encode()) is inside
+
+
+@given(st.lists(networks(), max_size=20), addresses)
+def test_both_ways_to_ask_agree(names: list[str], address: IpAddress) -> None:
+    known = parse_address(str(address))
+    assert known is not None
+    assert Networks(names).hold(str(address).encode()) is (known in Networks(names))

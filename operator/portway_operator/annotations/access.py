@@ -9,7 +9,7 @@ from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.rows import Invalid, row
 from portway_operator.htpasswd import SecretForm
 from portway_operator.parse import object_reference, one_of, quotable
-from portway_operator.parse_http import networks
+from portway_operator.parse_http import some_networks
 
 __all__ = ["AccessAnnotations", "AuthType", "Satisfy"]
 
@@ -33,7 +33,7 @@ class AccessAnnotations:
 
     allow_source_range: tuple[str, ...] = row(
         "allow-source-range",
-        networks,
+        some_networks,
         default=(),
         doc="The networks that clients must come from (`10.0.0.0/8, 192.0.2.7`); others get 403.",
         invalid=Invalid.CLOSE,
@@ -41,7 +41,7 @@ class AccessAnnotations:
     )
     deny_source_range: tuple[str, ...] = row(
         "deny-source-range",
-        networks,
+        some_networks,
         default=(),
         doc="The networks that clients must not come from; it counts before `allow-source-range`.",
         invalid=Invalid.CLOSE,

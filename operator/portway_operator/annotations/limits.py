@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.rows import row
 from portway_operator.parse import count
-from portway_operator.parse_http import networks
+from portway_operator.parse_http import some_networks
 
 __all__ = ["LimitAnnotations"]
 
@@ -54,7 +54,7 @@ class LimitAnnotations:
     )
     limit_allowlist: tuple[str, ...] = row(
         "limit-allowlist",
-        networks,
+        some_networks,
         default=(),
         doc="The networks whose clients have no such limit.",
         nginx=("limit-allowlist", "limit-whitelist"),

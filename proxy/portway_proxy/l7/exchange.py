@@ -116,8 +116,9 @@ class Exchange:
         self.client = client
         self.peer = client.peer
         self.secure = client.secure
-        self.head = head
-        self.started = started
+        # Said outright, for mypy: the modules that read these come before this one in their circle of imports.
+        self.head: RequestHead = head
+        self.started: float = started
         self.ended: float
         self.state = PENDING
         self.route: Route | None = None
@@ -129,10 +130,10 @@ class Exchange:
         self.tried: tuple[Pool, ...] = ()
         self.response: ResponseHead | None = None
         self.tunnel: Tunnel | None = None
-        self.status = 0
-        self.request_size = 0
-        self.response_size = 0
-        self.reason = ""
+        self.status: int = 0
+        self.request_size: int = 0
+        self.response_size: int = 0
+        self.reason: str = ""
 
     def on(self, event: Event) -> State:
         """Go to the next state and return it; raises KeyError for an event that the state does not know."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portway_proxy.errors import Limited
-from portway_proxy.ranges import Ranges
+from portway_proxy.networks import Networks
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
@@ -28,7 +28,7 @@ class Limit:
 
     def __init__(self, asked: RateLimit) -> None:
         self.asked = asked
-        self._exempt = Ranges(asked.exempt)
+        self._exempt = Networks(asked.exempt)
         self._buckets: list[dict[bytes, tuple[float, float]]] = [{} for _ in asked.rates]
         self._under_way: dict[bytes, int] = {}
 

@@ -72,7 +72,7 @@ class ToWww:
 
 def _origin(exchange: Exchange, authority: bytes) -> bytes:
     """Return `https://shop.example`; nothing where an HTTP/1.0 client named no host, so that the path alone is left."""
-    return b"%b://%b" % (b"https" if exchange.client.secure else b"http", authority) if authority else b""
+    return b"%b://%b" % (b"https" if exchange.secure else b"http", authority) if authority else b""
 
 
 def _send(exchange: Exchange, status: int, location: bytes) -> bool:

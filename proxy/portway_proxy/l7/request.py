@@ -71,24 +71,25 @@ class RequestHead:
     )
 
     def __init__(self, method: bytes, target: bytes, minor: int) -> None:
-        self.method = method
-        self.raw_target = target
+        # Types said outright, as in `Exchange`.
+        self.method: bytes = method
+        self.raw_target: bytes = target
         self.target = target
-        self.path = target
-        self.minor = minor
+        self.path: bytes = target
+        self.minor: int = minor
         self.lines: list[bytes] = []
         self.raw_host: bytes | None = None
-        self.host = b""
+        self.host: bytes = b""
         self.length: int | None = None
         self.chunked = False
         self.keep_alive = minor == 1
         self.upgrade = b""
         self.expects = b""
-        self.request_id = b""
+        self.request_id: bytes = b""
         self.forwarded_host = b""
-        self.referer = b""
-        self.agent = b""
-        self.size = 0
+        self.referer: bytes = b""
+        self.agent: bytes = b""
+        self.size: int = 0
         self.trace_parent = b""
 
     @classmethod

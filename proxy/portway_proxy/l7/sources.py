@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from portway_proxy.errors import Forbidden
-from portway_proxy.ranges import Ranges
+from portway_proxy.networks import Networks
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
@@ -21,8 +21,8 @@ class FromNetworks:
     __slots__ = ("_allow", "_any", "_deny")
 
     def __init__(self, allow: Iterable[str], deny: Iterable[str]) -> None:
-        self._allow = Ranges(allow)
-        self._deny = Ranges(deny)
+        self._allow = Networks(allow)
+        self._deny = Networks(deny)
         self._any = not self._allow
 
     def __call__(self, exchange: Exchange, passage: Passage) -> bool:  # noqa: ARG002 - a step's signature

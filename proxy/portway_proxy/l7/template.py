@@ -75,12 +75,12 @@ def _path(exchange: Exchange) -> bytes:
 
 
 def _scheme(exchange: Exchange) -> bytes:
-    return b"https" if exchange.client.secure else b"http"
+    return b"https" if exchange.secure else b"http"
 
 
 def _port(exchange: Exchange) -> bytes:
     http = exchange.client.http
-    return b"%d" % (http.https_port if exchange.client.secure else http.settings.public_http_port or 80)
+    return b"%d" % (http.https_port if exchange.secure else http.settings.public_http_port or 80)
 
 
 def _host(exchange: Exchange) -> bytes:
