@@ -14,7 +14,7 @@ from portway_proxy.tuning import ROWS, Row, Setting, Unit, tuned, usual
 
 README = Path(__file__).parent.parent.parent / "README.md"
 
-# What no ConfigMap sets: flags of one proxy, or of layer 4 and its own keys, or nobody's to change.
+# What no ConfigMap sets: flags of one proxy, or nobody's to change.
 FIXED = {"grace", "trailers", "interim_responses", "buffer"}
 
 
