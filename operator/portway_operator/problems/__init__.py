@@ -116,6 +116,7 @@ __all__ = [
     "fallback_invalid",
     "fallback_taken",
     "fault",
+    "host_passed_through",
     "host_unserved",
     "http2_unspoken",
     "internal",
