@@ -1,20 +1,25 @@
 """What a worker does when it has more to do, or holds more memory, than it can bear.
 
 Memory comes in steps, as Envoy's overload manager has them: connections are no longer kept and next to nothing waits
-for slow readers, then new requests are refused, then nobody is accepted. A loop that is late refuses new requests. What runs is finished.
+for slow readers, then new requests are refused, then nobody is accepted. A loop that is late refuses new requests. What
+runs is finished. A client that is refused and comes again at once is kept waiting for a moment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from portway_proxy.errors import LoopLate, MemoryShort
 from portway_proxy.l7.http import Http
 from portway_proxy.pressure import Pressure
+
+if TYPE_CHECKING:
+    from portway_proxy.l7.client import ClientConnection
 
 __all__ = ["Level", "Overload"]
 
@@ -24,6 +29,7 @@ _SELDOM: Final = 10  # Beats between two looks at memory while there is plenty.
 _PLENTY: Final = 0.8
 _STEPS: Final = (0.92, 0.95, 0.98)  # The first two are those of Envoy's example.
 _BACK: Final = 0.02  # So far below its step must the share be to end it.
+_REST: Final = 3  # Beats until a client that was refused is heard again: enough that refusals cost little.
 _TIGHT: Final = 8192  # Bytes that may wait for a slow reader while connections are not kept.
 _TRIMS: Final = 100  # Beats between two attempts to give memory back to the system.
 
@@ -53,6 +59,7 @@ class Overload:
         "_late",
         "_loop",
         "_pressure",
+        "_resting",
         "_worst",
         "level",
         "share",
@@ -67,6 +74,7 @@ class Overload:
         self._due = 0.0
         self._beats = 0
         self._late = False
+        self._resting: deque[list[ClientConnection]] = deque([[] for _ in range(_REST)])
         self._worst = (0.0, 0.0)
         self.share = 0.0
         self.level = Level.CALM
@@ -100,7 +108,15 @@ class Overload:
         if self.share > _PLENTY or self._beats % _SELDOM == 0:
             self.share = self._pressure.share()
             self._follow()
+        self._wake()
         self._next()
+
+    def _wake(self) -> None:
+        """Read from those again who were refused a moment ago."""
+        self._resting.append(self._http.resting)
+        self._http.resting = []
+        for client in self._resting.popleft():
+            client.resume()
 
     def _note(self, lag: float) -> None:
         before, now = self._worst

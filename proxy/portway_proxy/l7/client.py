@@ -370,6 +370,13 @@ class ClientConnection(Guest):
                 self.deadline = self._patience(self.exchange)
             self._transport.resume_reading()
 
+    def rest(self) -> None:
+        """Read nothing more for a moment: not every client waits when it is told to come again later."""
+        if self.exchange is None and not self._lingering and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+            self.http.resting.append(self)
+
     # --- tunnels
 
     def take_early(self) -> bytes:

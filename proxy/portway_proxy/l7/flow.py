@@ -92,6 +92,7 @@ def refuse(client: ClientConnection, head: RequestHead) -> None:
         head.request_id = http.request_id()
     shedding = http.shedding or Overloaded
     fail(exchange, shedding("more comes than can be served"))
+    client.rest()
 
 
 def go_on(exchange: Exchange) -> None:

@@ -54,7 +54,7 @@ class Http:
     """The shared parts, made once by a worker.
 
     A request begins with `begin`. While `letting_go`, no client connection is kept. `exhausted` is called when
-    descriptors have run out.
+    descriptors have run out. `resting` are clients that were refused just now and are to be read from later.
     """
 
     __slots__ = (
@@ -77,6 +77,7 @@ class Http:
         "overdue",
         "requests",
         "responses",
+        "resting",
         "settings",
         "tasks",
         "timeouts",
@@ -94,6 +95,7 @@ class Http:
         self.begin: Callable[[ClientConnection, RequestHead], None] = flow.begin
         self._shedding: type[Overloaded] | None = None
         self.letting_go = False
+        self.resting: list[ClientConnection] = []
         self.exhausted: Callable[[], None] | None = None
         self.gate = Gate(_MANY)
         self.overdue = Overdue(self)
