@@ -154,11 +154,11 @@ async def test_a_proxy_that_is_killed_serves_again_though_no_operator_is_there(
     async with Load(proxy, f"{namespace}.example", "a").running() as load:
         await load.more()
         assert (await proxy.page("/readyz"))[0] == 200
-        assert "\nportway_config_stale 1.0\n" in (await proxy.page("/metrics"))[1]
+        assert "\nportway_config_stale 1\n" in (await proxy.page("/metrics"))[1]
         await successor(ships, operator)
         await kubectl.apply(ingress(namespace, "late", host=f"late.{namespace}.example"))
         await proxy.answers(f"late.{namespace}.example", "a", seconds=40)
-        assert "\nportway_config_stale 0.0\n" in (await proxy.page("/metrics"))[1]
+        assert "\nportway_config_stale 0\n" in (await proxy.page("/metrics"))[1]
 
 
 async def until_kept(ships: Fleet) -> None:
