@@ -14,7 +14,7 @@ UNBUILT = {row.nginx[0]: row for row in other_rows(IngressAnnotations)}
 
 # The annotations that ingress-nginx documents (docs/user-guide/nginx-configuration/annotations-risk.md of its last
 # version), and the older names that it still reads.
-DOCUMENTED = """
+_NAMES = """
 affinity affinity-canary-behavior affinity-mode allowlist-source-range app-root auth-always-set-cookie
 auth-cache-duration auth-cache-key auth-keepalive auth-keepalive-requests auth-keepalive-share-vars
 auth-keepalive-timeout auth-method auth-proxy-set-headers auth-realm auth-request-redirect auth-response-headers
@@ -40,7 +40,8 @@ session-cookie-path session-cookie-samesite session-cookie-secure ssl-ciphers ss
 ssl-prefer-server-ciphers ssl-redirect stream-snippet temporal-redirect temporal-redirect-code upstream-hash-by
 upstream-hash-by-subset upstream-hash-by-subset-size upstream-vhost use-port-in-redirects use-regex x-forwarded-prefix
 limit-whitelist whitelist-source-range
-""".split()
+"""
+DOCUMENTED = _NAMES.split()
 
 
 def table() -> list[Row]:
