@@ -188,7 +188,6 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         exchange.response = response
         exchange.status = response.status
         exchange.response_size = size
-        exchange.on(RESPONSE_HEAD)
         client.response_keeps = True
         self._chunks_out = False
         self._clean = not request.upgrade

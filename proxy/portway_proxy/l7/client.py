@@ -301,8 +301,10 @@ class ClientConnection(Guest):
             return
         if self.write_paused:
             return  # The client has yet to read what it got; `resume_writing` goes on.
-        self.deadline = self.http.clock.now + self.http.timeouts.keep_alive
-        self.resume()
+        http = self.http
+        self.deadline = http.clock.now + http.timeouts.keep_alive
+        if self._paused:
+            self.resume()
         if self._ahead.held:
             # Later, or a client that pipelines a thousand requests would nest a thousand calls.
             self.http.loop.call_soon(self._serve_held)

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from portway_proxy.l7.identity import DOUBT, Doubt, Speaker, identity_of, way_of
+from portway_proxy.l7.rewrite import Repeats
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
@@ -22,7 +23,7 @@ class Guest(asyncio.Protocol):
     connection's own, or for each request anew what a trusted peer says. `told` is what it said before all requests.
     """
 
-    __slots__ = ("_speaker", "_told", "_transport", "forwarded", "http", "origin", "peer", "secure", "tls")
+    __slots__ = ("_speaker", "_told", "_transport", "forwarded", "http", "origin", "peer", "repeats", "secure", "tls")
 
     _transport: asyncio.Transport
 
@@ -33,6 +34,7 @@ class Guest(asyncio.Protocol):
         self.origin: bytes | None = None
         self.peer = b"-"
         self.forwarded = b""
+        self.repeats = Repeats()
         self._told = told
         self._speaker: Speaker | Doubt | None = None
 

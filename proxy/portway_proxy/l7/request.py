@@ -95,14 +95,21 @@ class RequestHead:
     @classmethod
     def alike(cls, other: RequestHead, method: bytes, target: bytes) -> RequestHead:
         """Return the head of another request with the same fields; both share `lines`."""
-        head = cls(method, target, 1)
+        # Each attribute once: `__init__` would set most of them for nothing.
+        head = cls.__new__(cls)
+        head.method = method
+        head.raw_target = head.target = head.path = target
+        head.minor = 1
         head.lines = other.lines
         head.raw_host = other.raw_host
         head.host = other.host
         head.length = other.length
+        head.chunked = False
         head.keep_alive = other.keep_alive
+        head.upgrade = head.expects = head.request_id = head.forwarded_host = head.trace_parent = b""
         head.referer = other.referer
         head.agent = other.agent
+        head.size = 0
         return head
 
     @property

@@ -8,9 +8,7 @@ if TYPE_CHECKING:
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
 
-__all__ = ["forwarded_fields", "request_head", "response_head", "switching_head"]
-
-_REQUEST_ID = b"\r\nX-Request-ID: "
+__all__ = ["Repeats", "forwarded_fields", "request_head", "response_head", "switching_head"]
 
 
 def forwarded_fields(peer: str, port: int, scheme: bytes, chain: bytes = b"") -> bytes:
@@ -34,7 +32,47 @@ def request_head(head: RequestHead, forwarded: bytes, host: bytes, as_host: byte
     `forwarded` comes from `forwarded_fields`; it is added after the client's Connection nominations were applied, so
     that they cannot remove it.
     """
+    return _join(head, _fields(head, forwarded, host, as_host))
+
+
+class Repeats:
+    """Writes the heads of one client's requests: the fields, which most repeat from the one before, only once."""
+
+    __slots__ = ("_fields", "_forwarded", "_lines")
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] | None = None
+        self._forwarded = self._fields = b""
+
+    def request_head(self, head: RequestHead, forwarded: bytes, host: bytes) -> bytes:
+        """Return what `request_head` does."""
+        # Heads share their lines only when all fields are equal (`RequestHead.alike`).
+        if head.lines is not self._lines or forwarded is not self._forwarded:
+            self._lines, self._forwarded = head.lines, forwarded
+            self._fields = _fields(head, forwarded, host)
+        return _join(head, self._fields)
+
+
+def _fields(head: RequestHead, forwarded: bytes, host: bytes, as_host: bytes = b"") -> bytes:
     name = head.raw_host or host
+    return b"Host: %b\r\n%b%bX-Forwarded-Host: %b\r\n" % (
+        as_host or name,
+        b"".join(head.lines),
+        forwarded,
+        head.forwarded_host or name,
+    )
+
+
+def _join(head: RequestHead, fields: bytes) -> bytes:
+    plain = head.length is None and not (head.chunked or head.upgrade or head.expects)
+    ending = b"\r\n" if plain else _framed(head)
+    if not head.request_id:
+        return b"%b %b HTTP/1.1\r\n%b%b" % (head.method, head.target, fields, ending)
+    return b"%b %b HTTP/1.1\r\n%bX-Request-ID: %b\r\n%b" % (head.method, head.target, fields, head.request_id, ending)
+
+
+def _framed(head: RequestHead) -> bytes:
+    """Return the end of a head with the fields that are about more than what was asked for."""
     ending = b"\r\n"
     if head.chunked:
         ending = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -44,17 +82,7 @@ def request_head(head: RequestHead, forwarded: bytes, host: bytes, as_host: byte
         ending = b"Connection: Upgrade\r\nUpgrade: %b\r\n%b" % (head.upgrade, ending)
     if head.expects:
         ending = b"Expect: 100-continue\r\n" + ending
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b%b%b\r\n%b" % (
-        head.method,
-        head.target,
-        as_host or name,
-        b"".join(head.lines),
-        forwarded,
-        head.forwarded_host or name,
-        _REQUEST_ID if head.request_id else b"",
-        head.request_id,
-        ending,
-    )
+    return ending
 
 
 def response_head(response: ResponseHead, framing: bytes, date: bytes, persistence: bytes) -> bytes:

@@ -20,12 +20,12 @@ from portway_proxy.l7.exchange import (
     EARLY,
     HEAD_SENT,
     REQUEST_END,
+    REQUEST_SENT,
     SENDING,
     Exchange,
 )
 from portway_proxy.l7.framing import LAST_CHUNK, UntilClose, chunk, last_chunk
 from portway_proxy.l7.passage import timeouts_of
-from portway_proxy.l7.rewrite import request_head
 from portway_proxy.l7.trailers import for_client, for_endpoint
 
 if TYPE_CHECKING:
@@ -149,10 +149,14 @@ class UpstreamConnection(Answering):
         passage = exchange.passage
         if passage is None:
             self._timeouts = self.http.timeouts
-            self._transport.write(request_head(head, client.forwarded, self._pool.label))
+            self._transport.write(client.repeats.request_head(head, client.forwarded, self._pool.label))
         else:
             self._timeouts = timeouts_of(exchange)
             self._transport.write(passage.request(head, client.forwarded, self._pool.label))
+        if not head.length and not head.chunked:
+            exchange.on(REQUEST_SENT)
+            self.deadline = self.http.clock.now + self._timeouts.response
+            return
         exchange.on(HEAD_SENT)
         if client.request_read:
             self.request_ended(exchange)

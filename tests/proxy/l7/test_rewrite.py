@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import h11
 import pytest
@@ -11,7 +12,7 @@ from heads import first_head, heads, spoilt_heads
 from portway_proxy.errors import ClientError, UpstreamBadResponse
 from portway_proxy.l7.request import RequestHead, RequestParser
 from portway_proxy.l7.response import ResponseHead, ResponseParser
-from portway_proxy.l7.rewrite import forwarded_fields, request_head, response_head
+from portway_proxy.l7.rewrite import Repeats, forwarded_fields, request_head, response_head
 from portway_proxy.settings import Limits
 
 LIMITS = Limits()
@@ -85,6 +86,18 @@ def test_own_fields_cannot_be_nominated_away() -> None:
     nominations = b"Connection: host, x-forwarded-for, x-real-ip, x-forwarded-host, x-request-id, x-forwarded-proto"
     head = sent(b"GET / HTTP/1.1", b"Host: a", nominations)
     assert head == b"GET / HTTP/1.1\r\nHost: a\r\n" + TOLD + b"X-Forwarded-Host: a\r\nX-Request-ID: id\r\n\r\n"
+
+
+def test_what_a_client_repeats_is_written_once_and_reads_as_if_it_were_written_anew() -> None:
+    parser, repeats = RequestParser(LIMITS), Repeats()
+    blocks = [b"Host: a\r\nX: 1\r\n", b"Host: b\r\nX: 1\r\n", b"Host: a\r\nX: 1\r\nContent-Length: 3\r\n"]
+    others = [FORWARDED, forwarded_fields("192.0.2.9", 443, b"https")]
+    for number, (block, forwarded) in enumerate(product(blocks * 2, others * 2)):
+        head = parser.parse(b"GET /%d HTTP/1.1\r\n%b\r\n" % (number, block))
+        head.request_id = b"%d" % number
+        whole = request_head(head, forwarded, b"10.0.0.1:80")
+        assert repeats.request_head(head, forwarded, b"10.0.0.1:80") == whole
+        assert b"/%d HTTP/1.1\r\nHost: %b\r\n" % (number, block[6:7]) in whole
 
 
 def test_a_request_without_a_host_goes_on_with_the_name_of_its_endpoint() -> None:
