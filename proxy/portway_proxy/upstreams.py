@@ -184,15 +184,6 @@ class LiveUpstream:
         except NoEndpoints:
             raise self._failure() from None
 
-    def choose(self, exclude: Collection[Endpoint] = ()) -> Endpoint:
-        """Return the next endpoint that is not in `exclude`; raises like `next_pool`."""
-        if not exclude:
-            return self.next_pool().endpoint
-        try:
-            return self._selection.another([pool for pool in self.pools if pool.endpoint in exclude]).endpoint
-        except NoEndpoints:
-            raise self._failure() from None
-
     def reach(self, client: bytes, tried: Collection[Pool] = ()) -> Pool:
         """Return the endpoint for a connection of `client`, its address, that is passed through, but none of `tried`.
 

@@ -45,22 +45,22 @@ def build(content: Snapshot, generation: int = 1, previous: Live | None = None) 
 
 def test_an_upstream_chooses_among_its_endpoints() -> None:
     live = LiveUpstream(upstream(A, B, C))
-    assert {live.choose() for _ in range(6)} == {A, B, C}
-    assert {live.choose([A]) for _ in range(6)} == {B, C}
+    assert {live.reach(b"").endpoint for _ in range(6)} == {A, B, C}
+    assert {live.reach(b"", [pool for pool in live.pools if pool.endpoint == A]).endpoint for _ in range(6)} == {B, C}
     assert {live.next_pool().endpoint for _ in range(6)} == {A, B, C}
 
 
 def test_an_upstream_without_endpoints_gives_the_reason_of_the_snapshot() -> None:
     for some, code in ((Upstream(WEB, reason="service_missing"), "service_missing"), (upstream(), "no_endpoints")):
         with pytest.raises(NoEndpoints) as caught:
-            LiveUpstream(some).choose()
+            LiveUpstream(some).reach(b"")
         assert caught.value.code == code
 
 
 def test_endpoints_that_all_failed_are_no_endpoints() -> None:
     live = LiveUpstream(upstream(A, B))
     with pytest.raises(NoEndpoints):
-        live.choose([A, B])
+        live.reach(b"", [pool for pool in live.pools if pool.endpoint in (A, B)])
     with pytest.raises(NoEndpoints):
         live.next_pool(live.pools)
 
@@ -72,7 +72,7 @@ def test_pools_of_endpoints_that_stay_are_kept_and_others_retire() -> None:
     assert [pool.endpoint for pool in live.pools] == [B, C]
     assert live.pools[0] is second
     assert (first.retired, second.retired, live.pools[1].retired) == (True, False, False)
-    assert {live.choose() for _ in range(6)} == {B, C}
+    assert {live.reach(b"").endpoint for _ in range(6)} == {B, C}
 
 
 def test_an_endpoint_that_comes_back_gets_a_pool_that_keeps_connections() -> None:
@@ -95,14 +95,14 @@ def test_another_way_to_balance_takes_effect_and_keeps_the_pools() -> None:
     pools = live.pools
     live.update(Upstream(WEB, balance=Balance.RANDOM, endpoints=(A, B)))
     assert all(kept is pool for kept, pool in zip(live.pools, pools, strict=True))
-    assert {live.choose() for _ in range(60)} == {A, B}
+    assert {live.reach(b"").endpoint for _ in range(60)} == {A, B}
 
 
 def test_a_new_reason_takes_effect() -> None:
     live = LiveUpstream(upstream(A))
     live.update(Upstream(WEB, reason="port_missing"))
     with pytest.raises(NoEndpoints) as caught:
-        live.choose()
+        live.reach(b"")
     assert caught.value.code == "port_missing"
 
 
@@ -113,7 +113,7 @@ def test_a_resolved_name_keeps_its_addresses_until_it_is_another_name() -> None:
     live = LiveUpstream(EXTERNAL)
     live.resolved((A,), NameUnresolved)
     live.update(msgspec.structs.replace(EXTERNAL, balance=Balance.RANDOM))
-    assert live.choose() == A
+    assert live.reach(b"").endpoint == A
     (pool,) = live.pools
     live.update(msgspec.structs.replace(EXTERNAL, external_port=8443))
     assert live.pools == ()
@@ -124,13 +124,13 @@ def test_a_name_that_no_longer_resolves_keeps_its_addresses_and_one_that_leads_a
     live = LiveUpstream(EXTERNAL)
     live.resolved((), NameUnresolved)
     with pytest.raises(NameUnresolved):
-        live.choose()
+        live.reach(b"")
     live.resolved((A,), NameUnresolved)
     live.resolved((), NameUnresolved)
-    assert live.choose() == A
+    assert live.reach(b"").endpoint == A
     live.resolved((), AddressRefused)
     with pytest.raises(AddressRefused):
-        live.choose()
+        live.reach(b"")
 
 
 def test_connections_are_counted_once_the_upstream_has_been_asked() -> None:
@@ -169,7 +169,7 @@ def test_a_snapshot_is_served_with_its_generation_and_digest() -> None:
     live = build(snapshot(upstream(A)), 7)
     assert (live.generation, live.digest) == (7, "digest 7")
     assert live.table.match(b"h", b"/0").upstream == WEB
-    assert live.upstreams[WEB].choose() == A
+    assert live.upstreams[WEB].reach(b"").endpoint == A
 
 
 def test_upstreams_that_stay_keep_their_pools_and_counts_over_a_swap() -> None:
@@ -221,11 +221,11 @@ def test_a_delta_changes_its_upstreams_and_leaves_the_table() -> None:
     assert second.snapshot == snapshot(upstream(A, B), upstream(C, name="shop/x:80"))
     assert second.table is first.table
     assert second.upstreams[WEB] is first.upstreams[WEB]
-    assert {second.upstreams[WEB].choose() for _ in range(4)} == {A, B}
+    assert {second.upstreams[WEB].reach(b"").endpoint for _ in range(4)} == {A, B}
 
 
 def test_a_delta_for_an_upstream_that_is_not_there_changes_nothing() -> None:
     live = build(snapshot(upstream(A)))
     with pytest.raises(BadSnapshot):
         live.patch((upstream(B), upstream(C, name="shop/none:80")), 2, "digest 2")
-    assert live.upstreams[WEB].choose() == A
+    assert live.upstreams[WEB].reach(b"").endpoint == A

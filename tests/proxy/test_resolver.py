@@ -81,10 +81,10 @@ async def test_a_name_that_never_resolved_says_so_and_is_tried_again(names: Name
     Resolver(tasks).follow([live])
     await names.again()
     with pytest.raises(NameUnresolved):
-        live.choose()
+        live.reach(b"")
     names.answer = ["203.0.113.1"]
     await eventually(lambda: live.pools)
-    assert live.choose() == Endpoint("203.0.113.1", 443)
+    assert live.reach(b"").endpoint == Endpoint("203.0.113.1", 443)
     await tasks.close()
 
 
@@ -97,7 +97,7 @@ async def test_a_name_that_turns_to_a_forbidden_address_leads_nowhere(names: Nam
     names.answer = [address]
     await eventually(lambda: not live.pools)
     with pytest.raises(AddressRefused):
-        live.choose()
+        live.reach(b"")
     await tasks.close()
 
 

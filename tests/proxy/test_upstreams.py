@@ -54,7 +54,7 @@ def fail(live: LiveUpstream, number: int, times: int = 5) -> None:
 
 
 def chosen(live: LiveUpstream) -> set[Endpoint]:
-    return {live.choose() for _ in range(12)}
+    return {live.reach(b"").endpoint for _ in range(12)}
 
 
 def test_an_ordinary_upstream_is_plain_and_costs_the_clock_nothing() -> None:
@@ -148,8 +148,8 @@ def test_a_queue_is_there_with_a_limit_only() -> None:
 def test_each_way_to_balance_serves_ports_that_are_passed_through_too() -> None:
     for balance in Balance:
         live = LiveUpstream(Upstream(WEB, Protocol.OPAQUE, balance, (A, B)))
-        assert {live.choose() for _ in range(40)} == {A, B}
-        assert live.choose([A]) == B
+        assert {live.reach(b"%d" % number).endpoint for number in range(40)} == {A, B}
+        assert live.reach(b"", [pool for pool in live.pools if pool.endpoint == A]).endpoint == B
 
 
 async def test_nobody_overtakes_who_waits() -> None:
