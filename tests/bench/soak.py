@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -29,11 +30,10 @@ _CONNECTIONS = 10_000
 _PERIOD = 0.2  # Seconds between two changes of the objects; those that come sooner are served together.
 _ROUND = 20.0  # Seconds under load.
 _MOST = 40  # Rounds, after which the machine is too slow for this.
+_SPARE = 2000  # Descriptors.
 _CALM = 60.0  # Seconds until idle connections to the endpoint have gone, and what is done now and then.
 # About 4,000 a second, far below what a core can do: what runs over is refused, and only what is served can leak.
-_MANNER = Manner(
-    connections=_CONNECTIONS, script="function delay() return math.random(0, 5000) end", timeout=20, crowded=True
-)
+_SCRIPT = "function delay() return math.random(0, 5000) end"
 
 
 class _Part(Portway):
@@ -53,12 +53,13 @@ def _apart(_running: object, _seconds: float) -> Values:
 
 _LOAD = Row(
     "soak-load",
-    f"{_REQUESTS:,} requests over {_CONNECTIONS:,} connections during {_SWAPS:,} swaps",
+    f"{_REQUESTS:,} requests over {_CONNECTIONS:,} connections, or what descriptors allow, during {_SWAPS:,} swaps",
     _contenders("requests"),
     (
         Column("requests", "requests", 0),
         Column("failed", "failed", 0),
         Column("refused", "503 by overload", 0),
+        Column("connections", "connections", 0),
         Column("swaps", "swaps", 0),
         Column("rate", "requests/s", 0),
         Column("p99", "worst p99 ms", 1),
@@ -145,6 +146,9 @@ class _Soak:
         self._running = running
         self._numbers = 0
         self._ended = threading.Event()
+        # Each client may need one to an endpoint too, and the proxy keeps some for itself.
+        allowed = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE) // 2
+        self._manner = Manner(connections=min(_CONNECTIONS, allowed), script=_SCRIPT, timeout=20, crowded=True)
 
     def run(self) -> tuple[Values, dict[str, Values]]:
         """Return what became of the requests, and what is left of them in each part of the proxy."""
@@ -168,6 +172,7 @@ class _Soak:
             "requests": float(done),
             "failed": float(failed),
             "refused": float(refused),
+            "connections": float(self._manner.connections),
             "swaps": float(swaps),
             "rate": done / seconds,
             "p99": p99 * 1e3,
@@ -179,7 +184,7 @@ class _Soak:
         self._ended.clear()
         changer.start()
         try:
-            load = wrk(self._running, _ROUND, _MANNER)
+            load = wrk(self._running, _ROUND, self._manner)
         finally:
             self._ended.set()
             changer.join()
