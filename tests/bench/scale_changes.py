@@ -147,7 +147,7 @@ class Run:
             await asyncio.sleep(began + number / RATE - loop.time())
             to_ingress = ingress_every and number % ingress_every == ingress_every - 1
             change = self._change_ingress if to_ingress else self._change_endpoints
-            running.append(tasks.spawn(change(number % REAL), f"change {number}"))
+            running.append(tasks.spawn(change(number % CHANGES), f"change {number}"))
         try:
             return list(await asyncio.gather(*running))
         finally:
