@@ -176,7 +176,8 @@ class WorkerProcess:
         if self._channel.closed:
             raise WorkerEnded(f"{self} has ended")
         self._number = number = self._number + 1
-        future = waiting[number] = self._loop.create_future()
+        future: asyncio.Future[T] = self._loop.create_future()
+        waiting[number] = future
         self._channel.send(question(number))
         try:
             async with asyncio.timeout(timeout):
@@ -232,8 +233,10 @@ class WorkerProcess:
         ended = WorkerEnded(f"{self} has ended")
         for order in (self._ready, *self._acks.values()):
             _fail(order, ended)
-        for question in (*self._reports.values(), *self._pages.values()):
-            _fail(question, ended)
+        for report in self._reports.values():
+            _fail(report, ended)
+        for page in self._pages.values():
+            _fail(page, ended)
         if not self._ready.cancelled():
             self._ready.exception()  # Seen: nobody may be waiting for it, and that is no fault.
 

@@ -7,17 +7,16 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from portway_proxy.access_log import AccessLog
 from portway_proxy.errors import ClientError
-from portway_proxy.l4.records import RelayRecord
 from portway_proxy.journal import Journal
+from portway_proxy.l4.records import RelayRecord
 from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.response import ResponseHead
 from portway_proxy.live import LiveUpstream
@@ -26,6 +25,7 @@ from portway_proxy.snapshot import Endpoint, Origin, PathMatch, Route, Upstream
 from portway_proxy.traffic import Traffic
 from worker_parts import Parts
 
+ORDINARY = AccessLogSettings()
 SECOND = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 HEAD = (
     b"GET /a//b?c HTTP/1.1\r\nHost: Shop.example\r\nReferer: http://r/\r\nUser-Agent: agent/1\r\n"
@@ -37,11 +37,11 @@ RELAY = RelayRecord("tcp/5432", "192.0.2.1", "shop/db:5432/tcp", "10.0.0.1:5432"
 class File:
     """An access log that writes into memory."""
 
-    def __init__(self, log_format: str = "text", **settings: Any) -> None:
+    def __init__(self, log_format: str = "text", settings: AccessLogSettings = ORDINARY) -> None:
         self.parts = Parts()
         self.parts.clock.wall = SECOND
         self.descriptor = os.memfd_create("log")
-        chosen = AccessLogSettings(format=log_format, **settings)
+        chosen = msgspec.structs.replace(settings, format=log_format)
         self.log = AccessLog(self.parts.clock, chosen, descriptor=self.descriptor, node="proxy-0")
         self.log.start()
 
@@ -202,7 +202,7 @@ async def test_quotes_escapes_and_control_bytes_are_written_as_nginx_writes_them
 
 async def test_a_log_that_is_off_writes_nothing_and_has_no_thread() -> None:
     before = threading.active_count()
-    file = File("text", enabled=False)
+    file = File(settings=AccessLogSettings(enabled=False))
     file.exchange(served(file.parts), 0.0)
     file.log.relay(RELAY)
     assert threading.active_count() == before

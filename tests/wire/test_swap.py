@@ -169,7 +169,7 @@ async def test_counts_survive_a_swap_and_never_fall(net: Net) -> None:
         return sum(sample.value for sample in site.live.upstreams[WEB].samples() if sample.labels[1] == "connected")
 
     def requests() -> int:
-        return site.live.upstreams[WEB].statuses[200]
+        return site.live.upstreams[WEB].requests
 
     await client.get()
     assert (connects(), requests()) == (1, 1)
