@@ -7,13 +7,14 @@ import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from portway_proxy.snapshot import Certificate
 
 
-def issue(*hosts: str, password: bytes = b"") -> tuple[bytes, bytes]:
+def issue(*hosts: str, password: bytes = b"", rsa: bool = False) -> tuple[bytes, bytes]:
     """Return chain and key (PEM) of a self-signed certificate for `hosts`, with the key encrypted by `password`."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = generate_private_key(65537, 2048) if rsa else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0])])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (

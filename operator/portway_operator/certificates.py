@@ -38,22 +38,29 @@ _REMEDY = (
 class KeyPair:
     """A certificate chain and its key (PEM, written anew), and what the certificate says.
 
-    `names` are its DNS names, lower-case and sorted. `not_after` is in seconds since the epoch.
+    `names` are its DNS names, lower-case and sorted. `not_after` is in seconds since the epoch. `kind` is that of the
+    key: clients that know no certificate of one kind may know one of another.
     """
 
     chain: bytes
     key: bytes = field(repr=False)
     names: tuple[str, ...]
     not_after: int
+    kind: str = ""
 
 
 class CertificateReader:
-    """Reads the key pairs of Secrets and remembers the result for as long as a Secret's data stays the same."""
+    """Reads the key pairs of Secrets and remembers the result for as long as a Secret's data stays the same.
 
-    __slots__ = ("_read",)
+    Of a Secret that turns bad, what was read of it last stays in use.
+    """
+
+    __slots__ = ("_good", "_read")
 
     def __init__(self) -> None:
         self._read: dict[tuple[str, str], tuple[Secret, KeyPair | Fault]] = {}
+        # Of Secrets whose newest version is bad, or was not read yet.
+        self._good: dict[tuple[str, str], KeyPair] = {}
 
     def read(self, secret: Secret) -> KeyPair | Fault:
         """Return the key pair, or the fault that keeps it from being used."""
@@ -67,15 +74,37 @@ class CertificateReader:
         except Exception as error:  # noqa: BLE001 - tenants write what is parsed here; the fault names the error
             found = Fault("data", "secret_malformed", f"It cannot be read ({type(error).__name__}).", "", _REMEDY)
         self._read[secret.meta.key] = (secret, found)
+        if isinstance(found, KeyPair):
+            self._good.pop(secret.meta.key, None)
         return found
 
+    def find(self, secret: Secret) -> KeyPair | None:
+        """Return the key pair to serve: the Secret's, or the one that it had before it turned bad."""
+        found = self.read(secret)
+        return found if isinstance(found, KeyPair) else self._good.get(secret.meta.key)
+
     def learn(self, other: CertificateReader, secrets: Mapping[tuple[str, str], Secret]) -> None:
-        """Remember what `other` read of Secrets that are still as they were then."""
-        self._read.update({key: seen for key, seen in other._read.items() if secrets.get(key) is seen[0]})
+        """Remember what `other` read of those of `secrets` that are still as they were then, and what was good."""
+        self._good.update({key: pair for key, pair in other._good.items() if key in secrets})
+        for key, seen in other._read.items():
+            secret, found = seen
+            if secrets.get(key) is secret:
+                self._read[key] = seen
+                if isinstance(found, KeyPair):
+                    self._good.pop(key, None)
+            elif isinstance(found, KeyPair) and key in secrets:
+                self._good[key] = found
+
+    def outdate(self, namespace: str, name: str) -> None:
+        """Note that there is another version of a Secret; what was good of it stays in use until that is read."""
+        seen = self._read.pop((namespace, name), None)
+        if seen is not None and isinstance(seen[1], KeyPair):
+            self._good[namespace, name] = seen[1]
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop what was remembered of a Secret."""
         self._read.pop((namespace, name), None)
+        self._good.pop((namespace, name), None)
 
 
 def covers(names: Sequence[str], host: str) -> bool:
@@ -112,6 +141,7 @@ def _key_pair(secret: Secret) -> KeyPair:
         key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         names=_names(chain[0]),
         not_after=int(chain[0].not_valid_after_utc.timestamp()),
+        kind=_kind(key),
     )
 
 
@@ -143,6 +173,12 @@ def _key(pem: bytes) -> Key:
         raise _Unusable("The key in tls.key is neither RSA, ECDSA nor Ed25519.")
     _check_strength(key)
     return key
+
+
+def _kind(key: Key) -> str:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return "RSA"
+    return "ECDSA" if isinstance(key, ec.EllipticCurvePrivateKey) else "Ed25519"
 
 
 def _check_strength(key: Key) -> None:

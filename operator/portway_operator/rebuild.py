@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from portway_operator.batches import Batches
@@ -33,6 +33,8 @@ QUIET = 0.05
 
 LIMIT = 0.5
 """Seconds from the first change until a compile begins, whatever still changes."""
+
+_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +82,17 @@ class Rebuild:
         publish: Publish,
         settled: Settled = lambda _: None,
         apart: Apart = asyncio.to_thread,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        """Take the parts; `apart` is where a whole compile is done."""
+        """Take the parts; `apart` is where a whole compile is done, `wall` tells seconds since the epoch."""
         self.compiled: Compiled | None = None
         self._store = store
         self._settings = settings
         self._publish = publish
         self._settled = settled
         self._apart = apart
+        self._wall = wall
+        self._today = 0
         self.compile_seconds = 0.0
         self._published: Update | None = None
         self._digest = Digest.of(Snapshot())
@@ -160,9 +165,14 @@ class Rebuild:
         return min(endpoints, self._until_compile(now))
 
     def _until_compile(self, now: float) -> float:
-        """Return the seconds until the next compile; infinite when none is wanted, or one runs."""
-        if not self._pending or self._compiling:
+        """Return the seconds until the next compile; infinite when none is wanted, or one runs.
+
+        A new day, by which certificates may expire, is a change too.
+        """
+        if self._compiling:
             return inf
+        if not self._pending:
+            return (self._today + 1) * _DAY - self._wall() if self._today else inf
         return min(self._last + QUIET, self._first + LIMIT) - now
 
     async def _step(self) -> None:
@@ -183,9 +193,11 @@ class Rebuild:
     async def _compile(self) -> None:
         began = time.perf_counter()
         store, before = self._store.frozen(), self.compiled
+        self._today = int(self._wall() // _DAY)
+        settings = replace(self._settings, today=self._today)
 
         def work() -> tuple[Compiled, Digest]:
-            compiled = compile_snapshot(store, self._settings, before)
+            compiled = compile_snapshot(store, settings, before)
             return compiled, Digest.of(compiled.snapshot)
 
         try:

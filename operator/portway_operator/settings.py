@@ -30,6 +30,7 @@ class CompileSettings:
         is read.
     default_backend_service: `namespace/name` or `namespace/name:port` of what serves requests that nothing else does.
     default_certificate: `namespace/name` of the Secret for TLS clients whose host has no certificate.
+    today: the day, in days since the epoch, by which certificates expire; 0 is unknown, and none does.
     ssl_redirect: requests without TLS are sent to https on hosts that have TLS, unless the Ingress says otherwise.
     allow_external_name: Services of type ExternalName are served.
     allow_catch_all: an Ingress with nothing but a default backend may serve what matches nothing else.
@@ -64,6 +65,7 @@ class CompileSettings:
     standalone: bool = False
     default_backend_service: str = ""
     default_certificate: str = ""
+    today: int = 0
     ssl_redirect: bool = True
     allow_external_name: bool = True
     allow_catch_all: bool = True

@@ -164,8 +164,7 @@ class ObjectStore:
         """Take in `new`; return whether anything that we read changed."""
         changed = self._shelves[new.kind].put(new)
         if changed and new.kind == Kind.SECRET:
-            # What was read of the version before holds its key.
-            self.certificates.forget(*new.meta.key)
+            self.certificates.outdate(*new.meta.key)
         return changed
 
     def remove(self, kind: Kind, namespace: str, name: str) -> bool:

@@ -201,3 +201,45 @@ def test_a_reader_that_fails_in_an_unknown_way_is_a_fault_too(monkeypatch: pytes
 )
 def test_a_wildcard_is_good_for_one_label(host: str, good: bool) -> None:
     assert covers(("shop.example", "*.wild.example"), host) is good
+
+
+def test_a_secret_that_turns_bad_keeps_its_last_good_pair_until_it_is_good_again_or_gone() -> None:
+    reader = CertificateReader()
+    good = reader.find(secret(CHAIN, KEY))
+    reader.outdate("shop", "cert")
+    half = secret(CHAIN[: len(CHAIN) // 2], KEY)
+    assert isinstance(reader.read(half), Fault)
+    assert reader.find(half) == good
+    reader.outdate("shop", "cert")
+    assert reader.find(secret(b"garbage", KEY)) == good
+    reader.outdate("shop", "cert")
+    chain, key = issue("new.example")
+    assert reader.find(secret(chain, key)) == reader.read(secret(chain, key)) != good
+    reader.forget("shop", "cert")
+    assert reader.find(half) is None
+
+
+def test_a_pair_that_was_good_while_another_reader_read_it_is_known_as_the_last_good_one() -> None:
+    reader, apart = CertificateReader(), CertificateReader()
+    served = secret(CHAIN, KEY)
+    apart.learn(reader, {served.meta.key: served})
+    good = apart.find(served)
+    newer = secret(b"garbage", KEY)
+    reader.outdate("shop", "cert")
+    reader.learn(apart, {newer.meta.key: newer})
+    assert reader.find(newer) == good
+    again = CertificateReader()
+    again.learn(reader, {newer.meta.key: newer})
+    assert again.find(newer) == good
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        (ec.generate_private_key(ec.SECP256R1()), "ECDSA"),
+        (ed25519.Ed25519PrivateKey.generate(), "Ed25519"),
+        (rsa.generate_private_key(65537, 2048), "RSA"),
+    ],
+)
+def test_the_kind_of_a_key_is_told(key: CertificateIssuerPrivateKeyTypes, kind: str) -> None:
+    assert key_pair(signed(key, "shop.example"), pem(key)).kind == kind

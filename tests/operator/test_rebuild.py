@@ -23,6 +23,7 @@ from portway_proxy.snapshot import Endpoint
 pytestmark = pytest.mark.looptime
 
 SETTINGS = CompileSettings(standalone=True)
+DAY = 86_400
 
 Work: TypeAlias = Callable[[], tuple[Compiled, codec.Digest]]
 
@@ -75,7 +76,11 @@ class Published:
         self.seconds = 0.0
         self.compiling = 0.0
         self.store = ObjectStore()
-        self.rebuild = Rebuild(self.store, SETTINGS, self.publish, apart=self.apart)
+        self.wall = 0.0
+        self.rebuild = Rebuild(self.store, SETTINGS, self.publish, apart=self.apart, wall=self.now)
+
+    def now(self) -> float:
+        return self.wall + asyncio.get_running_loop().time()
 
     async def apart(self, work: Work) -> tuple[Compiled, codec.Digest]:
         """Do what is done in a thread here, after `compiling` seconds of this loop's time."""
@@ -134,6 +139,19 @@ async def test_an_empty_store_is_published_too() -> None:
     async with Published().running() as published:
         assert len(published.updates) == 1
         assert published.updates[0].snapshot.hosts == ()
+
+
+async def test_each_day_is_compiled_for_as_certificates_expire() -> None:
+    published = Published()
+    published.wall = 19_999.5 * DAY
+    async with published.running():
+        assert published.rebuild.compiled is not None
+        assert published.rebuild.compiled.settings.today == 19_999
+        await asyncio.sleep(DAY / 2)
+        assert published.rebuild.compiled.settings.today == 20_000
+        await asyncio.sleep(DAY * 2)
+        assert published.rebuild.compiled.settings.today == 20_002
+        assert len(published.updates) == 1
 
 
 async def test_a_change_is_published_once_it_was_quiet() -> None:

@@ -24,7 +24,7 @@ from portway_operator.compile.passthroughs import PassthroughTable
 from portway_operator.compile.policies import Policies
 from portway_operator.compile.port_maps import PortMap, port_maps
 from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
-from portway_operator.compile.tls import TlsClaims, TlsTable, read_tls, secret_problem
+from portway_operator.compile.tls import TlsClaims, TlsTable, expiry_problems, find_key_pair, read_tls, secret_problem
 from portway_operator.compile.trust import trust_of, trust_problems
 from portway_operator.compile.upstreams import Made, Upstreams, Wanted, parse_name
 from portway_operator.decode.meta import PREFIX
@@ -110,7 +110,7 @@ class _Compile:
         ingresses = self._ours()
         tls = TlsTable(self._store)
         for ingress in ingresses:
-            tls.add(self._guard(ingress, partial(read_tls, self._store), TlsClaims()))
+            tls.add(self._guard(ingress, partial(read_tls, self._store, today=self._settings.today), TlsClaims()))
         found = [self._guard(one, partial(self._routes, tls=tls), IngressRoutes(one)) for one in ingresses]
         hosts = HostTable()
         for routes in found:
@@ -267,10 +267,13 @@ class _Compile:
             self.problems.append(problems.setting_invalid(_SETTING, named, "Write it as namespace/name."))
             return None
         key = (found[1], found[2])
-        problem = secret_problem(self._store, key, Origin("Setting", "", _SETTING))
-        if problem is not None:
+        origin = Origin("Setting", "", _SETTING)
+        problem = secret_problem(self._store, key, origin)
+        if find_key_pair(self._store, key) is None and problem is not None:
             self.problems.append(msgspec.structs.replace(problem, done="A self-signed certificate is served instead."))
             return None
+        self.problems += [problem] if problem is not None else []
+        self.problems += expiry_problems(self._store, key, origin, self._settings.today)
         return key
 
     def _malformed(self) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from portway_operator import problems
 from portway_operator.certificates import KeyPair, covers
@@ -12,9 +13,13 @@ from portway_operator.problems import Problem, at
 from portway_operator.store import ObjectStore
 from portway_proxy.snapshot import Certificate, Origin
 
-__all__ = ["TlsClaims", "TlsTable", "find_key_pair", "read_tls", "secret_problem"]
+__all__ = ["TlsClaims", "TlsTable", "expiry_problems", "find_key_pair", "read_tls", "secret_problem"]
 
 Key = tuple[str, str]
+Winners = dict[str, list[tuple[Key, Origin]]]
+
+_DAY: Final = 86_400
+_SOON: Final = 14  # Days; certificates of 90 are renewed 30 before, ingress-nginx speaks up 10 before.
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +39,16 @@ class TlsClaims:
 
 @dataclass(slots=True)
 class TlsTable:
-    """The certificate of each host, filled by `add` from the oldest Ingress to the youngest."""
+    """The certificates of each host, filled by `add` from the oldest Ingress to the youngest.
+
+    A host has the oldest one, and of the same namespace those with other kinds of keys.
+    """
 
     store: ObjectStore
     hosts: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
-    _named: dict[str, tuple[Key, Origin]] = field(default_factory=dict)
-    _implied: dict[str, tuple[Key, Origin]] = field(default_factory=dict)
+    _named: Winners = field(default_factory=dict)
+    _implied: Winners = field(default_factory=dict)
 
     def add(self, claims: TlsClaims) -> None:
         """Take in what a younger Ingress asks for."""
@@ -48,21 +56,30 @@ class TlsTable:
         self.problems.extend(claims.problems)
         for table, wanted in ((self._named, claims.named), (self._implied, claims.implied)):
             for host, key, origin in wanted:
-                winner, owner = table.setdefault(host, (key, origin))
-                if not self._same(winner, key):
-                    self.problems.append(problems.certificate_taken(origin, host, "/".join(winner), owner))
+                winners = table.setdefault(host, [])
+                winner = next((one for one in winners if self._rivals(one[0], key)), None)
+                if winner is None:
+                    winners.append((key, origin))
+                elif not self._same(winner[0], key):
+                    self.problems.append(problems.certificate_taken(origin, host, "/".join(winner[0]), winner[1]))
 
     def certificates(self, default: Key | None) -> tuple[Certificate, ...]:
         """Return each certificate with the hosts that it is served for, and the `default` one with or without any."""
         hosts: dict[Key, list[str]] = {} if default is None else {default: []}
-        for host, (key, _) in {**self._implied, **self._named}.items():
-            hosts.setdefault(key, []).append(host)
+        for host, winners in {**self._implied, **self._named}.items():
+            for key, _ in winners:
+                hosts.setdefault(key, []).append(host)
         pairs = {key: find_key_pair(self.store, key) for key in hosts}
         return tuple(
             Certificate("/".join(key), tuple(sorted(hosts[key])), pair.chain, pair.key, pair.not_after)
             for key, pair in sorted(pairs.items(), key=lambda item: "/".join(item[0]))
             if pair is not None
         )
+
+    def _rivals(self, one: Key, other: Key) -> bool:
+        """Return whether not both can be served for a host; nobody else may add to what a host has."""
+        first, second = find_key_pair(self.store, one), find_key_pair(self.store, other)
+        return one[0] != other[0] or first is None or second is None or first.kind == second.kind
 
     def _same(self, one: Key, other: Key) -> bool:
         return one == other or find_key_pair(self.store, one) == find_key_pair(self.store, other)
@@ -71,8 +88,7 @@ class TlsTable:
 def find_key_pair(store: ObjectStore, key: Key) -> KeyPair | None:
     """Return the usable certificate and key of a Secret, or None."""
     secret = store.secrets.get(key)
-    found = None if secret is None else store.certificates.read(secret)
-    return found if isinstance(found, KeyPair) else None
+    return None if secret is None else store.certificates.find(secret)
 
 
 def secret_problem(store: ObjectStore, key: Key, origin: Origin) -> Problem | None:
@@ -81,11 +97,21 @@ def secret_problem(store: ObjectStore, key: Key, origin: Origin) -> Problem | No
     if secret is None:
         return problems.secret_missing(origin, *key)
     read = store.certificates.read(secret)
-    return None if isinstance(read, KeyPair) else problems.secret_unusable(origin, "/".join(key), read)
+    if isinstance(read, KeyPair):
+        return None
+    return problems.secret_unusable(origin, "/".join(key), read, store.certificates.find(secret))
 
 
-def read_tls(store: ObjectStore, ingress: Ingress) -> TlsClaims:
-    """Return what the TLS entries of an Ingress ask for."""
+def expiry_problems(store: ObjectStore, key: Key, origin: Origin, today: int) -> list[Problem]:
+    """Return what is wrong with the age of a Secret's certificate on the day `today` (since the epoch; 0: unknown)."""
+    pair = find_key_pair(store, key)
+    if pair is None or not today or pair.not_after // _DAY > today + _SOON:
+        return []
+    return [problems.certificate_expires(origin, "/".join(key), pair.not_after, expired=pair.not_after < today * _DAY)]
+
+
+def read_tls(store: ObjectStore, ingress: Ingress, today: int = 0) -> TlsClaims:
+    """Return what the TLS entries of an Ingress ask for, on the day `today` since the epoch; 0 is none."""
     found: list[Problem] = []
     pairs = {entry.field: _key_pair(store, ingress, entry, found) for entry in ingress.tls}
     rule_hosts = tuple(dict.fromkeys(rule.host for rule in ingress.rules))
@@ -96,6 +122,7 @@ def read_tls(store: ObjectStore, ingress: Ingress) -> TlsClaims:
         if pair is None:
             continue
         key, origin = (ingress.meta.namespace, entry.secret), at(ingress, entry.field)
+        found += expiry_problems(store, key, origin, today)
         good = [host for host in entry.hosts if covers(pair.names, host)]
         named += [(host, key, origin) for host in good]
         if not entry.hosts:

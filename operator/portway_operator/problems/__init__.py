@@ -75,7 +75,13 @@ from portway_operator.problems.services import (
     service_missing,
     transport_unserved,
 )
-from portway_operator.problems.tls import certificate_mismatch, certificate_taken, secret_missing, secret_unusable
+from portway_operator.problems.tls import (
+    certificate_expires,
+    certificate_mismatch,
+    certificate_taken,
+    secret_missing,
+    secret_unusable,
+)
 from portway_proxy.snapshot import Origin, Problem, Severity
 
 __all__ = [
@@ -99,6 +105,7 @@ __all__ = [
     "canary_alone",
     "canary_taken",
     "catch_all_refused",
+    "certificate_expires",
     "certificate_mismatch",
     "certificate_taken",
     "class_foreign",

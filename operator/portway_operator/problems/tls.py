@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 
+from portway_operator.certificates import KeyPair
 from portway_operator.objects import Fault
-from portway_proxy.snapshot import Origin, Problem
+from portway_proxy.snapshot import Origin, Problem, Severity
 
 __all__ = [
+    "certificate_expires",
     "certificate_mismatch",
     "certificate_taken",
     "secret_missing",
@@ -28,9 +31,23 @@ def secret_missing(origin: Origin, namespace: str, secret: str) -> Problem:
     )
 
 
-def secret_unusable(origin: Origin, secret: str, found: Fault) -> Problem:
+def secret_unusable(origin: Origin, secret: str, found: Fault, last_good: KeyPair | None) -> Problem:
     """Say that a TLS Secret has no usable certificate and key; the code is the fault's."""
-    return Problem(origin, found.code, f"Secret {secret}: {found.found}", _DEFAULT_CERTIFICATE, found.remedy)
+    done = _DEFAULT_CERTIFICATE if last_good is None else "The certificate that it had before is still served."
+    return Problem(origin, found.code, f"Secret {secret}: {found.found}", done, found.remedy)
+
+
+def certificate_expires(origin: Origin, secret: str, not_after: int, *, expired: bool) -> Problem:
+    """Say that a certificate is about to expire, or has; the code of the latter is `certificate_expired`."""
+    day = datetime.datetime.fromtimestamp(not_after, datetime.UTC).date()
+    return Problem(
+        origin,
+        "certificate_expired" if expired else "certificate_expires",
+        f"The certificate in Secret {secret} {'expired' if expired else 'expires'} on {day}.",
+        "It is served, and clients refuse it." if expired else "It is served.",
+        "Renew it, or see why that fails.",
+        Severity.ERROR if expired else Severity.NOTICE,
+    )
 
 
 def certificate_mismatch(origin: Origin, secret: str, host: str, names: Sequence[str]) -> Problem:

@@ -1,0 +1,103 @@
+"""`compile/tls.py`, beyond the golden case: kinds of keys, expiry, and Secrets that turn bad."""
+
+from __future__ import annotations
+
+import pytest
+
+from certs import issue
+from portway_operator.compile import compile_snapshot
+from portway_operator.objects import Kind, Meta, Secret
+from portway_operator.settings import CompileSettings
+from portway_operator.store import ObjectStore
+from portway_proxy.snapshot import Severity, Snapshot
+from scenes import SHOP, codes, compiled, store_of
+
+DAY = 86_400
+
+
+def secret(name: str, *hosts: str, rsa: bool = False, namespace: str = "shop") -> Secret:
+    chain, key = issue(*hosts, rsa=rsa)
+    return Secret(Meta(namespace, name), "kubernetes.io/tls", {"tls.crt": chain, "tls.key": key})
+
+
+def ingress(name: str, *secrets: str, namespace: str = "shop", born: str = "2024-01-01T00:00:00Z") -> str:
+    tls = ", ".join(f"{{hosts: [two.example], secretName: {one}}}" for one in secrets)
+    return f"""
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: {name}, namespace: {namespace}, creationTimestamp: {born}}}
+spec:
+  ingressClassName: portway
+  tls: [{tls}]
+  rules: [{{host: two.example}}]
+"""
+
+
+def served(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
+    return {certificate.name: certificate.hosts for certificate in snapshot.certificates}
+
+
+def test_a_host_has_a_certificate_of_each_kind_of_key() -> None:
+    found = compiled(
+        SHOP, ingress("two", "ec", "rsa"), secret("ec", "two.example"), secret("rsa", "two.example", rsa=True)
+    )
+    assert served(found.snapshot) == {"shop/ec": ("two.example",), "shop/rsa": ("two.example",)}
+    assert "certificate_taken" not in codes(found)
+
+
+def test_of_one_kind_the_oldest_is_served_and_the_younger_is_told() -> None:
+    found = compiled(SHOP, ingress("two", "a", "b"), secret("a", "two.example"), secret("b", "two.example"))
+    assert served(found.snapshot) == {"shop/a": ("two.example",)}
+    assert "certificate_taken" in codes(found)
+
+
+def test_another_namespace_cannot_add_a_certificate_of_another_kind_to_a_host() -> None:
+    found = compiled(
+        SHOP,
+        ingress("two", "ec"),
+        ingress("other", "rsa", namespace="foreign", born="2024-02-01T00:00:00Z"),
+        secret("ec", "two.example"),
+        secret("rsa", "two.example", rsa=True, namespace="foreign"),
+    )
+    assert served(found.snapshot) == {"shop/ec": ("two.example",)}
+    assert "certificate_taken" in codes(found)
+
+
+@pytest.mark.parametrize(
+    ("days", "code", "severity"),
+    [
+        (15, "", None),
+        (14, "certificate_expires", Severity.NOTICE),
+        (0, "certificate_expires", Severity.NOTICE),
+        (-1, "certificate_expired", Severity.ERROR),
+    ],
+)
+def test_a_certificate_that_is_about_to_expire_is_a_notice_and_one_that_has_an_error(
+    days: int, code: str, severity: Severity | None
+) -> None:
+    store = store_of(SHOP, ingress("two", "ec"), secret("ec", "two.example"))
+    not_after = compile_snapshot(store, CompileSettings()).snapshot.certificates[0].not_after
+    found = compile_snapshot(store, CompileSettings(today=not_after // DAY - days))
+    told = [problem for problem in found.problems if problem.code.startswith("certificate_")]
+    assert [(problem.code, problem.severity) for problem in told] == ([(code, severity)] if code else [])
+    assert served(found.snapshot) == {"shop/ec": ("two.example",)}
+
+
+def turned_bad(store: ObjectStore) -> None:
+    half = {"tls.crt": b"half of it", "tls.key": b""}
+    store.put(Secret(Meta("shop", "ec"), "kubernetes.io/tls", half))
+
+
+@pytest.mark.parametrize("default", ["", "shop/ec"], ids=["of an Ingress", "the default"])
+def test_a_secret_that_turns_bad_leaves_its_last_good_certificate_and_a_problem(default: str) -> None:
+    settings = CompileSettings(default_certificate=default)
+    store = store_of(SHOP, ingress("two", "ec"), secret("ec", "two.example"))
+    good = compile_snapshot(store, settings)
+    turned_bad(store)
+    bad = compile_snapshot(store.frozen(), settings, good)
+    assert bad.snapshot.certificates == good.snapshot.certificates
+    assert bad.snapshot.default_certificate == default
+    told = [problem for problem in bad.problems if problem.code == "secret_malformed"]
+    assert {problem.done for problem in told} == {"The certificate that it had before is still served."}
+    store.remove(Kind.SECRET, "shop", "ec")
+    assert compile_snapshot(store, settings).snapshot.certificates == ()
