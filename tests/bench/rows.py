@@ -8,6 +8,7 @@ from bench.accounting import memory
 from bench.contest import Budget, Column, Contender, Row, Running, Values
 from bench.load import CLOSING, FAST, PACED, VARIED, Manner, Traffic, bodies, held, pings, wrk
 from bench.peers import Baseline, Envoy, HAProxy, Nginx, Portway
+from bench.quota import capped
 from bench.scene import Scene
 
 __all__ = ["ROWS"]
@@ -24,6 +25,8 @@ _HTTP_BULK = Scene("http", bulk=True)
 _TCP_BULK = Scene("tcp", bulk=True)
 _FEW = Scene("http", routes=10)
 _MANY = Scene("http", routes=10_000)
+_MOST = Scene("http", routes=100_000)
+_PART = 0.2  # Of a core, for each worker: the load and the endpoint have what is left, and are never the bottleneck.
 
 _RATE = Column("rate", "requests/s", 0)
 _P99 = Column("p99", "p99 ms", 2)
@@ -53,6 +56,13 @@ def small(manner: Manner) -> Callable[[Running, float], Values]:
         }
 
     return measure
+
+
+def part(running: Running, seconds: float) -> Values:
+    """Return the rate of small requests when each worker has a part of a core."""
+    with capped(running.processes, _PART):
+        load = wrk(running, seconds, FAST)
+    return {"rate": load.rate, "p99": load.p99 * 1e3}
 
 
 def bulk(traffic: Traffic) -> Callable[[Running, float], Values]:
@@ -138,17 +148,30 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         key="l7-routes",
-        title="L7 keep-alive, requests spread over 10 and over 10,000 routes",
+        title="L7 keep-alive, requests spread over 10, 10,000 and 100,000 routes",
         contenders=(
             Contender(Nginx(), _FEW, ", 10 routes"),
             Contender(Nginx(), _MANY, ", 10,000 routes"),
             Contender(Portway(), _FEW, ", 10 routes"),
             Contender(Portway(), _MANY, ", 10,000 routes"),
+            Contender(Portway(), _MOST, ", 100,000 routes"),
         ),
         columns=(_CPU, _RATE, _P99),
         measure=small(FAST),
         baselines=("nginx, 10 routes", "portway, 10 routes"),
-        budgets=(Budget("portway, 10,000 routes", "cpu", 1.15, "portway, 10 routes"),),
+        budgets=(
+            Budget("portway, 10,000 routes", "cpu", 1.15, "portway, 10 routes"),
+            Budget("portway, 100,000 routes", "cpu", 1.15, "portway, 10 routes"),
+        ),
+    ),
+    Row(
+        key="l7-workers",
+        title=f"L7 keep-alive, one and two workers, each with {_PART:.0%} of a core",
+        contenders=_all(_HTTP, Portway(), Portway.with_workers(2)),
+        columns=(Column("rate", "requests/s", 0, compared=True), _P99),
+        measure=part,
+        baselines=("portway",),
+        budgets=(Budget("portway, 2 workers", "rate", 1.8, "portway", least=True),),
     ),
     Row(
         key="l7-tls",

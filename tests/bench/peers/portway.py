@@ -21,10 +21,20 @@ _NAMESPACE = "bench"
 
 
 class Portway(Peer):
-    """Portway with one worker; the worker is measured, its supervisor is shown apart."""
+    """Portway with one worker, or more; the workers are measured, their supervisor is shown apart."""
 
     label = "portway"
     note = "1 worker (measured; its supervisor apart), access log in batches and metrics on, as shipped"
+    _workers = 1
+
+    @classmethod
+    def with_workers(cls, number: int) -> Portway:
+        """Return Portway with so many workers."""
+        made = cls()
+        made._workers = number
+        made.label = f"portway, {number} workers"
+        made.note = cls.note.replace("1 worker", f"{number} workers")
+        return made
 
     def missing(self) -> str:
         """Return how to install it into this environment."""
@@ -44,7 +54,17 @@ class Portway(Peer):
         if scene.protocol != "http":
             http, https = (https, http) if scene.protocol == "https" else (0, https)
         ports = ["--http-port", str(http), "--https-port", str(https), "--admin-port", str(place.spare[1])]
-        return [_program(), "run", "-f", str(directory), "--address", "127.0.0.1", "--workers", "1", *ports]
+        return [
+            _program(),
+            "run",
+            "-f",
+            str(directory),
+            "--address",
+            "127.0.0.1",
+            "--workers",
+            str(self._workers),
+            *ports,
+        ]
 
     def measured(self, root: int) -> list[int]:
         """Return the workers."""
