@@ -205,6 +205,7 @@ class Worker:
                 snapshot, digest = codec.decode(data, trusted=True)
                 self.apply(snapshot, generation, digest)
                 self._serve()
+                await self._ports.settle()
             else:
                 self._patch(data, generation)
         except Exception as error:  # noqa: BLE001 - the loop must survive, and the supervisor logs the reason

@@ -158,7 +158,7 @@ async def test_a_port_opened_and_closed_a_thousand_times_loses_nobody_and_no_des
         before = [descriptors_of(pid) for pid in (*pids(proxy), os.getpid())]
         async with asyncio.TaskGroup() as tasks:
             held = [tasks.create_task(kept(port)) for port in (steady, fickle)]
-            for port in (steady, steady, fickle, fickle):
+            for port in (steady, steady, *[fickle] * 16):
                 tasks.create_task(load(port))
             for _ in range(1000):
                 await proxy.apply(one)
@@ -166,7 +166,8 @@ async def test_a_port_opened_and_closed_a_thousand_times_loses_nobody_and_no_des
             over.set()
         assert set(outcomes[steady]) == {"served"}
         assert set(outcomes[fickle]) <= {"served", "refused"}
-        assert outcomes[fickle]["served"] > 100
+        # Who comes while the port is about to close is asked by its own kernel to wait for a second.
+        assert outcomes[fickle]["served"] > 30
         assert all(task.result() > 100 for task in held)
 
         def leaked() -> list[int]:

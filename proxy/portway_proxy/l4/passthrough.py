@@ -82,6 +82,10 @@ class Passthrough:
         """Stop, once who has connected already is accepted; others may have the socket too, and go on."""
         self._acceptor.last_call()
 
+    def deafen(self) -> None:
+        """Let nobody begin to connect any more."""
+        deafen(self._sock)
+
     def retire(self) -> None:
         """Stop, because the port is given up: who has connected is accepted, and nobody else can connect.
 

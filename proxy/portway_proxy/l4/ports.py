@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterable, Iterator, MutableMapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from portway_proxy.flows import Flow
 from portway_proxy.l4.passthrough import ListenerWorker, Passthrough
@@ -16,17 +17,20 @@ from portway_proxy.snapshot import Listener, Transport
 
 __all__ = ["Ports"]
 
+_LAST_CALL: Final = 0.01  # Seconds; a handshake that has begun takes the time of one way, a millisecond in a cluster.
+
 _Port: TypeAlias = Passthrough | UdpPassthrough
 
 
 class Ports:
     """The ports that are open, those that are not any more but whose relays run on, and what shares other ports."""
 
-    __slots__ = ("_open", "_retired", "_shared", "_worker")
+    __slots__ = ("_closing", "_open", "_retired", "_shared", "_worker")
 
     def __init__(self, worker: ListenerWorker) -> None:
         self._worker = worker
         self._open: dict[str, _Port] = {}
+        self._closing: list[_Port] = []
         self._retired: list[_Port] = []
         self._shared: list[Shared] = []
 
@@ -35,14 +39,15 @@ class Ports:
         self._shared.append(port)
 
     def follow(self, listeners: Iterable[Listener], sockets: MutableMapping[str, socket.socket]) -> None:
-        """Serve these listeners and no others; relays of those that go run on.
+        """Serve these listeners and no others; relays of those that go run on. `settle` has to follow.
 
         `sockets` are new ones by name: those that are needed are taken out of it.
         """
         wanted = {key_of(listener): listener for listener in listeners}
         for key in [key for key in self._open if key not in wanted]:
-            self._retired.append(port := self._open.pop(key))
-            port.retire()
+            self._closing.append(port := self._open.pop(key))
+            if isinstance(port, Passthrough):
+                port.deafen()
         for key, listener in wanted.items():
             sock = sockets.pop(key, None)
             running = self._open.get(key)
@@ -54,6 +59,15 @@ class Ports:
                 self._open[key] = port = self._make(listener, sock)
                 port.start()
         self._retired = [port for port in self._retired if port.relays]
+
+    async def settle(self) -> None:
+        """Close the ports that are not wanted any more, once those who are about to connect have connected."""
+        if self._closing:
+            await asyncio.sleep(_LAST_CALL)
+        for port in self._closing:
+            port.retire()
+        self._retired += [port for port in self._closing if port.relays]
+        self._closing.clear()
 
     def busy(self) -> bool:
         """Return whether anything is relayed."""
@@ -99,5 +113,6 @@ class Ports:
 
     def _all(self) -> Iterator[_Port | Shared]:
         yield from self._open.values()
+        yield from self._closing
         yield from self._retired
         yield from self._shared
