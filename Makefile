@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 CODE := operator proxy tests
 
-.PHONY: demo test check bench fuzz reference venv clean
+.PHONY: demo test check bench chart fuzz reference venv clean
 .DEFAULT_GOAL := demo
 
 demo: venv ## Start the demo: two apps, images, messages and a TCP echo behind Portway.
@@ -25,6 +25,9 @@ bench: venv ## Portway beside the proxies that are installed here; ARGS="--quick
 
 reference: venv ## Write docs/annotations.md from the tables of annotations.
 	$(BIN)/python -m portway_operator.annotations.reference > docs/annotations.md
+
+chart: venv ## Write the chart's values.schema.json and README.md from the comments of its values.yaml.
+	PYTHONPATH=tests $(BIN)/python -m chart.documents
 
 fuzz: venv ## Go on with fuzzing from the corpus; ARGS="exchange --seconds 600" for one target.
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group fuzz

@@ -111,18 +111,18 @@ async def test_the_ports_of_an_ingress_nginx_config_map_are_opened_exposed_and_f
 ) -> None:
     def mapped(*ports: int) -> Raw:
         data = {str(port): f"{namespace}/web:80" for port in ports}
-        meta = {"name": "tcp-services", "namespace": NAMESPACE}
+        meta = {"name": "portway-tcp", "namespace": NAMESPACE}
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
 
     await kubectl.apply(own_service(), service(namespace), mapped(15435))
     await kubectl.pod(namespace, "a", pod.address, app="web")
-    operator = await ships.operator(*FLAGS, "--tcp-services-configmap", f"{NAMESPACE}/tcp-services")
+    operator = await ships.operator(*FLAGS, "--tcp-services-configmap", f"{NAMESPACE}/portway-tcp")
     proxy = await ships.proxy(operator)
     await holds(kubectl, "http", "by-hand", "l4-tcp-15435")
     await answers(proxy, 15435)
     await kubectl.apply(mapped(15436))
     await holds(kubectl, "http", "by-hand", "l4-tcp-15436")
     await answers(proxy, 15436)
-    await kubectl.delete("ConfigMap", "tcp-services", NAMESPACE)
+    await kubectl.delete("ConfigMap", "portway-tcp", NAMESPACE)
     await holds(kubectl, "http", "by-hand")
     await kubectl.delete("Service", NAME, NAMESPACE)

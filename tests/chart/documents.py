@@ -1,0 +1,145 @@
+"""Makes the chart's values.schema.json and README.md of the comments in its values.yaml.
+
+`python -m chart.documents` writes them; a test compares what lies there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from chart.rendering import CHART
+
+__all__ = ["paths", "readme", "schema", "write"]
+
+Json: TypeAlias = dict[str, Any]
+
+_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array"}
+_SCHEMA = "# @schema "
+_TEXTS = re.compile(r"(annotations|labels|nodeSelector|additionalLabels)$", re.IGNORECASE)
+_ROWS = "<!-- values -->"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A key of values.yaml: what its comment says, and its default. `open`: its own keys are the user's."""
+
+    path: tuple[str, ...]
+    default: Any
+    words: str
+    more: Json
+    node: yaml.MappingNode | None
+
+    @property
+    def open(self) -> bool:
+        return self.node is None or not self.node.value or "additionalProperties" in self.more
+
+
+def _values(node: yaml.MappingNode, lines: list[str], path: tuple[str, ...] = ()) -> Iterator[Value]:
+    for key, value in node.value:
+        words, more = _comment(lines, key.start_mark.line)
+        default = yaml.safe_load(yaml.serialize(value))
+        # A map in one line, and one of what Kubernetes defines, is a default; one in a block has keys of ours.
+        ours = isinstance(value, yaml.MappingNode) and not value.flow_style and key.value not in _KUBERNETES
+        yield Value((*path, key.value), default, words, more, value if ours else None)
+
+
+_KUBERNETES = {
+    "containerSecurityContext",
+    "livenessProbe",
+    "nodeSelector",
+    "podSecurityContext",
+    "readinessProbe",
+    "resources",
+    "startupProbe",
+}
+
+
+def _comment(lines: list[str], line: int) -> tuple[str, Json]:
+    """Return the sentences directly above a line, and what they say for the schema."""
+    words: list[str] = []
+    more: Json = {}
+    while line and (text := lines[line - 1].strip()).startswith("#"):
+        line -= 1
+        if text.startswith(_SCHEMA):
+            more = json.loads(text.removeprefix(_SCHEMA))
+        else:
+            words.insert(0, text.removeprefix("#").strip())
+    return " ".join(words), more
+
+
+def _read() -> tuple[yaml.MappingNode, list[str]]:
+    text = (CHART / "values.yaml").read_text()
+    node = yaml.compose(text, yaml.SafeLoader)
+    assert isinstance(node, yaml.MappingNode)
+    return node, text.splitlines()
+
+
+def schema() -> str:
+    """Return values.schema.json: no key but those of values.yaml."""
+    node, lines = _read()
+    begin = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of the chart portway"}
+    return json.dumps(begin | _object(node, lines, ()), indent=1) + "\n"
+
+
+def _object(node: yaml.MappingNode, lines: list[str], path: tuple[str, ...]) -> Json:
+    properties = {value.path[-1]: _schema(value, lines) for value in _values(node, lines, path)}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _schema(value: Value, lines: list[str]) -> Json:
+    found: Json = {"description": value.words} if value.words else {}
+    if value.node is not None and value.node.value:
+        found |= _object(value.node, lines, value.path)
+    elif isinstance(value.default, dict):
+        texts = _TEXTS.search(value.path[-1]) is not None
+        found |= {"type": "object"} | ({"additionalProperties": {"type": "string"}} if texts else {})
+    elif value.default is not None:
+        found["type"] = _TYPES[type(value.default)]
+    return found | value.more
+
+
+def paths() -> list[str]:
+    """Return the path of every value, as `helm --set` takes it."""
+    return [".".join(value.path) for value in _leaves(*_read())]
+
+
+def readme() -> str:
+    """Return README.md: what was written by hand above the table of values, and the table."""
+    above, _, _ = (CHART / "README.md").read_text().partition(_ROWS)
+    node, lines = _read()
+    rows = [
+        f"| `{'.'.join(value.path)}` | {_default(value.default)} | {value.words} |" for value in _leaves(node, lines)
+    ]
+    table = ["", "", "| value | default | |", "| --- | --- | --- |", *rows]
+    return above + _ROWS + "\n".join(table) + "\n"
+
+
+def _leaves(node: yaml.MappingNode, lines: list[str], path: tuple[str, ...] = ()) -> Iterator[Value]:
+    for value in _values(node, lines, path):
+        if value.node is None or not value.node.value:
+            yield value
+            continue
+        if value.words:
+            yield Value(value.path, "", value.words, {}, None)
+        yield from _leaves(value.node, lines, value.path)
+
+
+def _default(default: Any) -> str:  # noqa: ANN401 - a default is anything that YAML has
+    return f"`{json.dumps(default)}`" if default != "" else ""
+
+
+def write() -> None:
+    """Write both files."""
+    for name, text in (("values.schema.json", schema()), ("README.md", readme())):
+        Path(CHART / name).write_text(text)
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,346 @@
+"""The chart as it renders: valid for each Kubernetes, strict about keys, true to the programs that it starts."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import typer.main
+import yaml
+from helm_python import HelmError, lint
+
+from chart import documents
+from chart.rendering import CHART, NAMESPACE, ROOT, Raw, ci_files, ci_values, find, notes, render
+from portway_operator.cli import app
+from portway_proxy.options import read_options
+
+_SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+VERSIONS = sorted(
+    {version for path in _SCHEMAS.glob("v1.*-strict") if (version := path.name[1:].rpartition(".0-")[0]) >= "1.27"}
+)
+# What others' resource definitions say is not in Kubernetes' own schema.
+INFO = 1  # Of Helm's severities.
+FOREIGN = {"Certificate", "Issuer", "PodMonitor", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
+CLUSTERED = {"ClusterRole", "ClusterRoleBinding", "IngressClass", "ValidatingWebhookConfiguration"}
+
+_rendered = cache(lambda file: render(ci_values(file)))
+
+
+def _pods(objects: list[Raw]) -> Iterator[tuple[str, Raw]]:
+    for raw in objects:
+        if raw["kind"] == "Pod":
+            yield raw["metadata"]["name"], raw["spec"]
+        elif "template" in raw.get("spec", {}):
+            yield raw["metadata"]["name"], raw["spec"]["template"]["spec"]
+
+
+def _containers(objects: list[Raw], program: str) -> list[Raw]:
+    """Return the containers that start `portway PROGRAM`."""
+    return [each for _, pod in _pods(objects) for each in pod["containers"] if each.get("args", [""])[0] == program]
+
+
+def test_there_is_a_schema_of_each_kubernetes_from_127_to_the_newest() -> None:
+    assert VERSIONS[0] == "1.27"
+    assert len(VERSIONS) == int(VERSIONS[-1].removeprefix("1.")) - 26
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_every_values_file_renders_is_valid_for_kubernetes(version: str) -> None:
+    seen = set()
+    for file in ci_files():
+        for raw in _rendered(file):
+            text = json.dumps(raw)
+            if raw["kind"] in FOREIGN or text in seen:
+                continue
+            seen.add(text)
+            try:
+                kubernetes_validate.validate(raw, version, strict=True)
+            except kubernetes_validate.ValidationError as error:
+                where = ".".join(map(str, error.path))
+                pytest.fail(f"{file}: {raw['kind']} {raw['metadata']['name']} {where}: {error.message[:200]}")
+
+
+@pytest.mark.parametrize("file", ci_files())
+def test_helm_lints_every_values_file_without_a_complaint(file: str) -> None:
+    for version in (VERSIONS[0], VERSIONS[-1]):
+        said = lint(CHART, ci_values(file), strict=True, namespace=NAMESPACE, kube_version=f"{version}.0")
+        assert [message for message in said["messages"] if message["severity"] > INFO] == []
+
+
+@pytest.mark.parametrize("file", ci_files())
+def test_every_object_is_in_the_release_and_labelled(file: str) -> None:
+    values = ci_values(file)
+    for raw in _rendered(file):
+        name = raw["metadata"]["name"]
+        if name.endswith("-more") or name == "as-text":
+            continue
+        assert raw["metadata"]["labels"]["app.kubernetes.io/instance"] == "portway", name
+        assert raw["metadata"]["labels"].items() >= values.get("commonLabels", {}).items(), name
+        assert ("namespace" in raw["metadata"]) == (raw["kind"] not in CLUSTERED), name
+
+
+@pytest.mark.parametrize("file", ci_files())
+def test_the_programs_take_the_flags_that_are_rendered(file: str) -> None:
+    command = typer.main.get_command(app).commands["operator"]  # type: ignore[attr-defined]
+    for container in _containers(_rendered(file), "operator"):
+        command.make_context("operator", list(container["args"][1:]))
+    for container in _containers(_rendered(file), "proxy"):
+        read_options(container["args"][1:], {})
+
+
+def test_flags_and_values_that_are_set_reach_the_programs() -> None:
+    objects = _rendered("configuration-values.yaml")
+    [operator], [proxy] = (_containers(objects, program) for program in ("operator", "proxy"))
+    assert {
+        "--controller-class=example.com/internal",
+        "--default-backend-service=shop/fallback:80",
+        "--default-ssl-certificate=portway/default",
+        "--watch-ingress-without-class",
+        "--disable-catch-all",
+    } <= set(operator["args"])
+    assert {"--no-access-log", "--proxy-read-timeout=30"} <= set(proxy["args"])
+    assert not [flag for flag in proxy["args"] if flag.startswith("--workers")]
+    assert find(objects, "ConfigMap", "portway")["data"]["use-forwarded-headers"] == "true"
+    assert find(objects, "ConfigMap", "portway-tcp")["data"] == {
+        "5432": "shop/postgres:5432",
+        "25": "mail/smtp:25:PROXY",
+    }
+    annotations = find(objects, "IngressClass", "internal")["metadata"]["annotations"]
+    assert annotations["ingressclass.kubernetes.io/is-default-class"] == "true"
+
+
+@pytest.mark.parametrize("file", ci_files())
+def test_every_mount_has_a_volume_and_every_named_port_a_container(file: str) -> None:
+    objects = _rendered(file)
+    for name, pod in _pods(objects):
+        volumes = {volume["name"] for volume in pod.get("volumes", [])}
+        ports = {port["name"] for each in pod["containers"] for port in each.get("ports", [])}
+        for container in pod["containers"]:
+            assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes, name
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                assert container.get(probe, {"httpGet": {"port": "http"}})["httpGet"]["port"] in ports | {"http"}, name
+    for raw in objects:
+        if raw["kind"] != "Service":
+            continue
+        selector = raw["spec"]["selector"]
+        ports = {
+            port["name"]
+            for workload in objects
+            if "template" in workload.get("spec", {})
+            and workload["spec"]["template"]["metadata"]["labels"].items() >= selector.items()
+            for container in workload["spec"]["template"]["spec"]["containers"]
+            for port in container.get("ports", [])
+        }
+        assert {port["targetPort"] for port in raw["spec"]["ports"]} <= ports, raw["metadata"]["name"]
+
+
+@pytest.mark.parametrize("file", ci_files())
+def test_pods_meet_the_restricted_standard_but_for_what_was_asked(file: str) -> None:
+    extra = {"before", "beside"}
+    for name, pod in _pods(_rendered(file)):
+        security = pod["securityContext"]
+        assert (security["runAsNonRoot"], security["runAsUser"]) == (True, 65532), name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in (each for each in pod["containers"] if each["name"] not in extra):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            if "host" not in file:
+                assert not [port for port in container.get("ports", []) if "hostPort" in port], name
+        assert "hostNetwork" not in pod or "host" in file
+        assert pod["automountServiceAccountToken"] is False
+        kinds = {kind for volume in pod.get("volumes", []) for kind in volume if kind != "name"}
+        assert kinds <= {"configMap", "emptyDir", "projected", "secret"}, name
+
+
+def test_a_proxys_pod_gets_no_token_but_one_for_the_operator() -> None:
+    pod = find(_rendered("default-values.yaml"), "Deployment", "portway-proxy")["spec"]["template"]["spec"]
+    tokens = [
+        source["serviceAccountToken"]
+        for volume in pod["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+        if "serviceAccountToken" in source
+    ]
+    assert tokens == [{"path": "token", "audience": "portway-config", "expirationSeconds": 3600}]
+    assert (
+        find(_rendered("default-values.yaml"), "ServiceAccount", "portway-proxy")["automountServiceAccountToken"]
+        is False
+    )
+
+
+def test_in_one_pod_the_proxys_container_sees_no_token() -> None:
+    pod = find(_rendered("single-pod-values.yaml"), "Deployment", "portway-proxy")["spec"]["template"]["spec"]
+    mounts = {each["name"]: {mount["name"] for mount in each["volumeMounts"]} for each in pod["containers"]}
+    assert mounts["proxy"] == {"run"}
+    assert {"run", "kubernetes"} <= mounts["operator"]
+
+
+@pytest.mark.parametrize("file", ci_files())
+def test_the_kubelet_waits_for_longer_than_a_proxy_drains(file: str) -> None:
+    for _, pod in _pods(_rendered(file)):
+        for container in pod["containers"]:
+            flags = dict(re.findall(r"--drain-(grace|timeout)=(\d+)", " ".join(container.get("args", []))))
+            assert pod.get("terminationGracePeriodSeconds", 1) > sum(map(int, flags.values()))
+
+
+def _unlabelled(raw: Raw) -> Raw:
+    meta = {key: value for key, value in raw["metadata"].items() if key != "labels"}
+    return raw | {"metadata": meta}
+
+
+def test_the_rights_are_those_of_the_manifest_and_no_others() -> None:
+    manifest = list(yaml.safe_load_all((ROOT / "manifests" / "rbac.yaml").read_text()))
+    kinds = {raw["kind"] for raw in manifest}
+    rendered = [_unlabelled(raw) for raw in _rendered("default-values.yaml") if raw["kind"] in kinds]
+
+    def named(raw: Raw) -> str:
+        return f"{raw['kind']} {raw['metadata']['name']}"
+
+    assert sorted(rendered, key=named) == sorted(manifest, key=named)
+
+
+def test_with_a_scope_no_right_to_objects_holds_in_the_whole_cluster() -> None:
+    objects = _rendered("scope-values.yaml")
+    rules = find(objects, "ClusterRole", "portway-operator")["rules"]
+    assert {resource for rule in rules for resource in rule["resources"]} == {"ingressclasses", "nodes", "tokenreviews"}
+    secrets = {
+        (raw["metadata"]["namespace"], tuple(rule.get("resourceNames", ["*"])))
+        for raw in objects
+        if raw["kind"] == "Role" and raw["metadata"]["namespace"] != "portway"
+        for rule in raw["rules"]
+        if "secrets" in rule["resources"]
+    }
+    assert secrets == {("shop", ("*",)), ("blog", ("tls",)), ("certificates", ("default",))}
+    [operator] = _containers(objects, "operator")
+    assert {"--watch-namespace=shop,blog", "--watch-secrets-namespace=shop", "--watch-secrets=blog/tls"} <= set(
+        operator["args"]
+    )
+
+
+REFUSED: list[tuple[Raw, str]] = [
+    ({"controler": {}}, "controler"),
+    ({"controller": {"replicaCoutn": 3}}, "replicaCoutn"),
+    ({"controller": {"service": {"annotation": {}}}}, "annotation"),
+    ({"controller": {"metrics": {"serviceMonitor": {"enable": True}}}}, "enable"),
+    ({"operator": {"extraArg": {}}}, "extraArg"),
+    ({"controller": {"kind": "StatefulSet"}}, "kind"),
+    ({"controller": {"replicaCount": "two"}}, "replicaCount"),
+    ({"controller": {"image": {"digest": "latest"}}}, "digest"),
+    ({"controller": {"electionTTL": 1}}, "electionTTL"),
+    ({"tcp": {"http": "shop/web:80"}}, "http"),
+    ({"controller": {"service": {"annotations": {"a": 1}}}}, "annotations"),
+]
+
+
+@pytest.mark.parametrize(("values", "key"), REFUSED, ids=[key for _, key in REFUSED])
+def test_a_value_that_the_chart_does_not_have_is_refused_by_its_name(values: Raw, key: str) -> None:
+    with pytest.raises(HelmError, match=key):
+        render(values)
+
+
+CONTRADICTIONS: list[tuple[Raw, str]] = [
+    ({"controller": {"terminationGracePeriodSeconds": 100}}, "terminationGracePeriodSeconds is 100"),
+    ({"controller": {"autoscaling": {"enabled": True}, "keda": {"enabled": True}}}, "exclude each other"),
+    ({"controller": {"kind": "DaemonSet", "autoscaling": {"enabled": True}}}, "need controller.kind: Deployment"),
+    ({"controller": {"hostPort": {"enabled": True}}, "tcp": {"25": "a/b:25"}}, "tcp.25: "),
+    ({"controller": {"service": {"enableHttp": False, "enableHttps": False}}}, "controller.service.enabled: false"),
+    (
+        {"controller": {"admissionWebhooks": {"enabled": True, "certificates": "existing", "caBundle": "QQ=="}}},
+        "existingSecret",
+    ),
+    ({"controller": {"keda": {"enabled": True}}}, "controller.keda.triggers"),
+]
+
+
+@pytest.mark.parametrize(("values", "sentence"), CONTRADICTIONS, ids=[sentence for _, sentence in CONTRADICTIONS])
+def test_values_that_cannot_be_together_are_refused_with_a_sentence(values: Raw, sentence: str) -> None:
+    with pytest.raises(HelmError, match=re.escape(sentence)):
+        render(values)
+
+
+def _immutable(raw: Raw) -> Any:  # noqa: ANN401 - whatever of the object may not change
+    spec = raw.get("spec", {})
+    return {
+        "DaemonSet": lambda: spec["selector"],
+        "Deployment": lambda: spec["selector"],
+        "Service": lambda: spec.get("clusterIP") == "None",
+        "Secret": lambda: raw["type"],
+        "IngressClass": lambda: spec["controller"],
+        "ClusterRoleBinding": lambda: raw["roleRef"],
+        "RoleBinding": lambda: raw["roleRef"],
+    }.get(raw["kind"], lambda: None)()
+
+
+@pytest.mark.parametrize("file", ci_files())
+def test_no_upgrade_to_other_values_changes_what_cannot_be_changed(file: str) -> None:
+    before = {
+        (raw["kind"], raw["metadata"].get("namespace"), raw["metadata"]["name"]): _immutable(raw)
+        for raw in _rendered("default-values.yaml")
+    }
+    for raw in _rendered(file):
+        key = raw["kind"], raw["metadata"].get("namespace"), raw["metadata"]["name"]
+        assert before.get(key, _immutable(raw)) == _immutable(raw), key
+
+
+def test_two_releases_share_no_object_of_the_cluster_but_the_class() -> None:
+    def clustered(objects: list[Raw]) -> set[tuple[str, str]]:
+        return {(raw["kind"], raw["metadata"]["name"]) for raw in objects if raw["kind"] in CLUSTERED}
+
+    values = {"controller": {"admissionWebhooks": {"enabled": True}}}
+    one, other = (clustered(render(values, name="edge", namespace=namespace)) for namespace in ("a", "b"))
+    assert one & other == {("IngressClass", "portway")}
+
+
+def test_the_versions_are_the_projects() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+    demo = (ROOT / "manifests" / "demo" / "apps.yaml").read_text()
+    assert set(re.findall(r"image: (\S+)", demo)) == {f"portway:{version}"}
+
+
+def test_the_schema_and_the_readme_are_made_of_the_values_comments() -> None:
+    assert (CHART / "values.schema.json").read_text().splitlines() == documents.schema().splitlines()
+    assert (CHART / "README.md").read_text().splitlines() == documents.readme().splitlines()
+
+
+def test_every_value_is_used_by_some_template() -> None:
+    templates = "".join(path.read_text() for path in (CHART / "templates").rglob("*.*"))
+    unused = [path for path in documents.paths() if path.rpartition(".")[2] not in templates]
+    assert unused == []
+
+
+@pytest.mark.parametrize(
+    ("values", "command"),
+    [
+        ({}, "kubectl -n portway get service portway-proxy -o wide"),
+        ({"controller": {"service": {"type": "NodePort"}}}, "nodePort"),
+        ({"controller": {"service": {"type": "ClusterIP"}}}, "port-forward service/portway-proxy 8080:80"),
+        ({"controller": {"service": {"enabled": False}}}, "kubectl -n portway get pods -l"),
+    ],
+)
+def test_the_notes_say_what_to_type_next(values: Raw, command: str) -> None:
+    said = notes(values)
+    assert command in said
+    assert "kubectl -n portway rollout status deployment/portway-proxy" in said
+    assert "helm test portway -n portway" in said
+
+
+def test_what_monitoring_reads_is_told_by_the_programs() -> None:
+    """Every metric in the rules and the dashboard is one of the documented, or the operator's."""
+    told = set(re.findall(r"`(portway_\w+)`", (ROOT / "docs" / "watching.md").read_text()))
+    source = (ROOT / "operator" / "portway_operator" / "operator_metrics.py").read_text()
+    told |= {f"portway_operator_{name}" for name in re.findall(r'"(?:portway_operator_)?(\w+)"', source)}
+    asked = set()
+    for path in (CHART / "files").iterdir():
+        asked |= {name.removesuffix("_bucket") for name in re.findall(r"\b(portway_\w+)", path.read_text())}
+    assert asked <= told
