@@ -5,6 +5,7 @@ The number of series is bounded: what comes beyond is counted under `_other`.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
@@ -36,6 +37,11 @@ __all__ = ["OTHER", "Labels", "Lengths", "Record", "Series", "Traffic"]
 OTHER: Final = "_other"
 """What stands for the labels of series that found no room."""
 
+# Places in `Series.whole`, behind its counts.
+_SECONDS: Final = len(LATENCY_BOUNDS) + 1
+_RECEIVED: Final = _SECONDS + 1
+_SENT: Final = _SECONDS + 2
+
 _METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"))
 # Those of the registry, and nginx's for a client that is gone; an endpoint may make up 900.
 _STATUSES: Final = frozenset((*(status.value for status in HTTPStatus), 499))
@@ -66,21 +72,19 @@ class Lengths:
 class Series:
     """What was counted of the requests that have a route, a method and a status in common.
 
-    Those that were sent at once and answered in one piece, nearly all, are in `whole`, by the time that they took.
-    Of others `rest` is the time of the whole exchange, `late` that until the endpoint's head came, `connect` that of
-    connecting. `received` and `sent` are bytes, heads included.
+    Those that were sent at once and answered in one piece, nearly all, are in `whole`: how many took how long, then
+    their seconds, then the bytes received and sent of all exchanges, heads included. Numbers side by side, because with
+    many routes each that lies elsewhere has to be fetched from memory. Of others `rest` is the time of the whole
+    exchange, `late` that until the endpoint's head came, `connect` that of connecting.
     """
 
-    __slots__ = ("connect", "late", "lengths", "received", "rest", "seconds", "sent", "whole")
+    __slots__ = ("connect", "late", "lengths", "rest", "whole")
 
     def __init__(self, *, lengths: bool) -> None:
-        self.whole = [0] * (len(LATENCY_BOUNDS) + 1)
-        self.seconds = 0.0
+        self.whole = array("d", bytes(8 * (_SENT + 1)))
         self.rest: Histogram | None = None
         self.late: Histogram | None = None
         self.connect: Histogram | None = None
-        self.received = 0
-        self.sent = 0
         self.lengths = Lengths() if lengths else None
 
     @property
@@ -93,10 +97,20 @@ class Series:
         """How long it took until the endpoint's head came, of those that got one."""
         return self._with(self.late)
 
+    @property
+    def received(self) -> int:
+        """The bytes of requests."""
+        return int(self.whole[_RECEIVED])
+
+    @property
+    def sent(self) -> int:
+        """The bytes of responses."""
+        return int(self.whole[_SENT])
+
     def _with(self, other: Histogram | None) -> Histogram:
         found = Histogram(LATENCY_BOUNDS)
-        found.counts = self.whole.copy()
-        found.total = self.seconds
+        found.counts = [int(count) for count in self.whole[:_SECONDS]]
+        found.total = self.whole[_SECONDS]
         if other is not None:
             found.add(other)
         return found
@@ -131,7 +145,7 @@ class Traffic:
     `lengths` says whether what only ingress-nginx's names have is counted too. Without `per_host` all hosts are one.
     """
 
-    __slots__ = ("_known", "_lengths", "_live", "_most", "_per_host", "_records", "_series", "_swept")
+    __slots__ = ("_known", "_lengths", "_live", "_most", "_per_host", "_records", "_series", "_swept", "_usual")
 
     def __init__(self, most: int, *, per_host: bool = True, lengths: bool = False) -> None:
         self._most = most
@@ -140,6 +154,7 @@ class Traffic:
         self._records: dict[Labels, Record] = {}
         # By identity: a hash of a route would walk through all of it. While its table is in service a route stays.
         self._known: dict[tuple[int, bytes, int], Series] = {}
+        self._usual: dict[int, Series] = {}  # Those for GET and 200, which nearly all requests come to.
         self._live: Live | None = None
         self._swept: RouteTable | None = None
         self._series = 0
@@ -152,21 +167,23 @@ class Traffic:
     def count(self, exchanges: Iterable[Exchange], live: Live) -> None:
         """Count exchanges that have ended, while `live` is in service."""
         if self._live is None or live.table is not self._live.table:
-            self._known.clear()
+            self._forget()
         self._live = live
-        known = self._known
+        usual = self._usual
         for exchange in exchanges:
             head = exchange.head
-            series = known.get((id(exchange.route), head.method, exchange.status))
-            if series is None:
+            if exchange.status == 200 and head.method == b"GET":
+                series = usual.get(id(exchange.route)) or self._find(exchange, live.table)
+            else:
                 series = self._find(exchange, live.table)
-            series.received += head.size + exchange.request_size
+            whole = series.whole
+            whole[_RECEIVED] += head.size + exchange.request_size
             response = exchange.response
             if exchange.trail is None and response is not None:
                 seconds = exchange.ended - exchange.started
-                series.whole[bisect_left(LATENCY_BOUNDS, seconds)] += 1
-                series.seconds += seconds
-                series.sent += len(response.plain) + exchange.response_size
+                whole[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+                whole[_SECONDS] += seconds
+                whole[_SENT] += len(response.plain) + exchange.response_size
             else:
                 _follow(series, exchange, exchange.trail)
             if series.lengths is not None:
@@ -194,13 +211,18 @@ class Traffic:
 
     def _find(self, exchange: Exchange, table: RouteTable) -> Series:
         route = exchange.route
+        key = (exchange.head.method, exchange.status)
+        series = self._known.get((id(route), *key))
+        if series is not None:
+            return series
         if route is None:
             labels = Labels()
         else:
             labels = _labels(route, _host_of(exchange, route, table) if self._per_host else "")
-        key = (exchange.head.method, exchange.status)
         series = self._record(labels)[key]
-        if len(self._known) < self._most:
+        if key == (b"GET", 200):
+            self._usual[id(route)] = series
+        elif len(self._known) < self._most:
             self._known[id(route), *key] = series
         return series
 
@@ -224,7 +246,11 @@ class Traffic:
         kept.update((Labels(), Labels(*[OTHER] * 5)))
         for labels in [labels for labels in self._records if labels not in kept]:
             self._series -= len(self._records.pop(labels))
+        self._forget()
+
+    def _forget(self) -> None:
         self._known.clear()
+        self._usual.clear()
 
 
 def _follow(series: Series, exchange: Exchange, trail: Trail | None) -> None:
@@ -232,14 +258,14 @@ def _follow(series: Series, exchange: Exchange, trail: Trail | None) -> None:
     if series.rest is None:
         series.rest = Histogram(LATENCY_BOUNDS)
     series.rest.observe(exchange.ended - exchange.started)
-    series.sent += exchange.response_size
+    series.whole[_SENT] += exchange.response_size
     if trail is None:
         return
-    series.sent += trail.head_size
+    series.whole[_SENT] += trail.head_size
     response = exchange.response
     if response is not None:
         if not trail.head_size:
-            series.sent += len(response.plain)
+            series.whole[_SENT] += len(response.plain)
         if series.late is None:
             series.late = Histogram(LATENCY_BOUNDS)
         series.late.observe((trail.headed or exchange.ended) - trail.sent)
