@@ -21,7 +21,7 @@ from portway_operator.compile import compile_snapshot
 from portway_operator.console import line_of_problem, printable
 from portway_operator.demo import Demo
 from portway_operator.parse import size
-from portway_operator.settings import CompileSettings
+from portway_operator.settings import Compatibility, CompileSettings
 from portway_operator.sources.files import FileSource, Unreadable
 from portway_operator.standalone import Standalone
 from portway_operator.store import ObjectStore
@@ -74,6 +74,9 @@ TcpServices = Annotated[
 UdpServices = Annotated[
     str, typer.Option("--udp-services-configmap", metavar="NAMESPACE/NAME", help="One that opens UDP ports.")
 ]
+HowRead = Annotated[
+    Compatibility, typer.Option("--compatibility", help="Whose reading of Ingresses counts, where they do not say it.")
+]
 PublicHttpsPort = Annotated[
     int | None, typer.Option(min=1, max=65535, show_default="the HTTPS port", help="What redirects to HTTPS name.")
 ]
@@ -120,6 +123,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     configmap: ConfigMapName = "",
     tcp_services_configmap: TcpServices = "",
     udp_services_configmap: UdpServices = "",
+    compatibility: HowRead = Compatibility.STRICT,
 ) -> None:
     """Serve what YAML files say, without a cluster, and follow their changes."""
     settings = ProxySettings(
@@ -136,7 +140,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     )
     if workers is not None:
         settings = msgspec.structs.replace(settings, workers=workers)
-    compiling = _compiling(configmap, tcp_services_configmap, udp_services_configmap)
+    compiling = _compiling(configmap, tcp_services_configmap, udp_services_configmap, compatibility)
     _serve(_run(Standalone(file, settings, compiling=compiling)), log_format)
 
 
@@ -147,6 +151,7 @@ def routes(
     configmap: ConfigMapName = "",
     tcp_services_configmap: TcpServices = "",
     udp_services_configmap: UdpServices = "",
+    compatibility: HowRead = Compatibility.STRICT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print what YAML files come to: routes and listeners, and what is wrong on standard error."""
@@ -156,7 +161,7 @@ def routes(
         source.load()
     except Unreadable as error:
         _fail(str(error), 2)
-    compiling = _compiling(configmap, tcp_services_configmap, udp_services_configmap)
+    compiling = _compiling(configmap, tcp_services_configmap, udp_services_configmap, compatibility)
     snapshot = compile_snapshot(store, compiling).snapshot
     if as_json:
         typer.echo(msgspec.json.format(describe_json(snapshot)).decode())
@@ -168,8 +173,14 @@ def routes(
         typer.echo(f"problem {line_of_problem(problem, source.place(problem.origin))}", err=True)
 
 
-def _compiling(config_map: str, tcp_services: str, udp_services: str) -> CompileSettings:
-    return CompileSettings(standalone=True, config_map=config_map, tcp_services=tcp_services, udp_services=udp_services)
+def _compiling(config_map: str, tcp_services: str, udp_services: str, compatibility: Compatibility) -> CompileSettings:
+    return CompileSettings(
+        standalone=True,
+        config_map=config_map,
+        tcp_services=tcp_services,
+        udp_services=udp_services,
+        compatibility=compatibility,
+    )
 
 
 @app.command()

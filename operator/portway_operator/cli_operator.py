@@ -21,7 +21,7 @@ from portway_operator.console import printable
 from portway_operator.leader import Terms
 from portway_operator.objects import Kind
 from portway_operator.operator_settings import OperatorSettings, OwnPods, StatusSettings, WebhookSettings
-from portway_operator.settings import CONTROLLER, CompileSettings
+from portway_operator.settings import CONTROLLER, Compatibility, CompileSettings
 from portway_operator.sources.connection import Connection, NoCluster
 from portway_operator.sources.resources import Target
 from portway_operator.sources.scope import Scope
@@ -117,6 +117,9 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     ingress_class_by_name: Annotated[
         bool, typer.Option(help="IngressClasses with a name of --ingress-class are ours, whatever their controller.")
     ] = False,
+    compatibility: Annotated[
+        Compatibility, typer.Option(help="Whose reading of Ingresses counts, unless they or their class say it.")
+    ] = Compatibility.STRICT,
     watch_namespace: Annotated[str, typer.Option(help="Namespaces to read, with commas; all without any.")] = "",
     watch_secrets_namespace: Annotated[
         str | None, typer.Option(help="Namespaces to read TLS Secrets of.", show_default="as --watch-namespace")
@@ -226,6 +229,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             ingress_class=_several(ingress_class),
             watch_ingress_without_class=watch_ingress_without_class,
             ingress_class_by_name=ingress_class_by_name,
+            compatibility=compatibility,
             default_backend_service=default_backend_service,
             default_certificate=default_ssl_certificate,
             ssl_redirect=ssl_redirect,

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from portway_proxy.observing import Sampler
+from portway_proxy.tls_terms import ACME
 from portway_proxy.tuning import Setting
 
-__all__ = ["CONTROLLER", "L4_CLASS", "CompileSettings"]
+__all__ = ["CONTROLLER", "L4_CLASS", "NGINX_CONTROLLER", "Compatibility", "CompileSettings"]
 
 CONTROLLER = "portway.dev/ingress-controller"
 """The `spec.controller` of the IngressClasses that are ours."""
 
+NGINX_CONTROLLER = "k8s.io/ingress-nginx"
+"""The `spec.controller` of ingress-nginx's IngressClasses."""
+
 L4_CLASS = "portway.dev/l4"
 """The `spec.loadBalancerClass` of the Services whose ports become listeners."""
+
+
+class Compatibility(StrEnum):
+    """Whose reading of an Ingress counts: the specification's, or ingress-nginx's where the two differ."""
+
+    STRICT = "strict"
+    INGRESS_NGINX = "ingress-nginx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +37,7 @@ class CompileSettings:
         (ingress-nginx's `--ingress-class`).
     watch_ingress_without_class: an Ingress that names no class is ours (ingress-nginx's flag of that name).
     ingress_class_by_name: an IngressClass with a name of `ingress_class` is ours whatever its controller says.
+    compatibility: how Ingresses are read that do not say it themselves, nor their class (`compile.compatibility`).
     standalone: the objects come out of files and there is no cluster (`portway run`): Ingresses without class are ours,
         as are those whose class the files do not define; endpoints may be on this machine; `portway.dev/endpoints`
         is read.
@@ -32,6 +45,9 @@ class CompileSettings:
     default_certificate: `namespace/name` of the Secret for TLS clients whose host has no certificate.
     today: the day, in days since the epoch, by which certificates expire; 0 is unknown, and none does.
     ssl_redirect: requests without TLS are sent to https on hosts that have TLS, unless the Ingress says otherwise.
+    ssl_protocols, ssl_ciphers, ssl_ecdh_curve, ssl_session_tickets, ssl_session_timeout, ssl_reject_handshake, hsts,
+        hsts_max_age, hsts_include_subdomains, hsts_preload, http_redirect_code, no_tls_redirect_locations: how TLS is
+        spoken and asked for (`portway_proxy.tls_terms`).
     allow_external_name: Services of type ExternalName are served.
     allow_catch_all: an Ingress with nothing but a default backend may serve what matches nothing else.
     reserved_ports: ports that no layer 4 listener may take, because the proxy itself listens there.
@@ -62,11 +78,24 @@ class CompileSettings:
     ingress_class: tuple[str, ...] = ("portway",)
     watch_ingress_without_class: bool = False
     ingress_class_by_name: bool = False
+    compatibility: Compatibility = Compatibility.STRICT
     standalone: bool = False
     default_backend_service: str = ""
     default_certificate: str = ""
     today: int = 0
     ssl_redirect: bool = True
+    ssl_protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
+    ssl_ciphers: str = ""
+    ssl_ecdh_curve: str = ""
+    ssl_session_tickets: bool = True
+    ssl_session_timeout: float = 0.0
+    ssl_reject_handshake: bool = False
+    hsts: bool = True
+    hsts_max_age: int = 31_536_000
+    hsts_include_subdomains: bool = True
+    hsts_preload: bool = False
+    http_redirect_code: int = 308
+    no_tls_redirect_locations: tuple[str, ...] = (ACME,)
     allow_external_name: bool = True
     allow_catch_all: bool = True
     reserved_ports: frozenset[int] = frozenset()

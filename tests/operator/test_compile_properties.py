@@ -216,7 +216,7 @@ def test_every_snapshot_is_whole_and_in_order(found: list[Object], chosen: Compi
     for keys in (
         [host.name for host in snapshot.hosts],
         names,
-        [listener.port for listener in snapshot.listeners],
+        [(listener.port, listener.transport) for listener in snapshot.listeners],
         [certificate.name for certificate in snapshot.certificates],
         list(snapshot.problems),
     ):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.rows import row
-from portway_operator.parse import boolean
+from portway_operator.parse import boolean, one_of
 from portway_operator.parse_http import hosts, location, prefix, redirect_status, replacement, template
+from portway_operator.settings import Compatibility
 
 __all__ = ["RoutingAnnotations"]
 
@@ -16,6 +17,13 @@ __all__ = ["RoutingAnnotations"]
 class RoutingAnnotations:
     """What the annotations of an Ingress say about where its requests go."""
 
+    compatibility: Compatibility | None = row(
+        "compatibility",
+        one_of(Compatibility),
+        default=None,
+        doc="`strict` reads the Ingress as the specification has it, `ingress-nginx` as that does where the two "
+        "differ; unset, the annotation of this name on the IngressClass says, else the settings.",
+    )
     use_regex: bool = row(
         "use-regex",
         boolean,

@@ -59,6 +59,11 @@ class Classes:
             return True
         return named.legacy and named.name in self._settings.ingress_class
 
+    def named(self, ingress: Ingress) -> IngressClass | None:
+        """Return the IngressClass that an Ingress names, if it exists."""
+        named = _named(ingress)
+        return None if named is None else self._classes.get(named.name)
+
     def problem(self, ingress: Ingress) -> Problem | None:
         """Return what is wrong with the class of an Ingress that is not ours, if it may have been meant to be.
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from portway_operator import problems
-from portway_operator.compile import observing, tuning
+from portway_operator.compile import observing, tls_terms, tuning
 from portway_operator.objects import ConfigMap
-from portway_operator.parse import boolean, field_name, networks, seconds
+from portway_operator.parse import boolean, count, field_name, networks, one_of, seconds
 from portway_operator.problems import Origin, Problem
-from portway_operator.settings import CompileSettings
+from portway_operator.settings import Compatibility, CompileSettings
 from portway_operator.store import ObjectStore
 
 __all__ = ["KEYS", "configured"]
@@ -37,6 +37,7 @@ def _service(text: str) -> str:
 KEYS: Final = {
     "allow-external-name": Key("allow_external_name", boolean),
     "catch-all": Key("allow_catch_all", boolean),
+    "compatibility": Key("compatibility", one_of(Compatibility)),
     "compute-full-forwarded-for": Key("compute_full_forwarded_for", boolean),
     "default-backend-service": Key("default_backend_service", _service),
     "disable-access-log": Key("disable_access_log", boolean),
@@ -44,9 +45,15 @@ KEYS: Final = {
     "enable-real-ip": Key("enable_real_ip", boolean),
     "forwarded-for-header": Key("forwarded_for_header", field_name),
     "generate-request-id": Key("generate_request_id", boolean),
+    "hsts": Key("hsts", boolean),
+    "hsts-include-subdomains": Key("hsts_include_subdomains", boolean),
+    "hsts-max-age": Key("hsts_max_age", count(0, 10 * 366 * 86400)),
+    "hsts-preload": Key("hsts_preload", boolean),
+    "http-redirect-code": Key("http_redirect_code", tls_terms.redirect_code),
     "ingress-class-by-name": Key("ingress_class_by_name", boolean),
     "log-format-escape-json": Key("log_format_escape_json", boolean),
     "log-format-upstream": Key("log_format_upstream", observing.log_template),
+    "no-tls-redirect-locations": Key("no_tls_redirect_locations", observing.paths),
     "opentelemetry-trust-incoming-span": Key("opentelemetry_trust_incoming_span", boolean),
     "otel-sampler": Key("otel_sampler", observing.sampler),
     "otel-sampler-parent-based": Key("otel_sampler_parent_based", boolean),
@@ -58,7 +65,13 @@ KEYS: Final = {
     "proxy-real-ip-cidr": Key("proxy_real_ip_cidr", networks),
     "proxy-stream-timeout": Key("stream_timeout", seconds(1, 30 * 86400)),
     "skip-access-log-urls": Key("skip_access_log_urls", observing.paths),
+    "ssl-ciphers": Key("ssl_ciphers", tls_terms.ciphers),
+    "ssl-ecdh-curve": Key("ssl_ecdh_curve", tls_terms.curves),
+    "ssl-protocols": Key("ssl_protocols", tls_terms.protocols),
     "ssl-redirect": Key("ssl_redirect", boolean),
+    "ssl-reject-handshake": Key("ssl_reject_handshake", boolean),
+    "ssl-session-tickets": Key("ssl_session_tickets", boolean),
+    "ssl-session-timeout": Key("ssl_session_timeout", seconds(1, 7 * 86400)),
     "use-forwarded-headers": Key("use_forwarded_headers", boolean),
     "use-proxy-protocol": Key("use_proxy_protocol", boolean),
     "watch-ingress-without-class": Key("watch_ingress_without_class", boolean),
@@ -90,6 +103,9 @@ def _read(found: ConfigMap, settings: CompileSettings) -> tuple[CompileSettings,
     for name, value in sorted(found.data.items(), key=lambda entry: (entry[0] != tuning.BUFFERS, entry[0])):
         origin = Origin("ConfigMap", found.meta.namespace, found.meta.name, f"data[{name}]")
         key = KEYS.get(name)
+        if name in tls_terms.WITHOUT_EFFECT:
+            noted.append(problems.config_key_idle(origin, tls_terms.WITHOUT_EFFECT[name]))
+            continue
         if key is None and name not in tuning.KEYS:
             known = sorted((*KEYS, *tuning.KEYS))
             close = difflib.get_close_matches(name, known, n=1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations, key_of, rows
 from portway_operator.compile.canaries import Canaries
+from portway_operator.compile.compatibility import Surprises
 from portway_operator.compile.hosts import MoreHosts
 from portway_operator.compile.policies import Policies
 from portway_operator.compile.upstreams import Upstreams, Wanted
@@ -32,7 +34,7 @@ PathKey = tuple[str, PathMatch]
 class IngressRoutes:
     """What one Ingress asks for: its routes, and its default backend as a route of any host and of each of its own.
 
-    `values` are what its annotations say.
+    `values` are what its annotations say. `nginx` tells that it is read as ingress-nginx would.
     """
 
     ingress: Ingress
@@ -41,6 +43,7 @@ class IngressRoutes:
     defaults: tuple[tuple[str, Route], ...] = ()
     problems: tuple[Problem, ...] = ()
     values: IngressAnnotations = _UNSAID
+    nginx: bool = False
 
 
 class RouteReader:
@@ -107,7 +110,7 @@ class RouteReader:
 class HostTable:
     """The routes of each host, filled by `add` from the oldest Ingress to the youngest."""
 
-    __slots__ = ("_canaries", "_declared", "_defaults", "_more", "_routes", "_unused", "problems")
+    __slots__ = ("_canaries", "_declared", "_defaults", "_more", "_routes", "_surprises", "_unused", "problems")
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -117,6 +120,7 @@ class HostTable:
         self._unused: list[tuple[str, Route]] = []
         self._canaries = Canaries()
         self._more = MoreHosts()
+        self._surprises = Surprises()
 
     def add(self, found: IngressRoutes) -> None:
         """Take in the routes of a younger Ingress; what an older one has stays."""
@@ -125,6 +129,8 @@ class HostTable:
                 self._canaries.add(host, route, found.values)
             return
         self._add_hosts(found)
+        if found.nginx:
+            self._surprises.add(found.ingress.meta.key, found.values, found.routes)
         key = found.ingress.meta.key
         for rule in found.ingress.rules:
             self._declared.setdefault(rule.host, key)
@@ -155,6 +161,7 @@ class HostTable:
         hosts = {name: Host(name, self._sorted(self._joined(name))) for name in self._routes}
         hosts |= {host.name: host for host in self._more.hosts(hosts)}
         self.problems += [*self._canaries.problems, *self._canaries.rest(), *self._more.problems]
+        self.problems += self._surprises.problems
         return tuple(hosts[name] for name in sorted(hosts))
 
     def _add_hosts(self, found: IngressRoutes) -> None:
@@ -169,13 +176,13 @@ class HostTable:
             if values.from_to_www_redirect:
                 self._more.from_to_www(host, www)
 
-    def _joined(self, name: str) -> dict[PathKey, Route]:
+    def _joined(self, name: str) -> Mapping[PathKey, Route]:
         routes = self._routes[name]
-        if not self._canaries:
-            return routes
-        return {key: self._canaries.join(name, route) for key, route in routes.items()}
+        if self._canaries:
+            routes = {key: self._canaries.join(name, route) for key, route in routes.items()}
+        return self._surprises.apply(name, routes)
 
-    def _sorted(self, routes: dict[PathKey, Route]) -> tuple[Route, ...]:
+    def _sorted(self, routes: Mapping[PathKey, Route]) -> tuple[Route, ...]:
         for (path, match), route in routes.items():
             if match is PathMatch.PREFIX and len(path) > 1 and path.endswith("/"):
                 loser = routes.get((path[:-1], match))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations, read
 from portway_operator.compile.access import AccessReader
 from portway_operator.compile.classes import Classes
+from portway_operator.compile.compatibility import Modes
 from portway_operator.compile.configuration import configured
 from portway_operator.compile.defaults import choose_default, default_service
 from portway_operator.compile.fallbacks import choose_fallback
@@ -24,6 +25,7 @@ from portway_operator.compile.passthroughs import PassthroughTable
 from portway_operator.compile.policies import Policies
 from portway_operator.compile.port_maps import PortMap, port_maps
 from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
+from portway_operator.compile.tls_terms import terms_of
 from portway_operator.compile.tls import TlsClaims, TlsTable, expiry_problems, find_key_pair, read_tls, secret_problem
 from portway_operator.compile.trust import trust_of, trust_problems
 from portway_operator.compile.upstreams import Made, Upstreams, Wanted, parse_name
@@ -101,6 +103,7 @@ class _Compile:
         self.problems += [*found, *trust_problems(self._settings), *observing_problems(self._settings)]
         self._classes = Classes(store.ingress_classes.values(), self._settings)
         made = before.made if before is not None and before.settings == self._settings else {}
+        self._modes = Modes(self._classes, self._settings)
         self._access = AccessReader(store)
         self._upstreams = Upstreams(store, self._settings, made)
         self._passed = PassthroughTable(self._upstreams)
@@ -128,11 +131,13 @@ class _Compile:
             request_ids=self._settings.generate_request_id,
             observing=observing_of(self._settings),
             settings=self._settings.tuning,
+            tls=terms_of(self._settings),
             credentials=self._access.credentials(),
             passthroughs=self._passed.passthroughs(),
             fallback=choose_fallback(self._classes.own(), self._upstreams, self.problems),
         )
         self.problems += [*tls.problems, *hosts.problems, *self._passed.problems, *self._malformed()]
+        self.problems += self._modes.problems()
         return self._finish(snapshot, ingresses)
 
     def _finish(self, snapshot: Snapshot, ingresses: Iterable[Ingress]) -> Compiled:
@@ -204,7 +209,7 @@ class _Compile:
         passed = self._passed.read(ingress, reading.values.tls_passthrough, guarded=policies.guarded)
         found = RouteReader(ingress, self._upstreams, policies, tls.hosts, passed).read()
         self.problems += found.problems
-        return found
+        return replace(found, nginx=True) if self._modes.nginx(ingress, reading.values) else found
 
     def _listeners(self) -> tuple[Listener, ...]:
         table = ListenerTable(self._upstreams, self._settings, self._own_ports())

@@ -54,6 +54,7 @@ from portway_operator.problems.routes import (
     path_pattern,
     path_shadowed,
     path_taken,
+    pattern_impossible,
 )
 from portway_operator.problems.services import (
     address_refused,
@@ -141,6 +142,7 @@ __all__ = [
     "path_pattern",
     "path_shadowed",
     "path_taken",
+    "pattern_impossible",
     "port_map_invalid",
     "port_map_missing",
     "port_missing",

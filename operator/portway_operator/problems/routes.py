@@ -16,6 +16,7 @@ __all__ = [
     "path_pattern",
     "path_shadowed",
     "path_taken",
+    "pattern_impossible",
 ]
 
 
@@ -51,6 +52,18 @@ def path_pattern(origin: Origin, path: str) -> Problem:
         f"{show(path)} looks like a pattern, and paths are compared literally.",
         "It matches requests that hold these very characters.",
         "Write the prefix alone; pathType Prefix matches all that is below it.",
+        Severity.NOTICE,
+    )
+
+
+def pattern_impossible(origin: Origin, path: str, reason: str) -> Problem:
+    """Say that a path would be a regular expression, as another path of its host is one, and cannot be."""
+    return Problem(
+        origin,
+        "pattern_impossible",
+        f"Another Ingress makes regular expressions of this host's paths, and {show(path)} is none: {reason}.",
+        "It is compared literally.",
+        "Annotate this Ingress with portway.dev/compatibility: strict, or write the path as an expression.",
         Severity.NOTICE,
     )
 
