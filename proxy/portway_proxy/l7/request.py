@@ -33,8 +33,9 @@ _HASH = 0x23  # A number: to look for `b"#"` with `in` costs ten times as much.
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _REMEMBERED = 1024  # Spellings of hosts, and blocks of fields, that a parser remembers before it starts over.
-# The start lines that a remembered block may follow; llhttp judges the others.
-_PLAIN_LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!-~]*) HTTP/1\.1\r\n")
+# The beginning that a remembered block may follow, the Host included where it comes first; llhttp judges the others.
+_PLAIN = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!-~]*) HTTP/1\.1\r\n(?:[Hh]ost: ([!-~]+)\r\n)?")
+_VERSION_SIZE = 11  # Bytes between the target and the first field.
 
 
 class RequestHead:
@@ -132,40 +133,47 @@ class RequestHead:
 class RequestParser(FieldParser):
     """Parses request heads, one whole head at a time."""
 
-    __slots__ = ("_blocks", "_fault", "_head", "_hosts", "_limits", "_singles", "_takes_trailers", "_upgrade")
+    __slots__ = ("_blocks", "_fault", "_head", "_hosts", "_limits", "_rests", "_singles", "_takes_trailers", "_upgrade")
 
-    _LONGEST_BLOCK: ClassVar[int] = 1024  # Bytes of a block that is remembered: together they stay below 2 MiB.
+    _LONGEST_BLOCK: ClassVar[int] = 1024  # Bytes of a block that is remembered: each kind stays below 2 MiB.
 
     def __init__(self, limits: Limits, role: Callable[[bytes], int] = request_role) -> None:
         super().__init__(role, self._TAKE)
         self._limits = limits
         self._hosts: dict[bytes, bytes] = {}
         self._blocks: dict[bytes, RequestHead] = {}
+        self._rests: dict[bytes, RequestHead] = {}
 
     def parse(self, data: bytes) -> RequestHead:
         """Return the request head that `data` is, the empty line at its end included.
 
         Raises a `ClientError` for everything that RFC 9112 forbids; nothing is repaired. A client repeats its fields
-        from request to request: a block that was parsed before is not parsed again.
+        from request to request, and what follows the Host is the same for many hosts: what was parsed before is not
+        parsed again.
         """
-        start = data.find(b"\r\n") + 2
-        block = data[start:]
-        known = self._blocks.get(block)
-        if known is not None:
-            line = _PLAIN_LINE.fullmatch(data, 0, start)
-            if line is not None and start <= self._limits.request_line:
-                head = RequestHead.alike(known, line[1], line[2])
-                head.size = len(data)
-                self._finish_path(head)
-                return head
+        begun = _PLAIN.match(data)
+        if begun is None:
+            return self._parse(data)
+        host = begun[3]
+        # What follows a Host is no whole block, and means nothing without one.
+        blocks = self._blocks if host is None else self._rests
+        block = data[begun.end() :]
+        known = blocks.get(block)
+        if known is not None and begun.end(2) + _VERSION_SIZE <= self._limits.request_line:
+            head = RequestHead.alike(known, begun[1], begun[2])
+            head.size = len(data)
+            if host is not None:
+                head.raw_host = host
+                head.host = self._hosts.get(host) or self._host_of(host)
+            self._finish_path(head)
+            return head
         head = self._parse(data)
-        head.size = len(data)
         # An Upgrade counts after GET alone, so that fields with one mean something else after other methods.
         if len(block) <= self._LONGEST_BLOCK and not self._upgrade and head.ordinary:
-            if len(self._blocks) >= _REMEMBERED:
-                self._blocks.clear()
+            if len(blocks) >= _REMEMBERED:
+                blocks.clear()
             # A head of its own: what a policy changes of this one is for this request alone.
-            self._blocks[block] = RequestHead.alike(head, head.method, head.raw_target)
+            blocks[block] = RequestHead.alike(head, head.method, head.raw_target)
         return head
 
     def _parse(self, data: bytes) -> RequestHead:
@@ -185,6 +193,7 @@ class RequestParser(FieldParser):
         if self._fault is not None:
             raise self._fault
         self._finish(head)
+        head.size = len(data)
         return head
 
     def _start_line(self, data: bytes) -> RequestHead:
@@ -314,15 +323,18 @@ class RequestParser(FieldParser):
             if authority is None:
                 return
             raw = head.raw_host = authority
+        head.host = self._host_of(raw)
+        if authority is not None and authority.lower() != raw.lower():
+            raise BadHost("the target names another host than the Host field")
+
+    def _host_of(self, raw: bytes) -> bytes:
         host = self._hosts.get(raw)
         if host is None:
             host = parse_host(raw)
             if len(self._hosts) >= _REMEMBERED:
                 self._hosts.clear()
             self._hosts[raw] = host
-        head.host = host
-        if authority is not None and authority.lower() != raw.lower():
-            raise BadHost("the target names another host than the Host field")
+        return host
 
     def _finish_connection(self, head: RequestHead) -> None:
         nominated = self._nominated

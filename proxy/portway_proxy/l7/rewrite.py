@@ -38,17 +38,18 @@ def request_head(head: RequestHead, forwarded: bytes, host: bytes, as_host: byte
 class Repeats:
     """Writes the heads of one client's requests: the fields, which most repeat from the one before, only once."""
 
-    __slots__ = ("_fields", "_forwarded", "_lines")
+    __slots__ = ("_fields", "_forwarded", "_host", "_lines")
 
     def __init__(self) -> None:
         self._lines: list[bytes] | None = None
+        self._host: bytes | None = None
         self._forwarded = self._fields = b""
 
     def request_head(self, head: RequestHead, forwarded: bytes, host: bytes) -> bytes:
         """Return what `request_head` does."""
-        # Heads share their lines only when all fields are equal (`RequestHead.alike`).
-        if head.lines is not self._lines or forwarded is not self._forwarded:
-            self._lines, self._forwarded = head.lines, forwarded
+        # Heads share their lines only when all fields but the Host are equal (`RequestHead.alike`).
+        if head.lines is not self._lines or head.raw_host != self._host or forwarded is not self._forwarded:
+            self._lines, self._host, self._forwarded = head.lines, head.raw_host, forwarded
             self._fields = _fields(head, forwarded, host)
         return _join(head, self._fields)
 

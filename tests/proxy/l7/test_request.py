@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 
 from heads import REQUEST_HEAD, first_head, heads, spoilt_heads
-from portway_proxy.errors import ClientError, ProxyError
+from portway_proxy.errors import BadHost, ClientError, ProxyError
 from portway_proxy.l7.request import RequestHead, RequestParser
 from portway_proxy.settings import Limits
 
@@ -254,6 +254,26 @@ def test_an_upgrade_does_not_depend_on_the_methods_that_had_the_same_fields_befo
     assert not parser.parse(method + fields).upgrade
     assert parser.parse(b"GET" + fields).upgrade
     assert not parser.parse(method + fields).upgrade
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_fields_that_came_before_mean_the_same_for_another_host_and_nothing_without_one(place: str) -> None:
+    def request(*hosts: bytes, fields: bytes = b"X: 1\r\nUser-Agent: u\r\n") -> bytes:
+        named = b"".join(b"Host: %b\r\n" % host for host in hosts)
+        return b"GET /p HTTP/1.1\r\n" + (named + fields if place == "first" else fields + named) + b"\r\n"
+
+    parser = RequestParser(LIMITS)
+    for host in (b"a.example", b"b.example", b"A.example:80", b"a.example"):
+        head = parser.parse(request(host))
+        fresh = RequestParser(LIMITS).parse(request(host))
+        assert {name: getattr(head, name) for name in RequestHead.__slots__} == {
+            name: getattr(fresh, name) for name in RequestHead.__slots__
+        }
+    for bad in (request(), request(b"a.example", b"b.example"), request(b"a..b"), request(b"a b"), request(b"a/b")):
+        with pytest.raises(BadHost):
+            parser.parse(bad)
+    with pytest.raises(BadHost):
+        parser.parse(b"GET /p HTTP/1.1\r\nHost: a\r\nX: 1\r\nUser-Agent: u\r\nHost: b\r\n\r\n")
 
 
 def test_a_parser_remembers_a_bounded_number_of_hosts() -> None:
