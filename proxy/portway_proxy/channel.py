@@ -67,8 +67,8 @@ _BATCH: Final = 16  # Messages read before the loop may look at its clients agai
 class Configure(msgspec.Struct, frozen=True, tag=True):
     """The first message: the settings, and what all workers share.
 
-    That is the default certificate (PEM; empty without an HTTPS port), and the key that signs affinity cookies when
-    a snapshot brings none. `slot` is the worker's own number.
+    That is the default certificate (PEM; empty without an HTTPS port), the key that signs affinity cookies when a
+    snapshot brings none, and the one for tickets of TLS sessions. `slot` is the worker's own number.
     """
 
     settings: ProxySettings
@@ -76,6 +76,7 @@ class Configure(msgspec.Struct, frozen=True, tag=True):
     key: bytes = b""
     affinity_key: bytes = b""
     slot: int = 0
+    ticket_key: bytes = b""
 
     def __repr__(self) -> str:
         """Return the settings; never a key."""
@@ -111,6 +112,16 @@ class ListFlows(msgspec.Struct, frozen=True, tag=True):
 
     number: int
     query: FlowQuery
+
+
+class Rekey(msgspec.Struct, frozen=True, tag=True):
+    """Another key for tickets of TLS sessions."""
+
+    ticket_key: bytes
+
+    def __repr__(self) -> str:
+        """Return no byte of it."""
+        return "Rekey(...)"
 
 
 class Reopen(msgspec.Struct, frozen=True, tag=True):
@@ -162,7 +173,7 @@ class Drained(msgspec.Struct, frozen=True, tag=True):
     """The worker has finished everything and exits."""
 
 
-Command: TypeAlias = Configure | Sockets | Apply | Patch | Report | ListFlows | Reopen | Drain
+Command: TypeAlias = Configure | Sockets | Apply | Patch | Report | ListFlows | Rekey | Reopen | Drain
 Answer: TypeAlias = Ready | Applied | Rejected | Metrics | Flows | Drained
 
 COMMANDS: Final[msgspec.msgpack.Decoder[Command]] = msgspec.msgpack.Decoder(Command)

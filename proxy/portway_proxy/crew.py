@@ -71,6 +71,12 @@ class Crew:
                     if not self._ending:
                         await self._succeed(slot, configure, drain)
 
+    def rekey(self, configure: Configure) -> None:
+        """Have all workers, and those that will be started, use the ticket key of `configure`."""
+        self._configure = configure
+        for process in self.processes:
+            process.rekey(configure.ticket_key)
+
     def drain(self, timeout: float) -> None:
         """Have all workers finish within `timeout` seconds and end; none is replaced any more."""
         self._ending = True

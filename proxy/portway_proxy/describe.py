@@ -17,6 +17,7 @@ from portway_proxy.snapshot import (
     Retries,
     Route,
     Snapshot,
+    TlsTerms,
     Upstream,
     UpstreamPolicy,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "describe",
     "describe_json",
     "describe_listener_policy",
+    "describe_tls",
     "describe_trust",
     "describe_upstream",
     "describe_upstream_policy",
@@ -131,6 +133,15 @@ def describe_listener_policy(policy: ListenerPolicy | None) -> str:
     return f" [{', '.join(parts)}]" if parts else ""
 
 
+def describe_tls(terms: TlsTerms | None) -> list[str]:
+    """Return what departs from the usual, if anything: `tls tickets=False, redirect=301`."""
+    if terms is None:
+        return []
+    usual = TlsTerms()
+    chosen = [(name, getattr(terms, name)) for name in terms.__struct_fields__]
+    return [f"tls {', '.join(f'{name}={value}' for name, value in chosen if value != getattr(usual, name))}"]
+
+
 def describe_trust(snapshot: Snapshot) -> list[str]:
     """Return `trust 10.0.0.0/8 -> request by X-Forwarded-For, PROXY protocol within 5s`, or nothing: nobody is."""
     lines = [] if snapshot.request_ids else ["no request ids"]
@@ -166,6 +177,7 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
     for certificate in snapshot.certificates:
         standard = " (default)" if certificate.name == snapshot.default_certificate else ""
         yield f"certificate {certificate.name}{standard}: {' '.join(certificate.hosts)}"
+    yield from describe_tls(snapshot.tls)
     yield from describe_trust(snapshot)
     for setting in snapshot.settings:
         yield f"setting {setting}"

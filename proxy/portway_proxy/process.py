@@ -30,6 +30,7 @@ from portway_proxy.channel import (
     Patch,
     Ready,
     Rejected,
+    Rekey,
     Reopen,
     Report,
     Sockets,
@@ -46,7 +47,6 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_samples: Final = msgspec.msgpack.Decoder(list[Sample])
 _pages: Final = msgspec.msgpack.Decoder(FlowPage)
 
 ACK_TIMEOUT: Final = 30.0
@@ -60,7 +60,7 @@ class WorkerEnded(Exception):
 class WorkerProcess:
     """A running worker. `ended` becomes its exit status (negative: the signal that killed it).
 
-    `last_report` are the samples that it sent last, with or without being asked.
+    `last_report` are the samples that it sent last, packed, with or without being asked.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], pidfd: int, sock: socket, slot: int) -> None:
@@ -69,10 +69,10 @@ class WorkerProcess:
         self._channel: Channel[Answer] = Channel(loop, sock, ANSWERS, self._take, self._gone)
         self._ready: asyncio.Future[None] = loop.create_future()
         self._acks: dict[int, asyncio.Future[None]] = {}
-        self._reports: dict[int, asyncio.Future[list[Sample]]] = {}
+        self._reports: dict[int, asyncio.Future[bytes]] = {}
         self._pages: dict[int, asyncio.Future[FlowPage]] = {}
         self._sent: dict[str, socket] = {}
-        self.last_report: list[Sample] = []
+        self.last_report = b""
         self._number = 0
         # Readable once the process has ended: no signal handler, no thread, whatever loop this runs on.
         self._pidfd = pidfd
@@ -130,13 +130,17 @@ class WorkerProcess:
         """Have the worker serve the upstreams in the memfd `delta`. Raises as `apply`."""
         await self._order(Patch(generation), generation, delta)
 
-    async def report(self, timeout: float) -> list[Sample]:  # noqa: ASYNC109 - the budget of a scrape
-        """Return the worker's samples. Raises `WorkerEnded`, and `TimeoutError` when it is too busy."""
+    async def report(self, timeout: float) -> bytes:  # noqa: ASYNC109 - the budget of a scrape
+        """Return the worker's samples, packed. Raises `WorkerEnded`, and `TimeoutError` when it is too busy."""
         return await self._ask(self._reports, Report, timeout)
 
     async def flows(self, query: FlowQuery, timeout: float) -> FlowPage:  # noqa: ASYNC109 - as above
         """Return what passes through the worker at layer 4 and is asked for. Raises as `report`."""
         return await self._ask(self._pages, lambda number: ListFlows(number, query), timeout)
+
+    def rekey(self, ticket_key: bytes) -> None:
+        """Have the worker make tickets of TLS sessions with another key."""
+        self._channel.send(Rekey(ticket_key))
 
     def reopen(self) -> None:
         """Tell the worker that the file of its access log was moved away."""
@@ -205,8 +209,8 @@ class WorkerProcess:
             case Rejected(generation, error):
                 _fail(self._acks.get(generation), BadSnapshot(error))
             case Metrics(number):
-                self.last_report = samples = _samples.decode(take_stored(fds.pop()))
-                _resolve(self._reports.get(number), samples)
+                self.last_report = report = take_stored(fds.pop())
+                _resolve(self._reports.get(number), report)
             case Flows(number):
                 page = _pages.decode(take_stored(fds.pop()))
                 _resolve(self._pages.get(number), page)

@@ -132,6 +132,10 @@ class RouteTable:
             found = self.wildcards.get(name.partition(b".")[2])
         return self.any_host if found is None else found
 
+    def names(self, name: bytes) -> bool:
+        """Return whether `name` (lower-case) belongs to a host that a rule names, itself or by a wildcard."""
+        return name in self.hosts or name.partition(b".")[2] in self.wildcards
+
     def match(self, host: bytes, path: bytes) -> Route:
         """Return the route that serves `path` on `host`; an empty `host` is a request without one.
 

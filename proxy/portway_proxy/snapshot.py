@@ -18,7 +18,18 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from portway_proxy.observing import Observing
-from portway_proxy.policies import BasicAuth, Canary, Cors, Credentials, Patience, Policy, RateLimit, Redirect
+from portway_proxy.policies import (
+    BasicAuth,
+    Canary,
+    Cors,
+    Credentials,
+    ExternalAuth,
+    Patience,
+    Policy,
+    RateLimit,
+    Redirect,
+)
+from portway_proxy.tls_terms import TlsTerms
 from portway_proxy.trust import Belief, Trust
 from portway_proxy.tuning import Setting
 
@@ -57,6 +68,7 @@ __all__ = [
     "Severity",
     "SharedKey",
     "Snapshot",
+    "TlsTerms",
     "Transport",
     "Trust",
     "Upstream",
@@ -406,6 +418,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     `credentials`, sorted by name, are those that policies name. `trust` is whom the proxy believes; without it
     nobody. `request_ids`: requests that come without an X-Request-ID get one. `observing` is what the operator's
     ConfigMap says of access lines and traces, and `settings`, sorted by name, what it says of limits and timeouts.
+    `tls` is how TLS is spoken, where that is not as usual.
     """
 
     hosts: tuple[Host, ...] = ()
@@ -423,3 +436,4 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     fallback: Fallback | None = None
     settings: tuple[Setting, ...] = ()
     observing: Observing | None = None
+    tls: TlsTerms | None = None

@@ -33,6 +33,7 @@ from portway_proxy.metrics import (
     WORKERS,
     Sample,
 )
+from portway_proxy.openssl import TICKET_KEY
 from portway_proxy.process import WorkerEnded, WorkerProcess
 from portway_proxy.settings import ProxySettings, Timeouts
 from portway_proxy.snapshot import Problem, Snapshot
@@ -46,6 +47,8 @@ _log = logging.getLogger(__name__)
 
 _SCRAPE: Final = 1.0  # Seconds that a worker may take for its samples; Prometheus gives up after ten.
 _MARGIN: Final = 1.0  # Beyond a drain's deadline, for a worker to cut what is left by itself.
+
+_TICKET_AGE: Final = 12 * 3600.0  # Seconds that a key of session tickets is used; Cloudflare's and Go's take a day.
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -82,6 +85,7 @@ class Supervisor:
         self._crew = Crew(self._bring_up, self._retire)
         self._serving = self._crew.serving
         self._gathering = Gathering(lambda: self._crew.processes)
+        self._ticket_age = _TICKET_AGE
         self._number = 0
         self._rejected = 0
         self._ending = False
@@ -130,6 +134,7 @@ class Supervisor:
             await self._open()
             await self._crew.start(self._configure, self.settings.workers)
             self._tasks.spawn(self._gathering.keep_up(), "gathering")
+            self._tasks.spawn(self._change_ticket_keys(), "ticket keys")
         except BaseException:
             await self.close()
             raise
@@ -244,7 +249,14 @@ class Supervisor:
         self.admin_port = await self._admin.start(settings.admin_address, settings.admin_port)
         # Workers name their ports in redirects and forwarded fields: they need the real ones.
         real = msgspec.structs.replace(settings, http_port=self.http_port, https_port=self.https_port)
-        self._configure = Configure(real, chain, key, self._affinity_key)
+        self._configure = Configure(real, chain, key, self._affinity_key, ticket_key=secrets.token_bytes(TICKET_KEY))
+
+    async def _change_ticket_keys(self) -> None:
+        """Give up the key of session tickets now and then, for ever: who finds it reads what was said under it."""
+        while True:
+            await asyncio.sleep(self._ticket_age)
+            self._configure = msgspec.structs.replace(self._configure, ticket_key=secrets.token_bytes(TICKET_KEY))
+            self._crew.rekey(self._configure)
 
     async def _renew(self, reread: Callable[[], ProxySettings] | None) -> None:
         try:

@@ -1,101 +1,183 @@
-"""Certificates by name: which one a TLS client gets, and the contexts that serve them.
+"""Certificates by name: which ones a TLS client gets, and the contexts that serve them.
 
-A context is made when its name is first asked for (about 1 ms and 20 KiB) and kept while its certificate is
+A context is made when its name is first asked for (about 1 ms and 20 KiB) and kept while its certificates are
 unchanged. Keys reach OpenSSL through a memfd, never through a file on disk.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import ssl
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Self
 
 from portway_proxy.channel import store
+from portway_proxy.openssl import openssl
+from portway_proxy.routing import RouteTable
 from portway_proxy.snapshot import Certificate
+from portway_proxy.tls_terms import TlsTerms
 
-__all__ = ["CertificateStore", "self_signed"]
+__all__ = ["CertificateStore", "Context", "self_signed", "shows_own"]
 
 _log = logging.getLogger(__name__)
 
 _PROTOCOLS: Final = ["http/1.1"]
+_VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+_NOBODY: Final = RouteTable(None)
+
+
+class Context(ssl.SSLContext):
+    """What serves certificates; `own` are those of the name that the client asks for, not the default ones."""
+
+    own = False
+
+    @classmethod
+    def new(cls) -> Self:
+        """Return one without a certificate."""
+        context = cls(ssl.PROTOCOL_TLS_SERVER)
+        context.set_alpn_protocols(_PROTOCOLS)
+        return context
 
 
 class CertificateStore:
     """The certificates of a worker.
 
-    `context` is for the listening socket: in the handshake it hands over to the context of the certificate for the
-    name that the client asks for (SNI), or serves the built-in certificate itself.
+    `context` is for connections that come in: in the handshake it hands over to the context of the certificates for
+    the name that the client asks for (SNI), or serves the built-in certificate itself. How TLS is spoken, and which
+    sessions go on, is its alone to say: OpenSSL takes certificates and ALPN from the other, nothing else.
     """
 
-    def __init__(self, chain: bytes, key: bytes) -> None:
+    def __init__(self, chain: bytes, key: bytes, ticket_key: bytes = b"") -> None:
         """Take the built-in certificate (PEM), which serves until a snapshot names another as the default.
 
-        Raises `ssl.SSLError` when it does not load.
+        Session tickets are made with `ticket_key`, without one with a key that nobody else has. Raises `ssl.SSLError`
+        when the certificate does not load.
         """
-        self.context = _context(chain, key)
-        # The first word on what a name gets is said before the certificate is chosen.
-        self.context.sni_callback = self._choose
-        self._hosts: dict[str, Certificate] = {}
-        self._default: Certificate | None = None
-        self._contexts: dict[str, tuple[Certificate, ssl.SSLContext]] = {}
+        self._built_in = Certificate("", (), chain, key, 0)
+        self._ticket_key = ticket_key
+        self._terms = TlsTerms()
+        self._table = _NOBODY
+        self._hosts: dict[str, tuple[Certificate, ...]] = {}
+        self._default: tuple[Certificate, ...] = ()
+        self._contexts: dict[tuple[bool, tuple[str, ...]], tuple[tuple[Certificate, ...], Context | None]] = {}
+        self.context = self._initial()
 
-    def update(self, certificates: Iterable[Certificate], default: str) -> None:
-        """Serve `certificates` from the next handshake on; `default` names the one for all other names, or is empty.
+    def update(
+        self,
+        certificates: Iterable[Certificate],
+        default: str,
+        terms: TlsTerms | None = None,
+        table: RouteTable = _NOBODY,
+    ) -> None:
+        """Serve `certificates` by `terms` from the next handshake on; `default` names the one for all other names.
 
-        Connections that exist keep what they have.
+        It may be empty. `table` knows whose names these may be. Connections that exist keep what they have.
         """
         known = {certificate.name: certificate for certificate in certificates}
-        # Two certificates for one host: the first one by name, on every worker and after every restart.
-        self._hosts = {host: known[name] for name in sorted(known, reverse=True) for host in known[name].hosts}
-        self._default = known.get(default)
+        hosts: dict[str, tuple[Certificate, ...]] = {}
+        # Of several for one host and kind of key the first by name, on every worker and after every restart.
+        for name in sorted(known):
+            for host in known[name].hosts:
+                hosts[host] = (*hosts.get(host, ()), known[name])
+        self._hosts, self._table = hosts, table
+        self._default = (known[default],) if default in known else ()
         self._contexts = {
-            name: (served, context)
-            for name, (served, context) in self._contexts.items()
-            if (new := known.get(name)) is not None and new.chain == served.chain and new.key == served.key
+            key: (served, context)
+            for key, (served, context) in self._contexts.items()
+            if all(_same(one, known.get(one.name)) for one in served)
         }
+        terms = terms or TlsTerms()
+        if terms != self._terms:
+            self._terms = terms
+            self.context = self._initial()
 
-    def find(self, name: str | None) -> Certificate | None:
-        """Return the certificate for the name (case and a trailing dot do not count), or None for the built-in one.
+    def rekey(self, ticket_key: bytes) -> None:
+        """Make session tickets with another key from now on."""
+        self._ticket_key = ticket_key
+        self._share_sessions(self.context)
+
+    def find(self, name: str | None) -> tuple[Certificate, ...]:
+        """Return the certificates for the name (case and a trailing dot do not count); none is the built-in one.
 
         An exact host goes before a wildcard of one label, and that before the default.
         """
-        if name:
-            name = name.lower().removesuffix(".")
-            found = self._hosts.get(name) or self._hosts.get("*." + name.partition(".")[2])
-            if found is not None:
-                return found
-        return self._default
+        return self._own(name) or self._default
 
-    def context_for(self, name: str | None) -> ssl.SSLContext:
-        """Return the context that serves `name`; that of the default when the name's certificate does not load."""
-        certificate = self.find(name)
-        context = self._load(certificate)
-        if context is None and certificate is not self._default:
-            context = self._load(self._default)
+    def context_for(self, name: str | None) -> Context:
+        """Return the context that serves `name`; that of the default when none of the name's certificates loads."""
+        own = self._own(name)
+        context = self._load(own, own=True) if own else None
+        if context is None and self._default:
+            context = self._load(self._default, own=False)
         return context or self.context
 
-    def _load(self, certificate: Certificate | None) -> ssl.SSLContext | None:
-        if certificate is None:
-            return None
-        kept = self._contexts.get(certificate.name)
-        if kept is not None:
-            return None if kept[1] is self.context else kept[1]
-        try:
-            context = _context(certificate.chain, certificate.key)
-        except (ssl.SSLError, ValueError, OSError) as error:
-            _log.error(
-                "certificate %s does not load (%s); its names get the default certificate", certificate.name, error
-            )
-            # Remembered as served by the built-in one, or every handshake would try again.
-            self._contexts[certificate.name] = certificate, self.context
-            return None
-        self._contexts[certificate.name] = certificate, context
+    def _own(self, name: str | None) -> tuple[Certificate, ...]:
+        if not name:
+            return ()
+        name = name.lower().removesuffix(".")
+        return self._hosts.get(name) or self._hosts.get("*." + name.partition(".")[2], ())
+
+    def _load(self, certificates: tuple[Certificate, ...], *, own: bool) -> Context | None:
+        key = own, tuple(certificate.name for certificate in certificates)
+        kept = self._contexts.get(key)
+        if kept is None:
+            # Also when none loads, or every handshake would try again.
+            kept = self._contexts[key] = certificates, _context(certificates)
+            if kept[1] is not None:
+                kept[1].own = own
+        return kept[1]
+
+    def _choose(
+        self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _initial: ssl.SSLContext
+    ) -> ssl.AlertDescription | None:
+        if self._terms.reject_unknown and not self._knows(name):
+            return ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        connection.context = self.context_for(name)
+        return None
+
+    def _knows(self, name: str | None) -> bool:
+        """Return whether the name has a certificate, or is that of a host that is served."""
+        return bool(self._own(name)) or self._table.names((name or "").lower().removesuffix(".").encode())
+
+    def _initial(self) -> Context:
+        context = Context.new()
+        _load(context, self._built_in)
+        # The first word on what a name gets is said before the certificate is chosen.
+        context.sni_callback = self._choose
+        self._speak(context)
+        self._share_sessions(context)
         return context
 
-    def _choose(self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _initial: ssl.SSLContext) -> None:
-        connection.context = self.context_for(name)
+    def _speak(self, context: Context) -> None:
+        """Speak TLS as it was asked for; what OpenSSL does not know of it is left as it is."""
+        terms = self._terms
+        versions = sorted(_VERSIONS[name] for name in terms.protocols) or [ssl.TLSVersion.TLSv1_2]
+        context.minimum_version, context.maximum_version = versions[0], versions[-1]
+        try:
+            context.set_ciphers(terms.ciphers) if terms.ciphers else None
+        except ssl.SSLError:
+            _log.error("OpenSSL knows none of the ciphers %s", terms.ciphers)
+        reached = openssl()
+        if terms.curves and (reached is None or not reached.set_curves(context, terms.curves)):
+            _log.error("OpenSSL does not know the curves %s", terms.curves)
+        if reached is not None and terms.session_timeout:
+            reached.set_session_timeout(context, terms.session_timeout)
+        if not terms.tickets:
+            context.options |= ssl.OP_NO_TICKET
+            context.num_tickets = 0
+
+    def _share_sessions(self, context: Context) -> None:
+        reached = openssl() if self._ticket_key else None
+        if reached is not None:
+            reached.set_ticket_key(context, self._ticket_key)
+
+
+def shows_own(transport: asyncio.BaseTransport) -> bool:
+    """Return whether the client of a TLS connection was shown a certificate for the very name that it asked for."""
+    context = transport.get_extra_info("ssl_object").context
+    return isinstance(context, Context) and context.own
 
 
 def self_signed() -> tuple[bytes, bytes]:
@@ -131,14 +213,33 @@ def self_signed() -> tuple[bytes, bytes]:
     )
 
 
-def _context(chain: bytes, key: bytes) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(_PROTOCOLS)
-    fd = store(chain + b"\n" + key)
+def _same(served: Certificate, now: Certificate | None) -> bool:
+    return now is not None and now.chain == served.chain and now.key == served.key
+
+
+def _context(certificates: Iterable[Certificate]) -> Context | None:
+    """Return a context for those of the certificates that load, or None when there is none.
+
+    They are of one host: OpenSSL takes the one whose key the client can use, and keeps one for each kind of key.
+    """
+    context = Context.new()
+    loaded = False
+    for certificate in reversed(tuple(certificates)):
+        try:
+            _load(context, certificate)
+            loaded = True
+        except (ssl.SSLError, ValueError, OSError) as error:
+            _log.error(
+                "certificate %s does not load (%s); its names get the default certificate", certificate.name, error
+            )
+    return context if loaded else None
+
+
+def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
+    """Add a certificate; raises `ssl.SSLError`, `ValueError` and `OSError`."""
+    fd = store(certificate.chain + b"\n" + certificate.key)
     try:
         # Without a password of ours OpenSSL would ask for one at the terminal and wait.
         context.load_cert_chain(f"/proc/self/fd/{fd}", password="")
     finally:
         os.close(fd)
-    return context

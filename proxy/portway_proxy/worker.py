@@ -36,6 +36,7 @@ from portway_proxy.channel import (
     Patch,
     Ready,
     Rejected,
+    Rekey,
     Reopen,
     Report,
     Sockets,
@@ -67,6 +68,7 @@ from portway_proxy.pressure import Group, Pressure
 from portway_proxy.resolver import Resolver
 from portway_proxy.tasks import Tasks
 from portway_proxy.tls import CertificateStore
+from portway_proxy.tls_terms import TlsTerms
 from portway_proxy.traffic import Traffic
 from portway_proxy.tuning import tuned
 from portway_proxy.upstreams import Surroundings
@@ -118,7 +120,9 @@ class Worker:
         self._slot = str(configure.slot)
         self._resolver = Resolver(self.tasks)
         self._checks = Checks(self.tasks)
-        self._certificates = CertificateStore(configure.chain, configure.key) if configure.chain else None
+        self._certificates = None
+        if configure.chain:
+            self._certificates = CertificateStore(configure.chain, configure.key, configure.ticket_key)
         self._sockets: dict[str, socket.socket] = {}
         self._doors: dict[str, Door] = {}
         self._ports = Ports(self)
@@ -148,10 +152,11 @@ class Worker:
         settings = tuned(self._given, snapshot.settings)
         live = Live.build(snapshot, generation, digest, self.live)
         if self._certificates is not None:
-            self._certificates.update(snapshot.certificates, snapshot.default_certificate)
+            self._certificates.update(snapshot.certificates, snapshot.default_certificate, snapshot.tls, live.table)
         self.live = live
         self._tune(settings)
         self._http.believe(trusted, request_ids=snapshot.request_ids)
+        self._http.speak(snapshot.tls or TlsTerms())
         self.introductions = Introductions(trusted.networks, trusted.trust.patience)
         self._resolver.follow(live.upstreams.values())
         self._checks.follow(live.upstreams.values())
@@ -181,8 +186,8 @@ class Worker:
                 self._report(number)
             case ListFlows(number, query):
                 self._list_flows(number, query)
-            case Reopen():
-                self.access.reopen()
+            case Rekey() | Reopen():
+                self._renew(message)
             case Drain(timeout):
                 self.tasks.spawn(self._drain(timeout), "drain")
             case Configure():
@@ -232,12 +237,18 @@ class Worker:
             if key in self._doors:
                 sock.close()
                 continue
-            secure = key == HTTPS and self._certificates is not None
-            context = self._certificates.context if secure and self._certificates is not None else None
-            self._doors[key] = door = Door(self._http, sock, key, context)
+            certificates = self._certificates if key == HTTPS else None
+            self._doors[key] = door = Door(self._http, sock, key, certificates)
             door.shared = Shared(self, key, door.admit, door.pause)
             self._ports.share(door.shared)
             door.start()
+
+    def _renew(self, message: Rekey | Reopen) -> None:
+        """Replace what grows old."""
+        if isinstance(message, Reopen):
+            self.access.reopen()
+        elif self._certificates is not None:
+            self._certificates.rekey(message.ticket_key)
 
     def _exhausted(self) -> None:
         """Let clients wait for a moment and end idle connections to endpoints, as descriptors have run out."""
@@ -269,7 +280,7 @@ class Worker:
         self.journal.trace(said.tracing or self.settings.tracing, self.settings.node)
 
     def _report(self, number: int) -> None:
-        fd = store(msgspec.msgpack.encode(list(self._samples())))
+        fd = store(pack(self._samples()))
         self._channel.send(Metrics(number), [fd])
         os.close(fd)
 

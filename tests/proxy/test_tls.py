@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 
+import msgspec
 import pytest
 
 from certs import certificate, common_name, issue
-from portway_proxy.snapshot import Certificate
+from portway_proxy import tls
+from portway_proxy.openssl import TICKET_KEY
+from portway_proxy.routing import RouteTable
+from portway_proxy.snapshot import Certificate, Host, Snapshot, TlsTerms
 from portway_proxy.tls import CertificateStore, self_signed
 
 BUILT_IN = issue("built-in")
@@ -17,15 +22,31 @@ def store(*certificates: Certificate, default: str = "") -> CertificateStore:
     return made
 
 
-def handshake(served: CertificateStore, name: str | None, *, alpn: bool = False) -> ssl.SSLObject:
-    """Return the client's side of a finished handshake in memory."""
-    to_client, to_proxy = ssl.MemoryBIO(), ssl.MemoryBIO()
+def trusting() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def handshake(
+    served: CertificateStore,
+    name: str | None,
+    *,
+    alpn: bool = False,
+    ciphers: str = "",
+    context: ssl.SSLContext | None = None,
+    session: ssl.SSLSession | None = None,
+) -> ssl.SSLObject:
+    """Return the client's side of a finished handshake in memory, after which it heard of its tickets."""
+    to_client, to_proxy = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = context or trusting()
+    if ciphers:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(ciphers)
     if alpn:
         context.set_alpn_protocols(["h2", "http/1.1"])
-    client = context.wrap_bio(to_client, to_proxy, server_hostname=name)
+    client = context.wrap_bio(to_client, to_proxy, server_hostname=name, session=session)
     proxy = served.context.wrap_bio(to_proxy, to_client, server_side=True)
     pending = [client, proxy]
     for _ in range(10):
@@ -36,8 +57,14 @@ def handshake(served: CertificateStore, name: str | None, *, alpn: bool = False)
                 continue
             pending.remove(side)
         if not pending:
+            with suppress(ssl.SSLWantReadError):
+                client.read()
             return client
     raise AssertionError("the handshake does not end")
+
+
+def der(certificate: Certificate) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(certificate.chain.decode())
 
 
 def served_name(served: CertificateStore, name: str | None) -> str:
@@ -79,18 +106,18 @@ def test_a_handshake_gets_the_exact_then_the_wildcard_then_the_default_certifica
     ],
 )
 def test_case_and_a_trailing_dot_do_not_count(asked: str, expected: Certificate | None) -> None:
-    assert store(SHOP, WILD).find(asked) is expected
+    assert store(SHOP, WILD).find(asked) == (() if expected is None else (expected,))
 
 
 def test_an_exact_host_goes_before_a_wildcard_that_covers_it() -> None:
     exact = certificate("z/exact", "a.shop.example")
-    assert store(WILD, exact).find("a.shop.example") is exact
+    assert store(WILD, exact).find("a.shop.example") == (exact,)
 
 
-def test_of_two_certificates_for_a_host_the_first_by_name_wins_in_any_order() -> None:
+def test_of_two_certificates_of_one_kind_for_a_host_the_first_by_name_wins_in_any_order() -> None:
     first, second = certificate("a/x", "twice.example"), certificate("b/x", "twice.example")
-    assert store(first, second).find("twice.example") is first
-    assert store(second, first).find("twice.example") is first
+    for served in (store(first, second), store(second, first)):
+        assert handshake(served, "twice.example").getpeercert(binary_form=True) == der(first)
 
 
 def test_without_a_default_the_built_in_certificate_serves() -> None:
@@ -159,8 +186,121 @@ def test_http_1_1_is_negotiated_whichever_certificate_serves() -> None:
 def test_versions_before_1_2_are_refused() -> None:
     served = store(SHOP)
     assert served.context.minimum_version == ssl.TLSVersion.TLSv1_2
-    assert served.context_for("shop.example").minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_a_self_signed_certificate_serves() -> None:
     assert served_name(CertificateStore(*self_signed()), None) == "Portway default certificate"
+
+
+def test_a_client_gets_the_certificate_whose_kind_of_key_it_knows() -> None:
+    chain, key = issue("both.example", rsa=True)
+    rsa = Certificate("shop/rsa", ("both.example",), chain, key, 0)
+    ecdsa = certificate("shop/ecdsa", "both.example")
+    served = store(rsa, ecdsa)
+    for ciphers, expected in (("ECDHE-RSA-AES128-GCM-SHA256", rsa), ("ECDHE-ECDSA-AES128-GCM-SHA256", ecdsa)):
+        shown = handshake(served, "both.example", ciphers=ciphers).getpeercert(binary_form=True)
+        assert shown == der(expected)
+
+
+def test_of_several_certificates_of_a_host_those_that_load_are_served() -> None:
+    served = store(Certificate("a/bad", ("shop.example",), b"garbage", b"garbage", 0), SHOP)
+    assert served_name(served, "shop.example") == "shop.example"
+
+
+def test_ten_thousand_certificates_are_swapped_without_a_look_at_a_key_and_known_contexts_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    many = [
+        Certificate(f"shop/c{number}", (f"h{number}.example",), SHOP.chain, SHOP.key, 0) for number in range(10_000)
+    ]
+    served = store(*many)
+    before = served.context_for("h7.example"), served.context_for("h8.example")
+    loaded: list[str] = []
+    original = tls._load
+
+    def counting(context: ssl.SSLContext, one: Certificate) -> None:
+        loaded.append(one.name)
+        original(context, one)
+
+    monkeypatch.setattr(tls, "_load", counting)
+    renewed = Certificate("shop/c8", ("h8.example",), OTHER.chain, OTHER.key, 0)
+    copies = [msgspec.structs.replace(one, chain=bytes(bytearray(one.chain))) for one in many]
+    served.update([*copies[:8], renewed, *copies[9:]], "")
+    assert loaded == []
+    assert served.context_for("h7.example") is before[0]
+    assert served.context_for("h8.example") is not before[1]
+    assert loaded == ["shop/c8"]
+
+
+def resumed(first: CertificateStore, second: CertificateStore, name: str = "shop.example") -> bool:
+    """Return whether a session that began at one store goes on at the other."""
+    context = trusting()
+    begun = handshake(first, name, context=context)
+    return bool(handshake(second, name, context=context, session=begun.session).session_reused)
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+def test_workers_with_the_same_ticket_key_resume_each_others_sessions_until_it_changes(version: str) -> None:
+    key = b"k" * TICKET_KEY
+    first, second = (CertificateStore(*BUILT_IN, key) for _ in range(2))
+    for one in (first, second):
+        one.update([SHOP], "", TlsTerms(protocols=(version,)))
+    assert resumed(first, second)
+    second.rekey(b"n" * TICKET_KEY)
+    assert not resumed(first, second)
+    first.rekey(b"n" * TICKET_KEY)
+    assert resumed(first, second)
+
+
+def test_without_a_shared_key_each_worker_resumes_its_own_sessions_only() -> None:
+    first, second = store(SHOP), store(SHOP)
+    assert resumed(first, first)
+    assert not resumed(first, second)
+
+
+def test_without_tickets_nothing_is_resumed() -> None:
+    served = CertificateStore(*BUILT_IN, b"k" * TICKET_KEY)
+    served.update([SHOP], "", TlsTerms(tickets=False))
+    assert not resumed(served, served)
+
+
+def test_tls_is_spoken_as_asked_for() -> None:
+    served = store(SHOP)
+    served.update([SHOP], "", TlsTerms(protocols=("TLSv1.2",), ciphers="ECDHE-ECDSA-AES256-GCM-SHA384"))
+    spoken = handshake(served, "shop.example").cipher()
+    assert spoken is not None
+    assert spoken[:2] == ("ECDHE-ECDSA-AES256-GCM-SHA384", "TLSv1.2")
+    served.update([SHOP], "", None)
+    assert handshake(served, "shop.example").version() == "TLSv1.3"
+
+
+def test_ciphers_and_curves_that_openssl_does_not_know_leave_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    served = store(SHOP)
+    served.update([SHOP], "", TlsTerms(ciphers="NONE-SUCH", curves="none-such"))
+    assert served_name(served, "shop.example") == "shop.example"
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+
+
+def test_only_the_curves_that_are_asked_for_are_taken() -> None:
+    served = store(SHOP)
+    served.update([SHOP], "", TlsTerms(curves="P-384:P-521"))
+    assert served_name(served, "shop.example") == "shop.example"
+    narrow = trusting()
+    narrow.set_ecdh_curve("prime256v1")
+    with pytest.raises(ssl.SSLError):
+        handshake(served, "shop.example", context=narrow)
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [("shop.example", False), ("routed.example", False), ("x.wild.example", False), ("no.example", True), (None, True)],
+)
+def test_names_of_nobody_are_refused_where_that_is_asked_for(name: str | None, refused: bool) -> None:
+    hosts = tuple(Host(host, ()) for host in ("*.wild.example", "routed.example"))
+    served = store(SHOP)
+    served.update([SHOP], "", TlsTerms(reject_unknown=True), RouteTable.build(Snapshot(hosts=hosts)))
+    if refused:
+        with pytest.raises(ssl.SSLError):
+            handshake(served, name)
+    else:
+        handshake(served, name)

@@ -86,6 +86,11 @@ def config_key_unknown(origin: Origin, remedy: str) -> Problem:
     return Problem(origin, "config_key_unknown", "There is no such key.", "It has no effect.", remedy, Severity.NOTICE)
 
 
+def config_key_idle(origin: Origin, reason: str) -> Problem:
+    """Say that a key of the ConfigMap asks for what there is no setting for; `reason` is a sentence."""
+    return Problem(origin, "config_key_idle", reason, "The key has no effect.", "Remove it.", Severity.NOTICE)
+
+
 def config_value_invalid(origin: Origin, value: str, reason: str) -> Problem:
     """Say that a value of the ConfigMap is malformed; `reason` is the parser's sentence."""
     found = f"The value {show(value)} cannot be used: {reason}."

@@ -110,7 +110,8 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
                 _check_unfinished(data)
                 self._held = data
                 return
-            response = self.http.responses.parse(data[:end])
+            http = self.http
+            response = (http.strict_responses if exchange.client.strict else http.responses).parse(data[:end])
             if response.plain and response.length == len(data) - end and self._forward_whole(exchange, response, data):
                 return
             data = data[end:]
@@ -141,7 +142,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         exchange.status = response.status
         exchange.on(UPGRADED)
         passage = exchange.passage
-        lines = response.lines if passage is None else passage.lines_for_client(response.lines)
+        lines = response.lines if passage is None else passage.lines_for_client(response.lines, 101)
         trail_of(exchange).headed = self.http.loop.time()
         if exchange.connection is not None:
             tunnel.begin(exchange, exchange.connection, switching_head(response, lines, own or b""), data)

@@ -15,6 +15,7 @@ from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
 from portway_proxy.l7.guest import Guest
 from portway_proxy.l7.request import RequestHead
 from portway_proxy.l7.sockets import BROKEN, ENDED, acknowledged, heard, reset_when_closed
+from portway_proxy.tls import shows_own
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
@@ -31,7 +32,7 @@ class ClientConnection(Guest):
     """The protocol of one client connection.
 
     Bytes that cannot be used yet (a part of a head, a pipelined request) are held, a bounded number of them. `ended`
-    says that the client will send nothing more.
+    says that the client will send nothing more. A `strict` one was shown a certificate for the name that it asked for.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class ClientConnection(Guest):
         "ended",
         "exchange",
         "response_keeps",
+        "strict",
         "write_paused",
     )
 
@@ -56,6 +58,7 @@ class ClientConnection(Guest):
         self.body_limit = 0
         self.response_keeps = True
         self.write_paused = False
+        self.strict = False
         self._framing: Framing = EMPTY
         self._ahead = Ahead(http.limits)
         self._acknowledged = -1
@@ -86,6 +89,7 @@ class ClientConnection(Guest):
         http.counters.active += 1
         if self.tls:
             http.counters.handshakes += 1
+            self.strict = shows_own(transport)
         http.worker.clients.add(self)
         http.clock.watch(self)
         if not self.identify():

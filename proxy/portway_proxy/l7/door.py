@@ -12,7 +12,7 @@ import ssl
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from portway_proxy.accepting import Acceptor
 from portway_proxy.announced import HeaderWait
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
     from portway_proxy.proxy_protocol import ProxyHeader
 
-__all__ = ["Door"]
+__all__ = ["Certificates", "Door"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,18 +39,26 @@ _FAREWELLS: Final = 32  # Clients that read it at the same time: each holds a de
 _TLS_SHUTDOWN: Final = 5.0
 
 
+class Certificates(Protocol):
+    """What serves certificates."""
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The context for who comes in now."""
+
+
 class Door:
-    """Accepts clients on the listening socket `sock`, which belongs to it; with a `context`, over TLS.
+    """Accepts clients on the listening socket `sock`, which belongs to it; with `certificates`, over TLS.
 
     Peers that have to say first whose connection it is (the PROXY protocol) come in once they have said so. Others may
     have a part in the port (`shared`), and then have the first look at who comes.
     """
 
-    __slots__ = ("_acceptor", "_complain_after", "_context", "_http", "_leaving", "_name", "deadline", "shared")
+    __slots__ = ("_acceptor", "_certificates", "_complain_after", "_http", "_leaving", "_name", "deadline", "shared")
 
-    def __init__(self, http: Http, sock: socket.socket, name: str, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, http: Http, sock: socket.socket, name: str, certificates: Certificates | None = None) -> None:
         self._http = http
-        self._context = context
+        self._certificates = certificates
         self._name = name
         self._complain_after = 0.0
         self._acceptor = Acceptor(http.loop, sock, name, self._take)
@@ -134,12 +142,12 @@ class Door:
         if self.shared is None:
             self.admit(arrival)
         else:
-            self.shared.look(arrival, tls=self._context is not None)
+            self.shared.look(arrival, tls=self._certificates is not None)
 
     def admit(self, arrival: Arrival) -> None:
         """Let in a client of HTTP, or of TLS that ends here."""
         http = self._http
-        client = ClientConnection(http, tls=self._context is not None, told=arrival.told)
+        client = ClientConnection(http, tls=self._certificates is not None, told=arrival.told)
         if client.tls:
             http.counters.accepted_https += 1
         else:
@@ -149,7 +157,7 @@ class Door:
 
     async def _let_in(self, sock: socket.socket, client: ClientConnection) -> None:
         """Give the client its transport; over TLS that takes a handshake, which may fail."""
-        context = self._context
+        context = None if self._certificates is None else self._certificates.context
         try:
             await self._http.loop.connect_accepted_socket(
                 lambda: client,
@@ -163,7 +171,7 @@ class Door:
 
     def _turn_away(self, sock: socket.socket, error: ProxyError) -> None:
         """Say why, where that costs no handshake, and hang up."""
-        if self._context is not None:
+        if self._certificates is not None:
             sock.close()
             return
         sock.settimeout(0)

@@ -257,6 +257,8 @@ def answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool)
         fields += b"Connection: close\r\n"
     elif exchange.head.minor == 0:
         fields += b"Connection: keep-alive\r\n"
+    if client.strict:
+        fields += http.strict
     if exchange.passage is not None:
         fields += exchange.passage.answer
     whole = reply(status, fields, bodiless=exchange.head.method == b"HEAD")

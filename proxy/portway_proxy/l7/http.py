@@ -14,6 +14,7 @@ from portway_proxy.l7.identity import Trusted
 from portway_proxy.l7.overdue import Overdue
 from portway_proxy.l7.response import ResponseParser
 from portway_proxy.passwords import Hashing
+from portway_proxy.tls_terms import TlsTerms
 
 if TYPE_CHECKING:
     import asyncio
@@ -75,12 +76,16 @@ class Http:
         "limits",
         "loop",
         "overdue",
+        "plain_paths",
         "requests",
         "responses",
         "resting",
         "settings",
+        "strict",
+        "strict_responses",
         "tasks",
         "timeouts",
+        "tls",
         "trusted",
         "worker",
     )
@@ -100,6 +105,7 @@ class Http:
         self.gate = Gate(_MANY)
         self.overdue = Overdue(self)
         self.trusted = Trusted(None, worker.settings.limits)
+        self.tls = TlsTerms()
         self.tune(worker.settings)
         self.https_port = worker.settings.public_https_port or worker.settings.https_port or 443
         self.hashing = Hashing(worker.loop)
@@ -128,6 +134,13 @@ class Http:
         # Another beginning, not a question that every request is asked.
         self.begin = flow.begin if why is None else flow.refuse
 
+    def speak(self, terms: TlsTerms) -> None:
+        """Send clients to TLS, and tell them to stay with it, by `terms` from the next request on."""
+        self.tls = terms
+        self.plain_paths = tuple(path.rstrip("/").encode() + b"/" for path in terms.plain_paths)
+        self.strict = strict = b"Strict-Transport-Security: %b\r\n" % terms.hsts.encode() if terms.hsts else b""
+        self.strict_responses = ResponseParser(self.limits, strict) if strict else self.responses
+
     def tune(self, settings: ProxySettings) -> None:
         """Go by other limits and timeouts from now on; what waits keeps the deadline that it has."""
         self.settings = settings
@@ -136,6 +149,7 @@ class Http:
         self.trusted = Trusted(self.trusted.trust, self.limits)
         self.requests = self.trusted.plain
         self.responses = ResponseParser(self.limits)
+        self.speak(self.tls)
         self.gate.each = self.limits.connections_per_address
         self.overdue.follow()
 

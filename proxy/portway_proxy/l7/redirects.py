@@ -16,13 +16,15 @@ __all__ = ["ToAppRoot", "ToOther", "ToWww", "to_https"]
 
 
 def to_https(exchange: Exchange, passage: Passage) -> bool:  # noqa: ARG001 - a step's signature
-    """Send a request that came without TLS to https."""
-    head = exchange.head
+    """Send a request that came without TLS to https, unless its path is for those who cannot."""
+    head, http = exchange.head, exchange.client.http
     if head.raw_host is None:
         return True  # HTTP/1.0 without Host: there is no name to redirect to.
+    if (head.path + b"/").startswith(http.plain_paths):
+        return True
     exchange.reason = "https_redirect"
     target = head.target if head.path != b"*" else b"/"
-    flow.answer(exchange, 308, redirect(head.outer_host, target, exchange.client.http.https_port), keeps=True)
+    flow.answer(exchange, http.tls.redirect, redirect(head.outer_host, target, http.https_port), keeps=True)
     return False
 
 

@@ -18,6 +18,7 @@ __all__ = ["ResponseHead", "ResponseParser"]
 _REMEMBERED = 512  # Heads that a parser remembers before it starts over, of
 _LONGEST = 1024  # bytes at most: together they stay below 2 MiB.
 _BODILESS = (204, 304)
+_STRICT = b"strict-transport-security:"
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 
 
@@ -67,10 +68,12 @@ class ResponseHead:
 class ResponseParser(FieldParser):
     """Parses response heads, one whole head at a time."""
 
-    __slots__ = ("_fault", "_head", "_known", "_limits")
+    __slots__ = ("_fault", "_head", "_known", "_limits", "_strict")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, strict: bytes = b"") -> None:
+        """Take the limits, and the Strict-Transport-Security that takes the place of every endpoint's own, if any."""
         super().__init__(response_role, self._TAKE)
+        self._strict = strict
         self._limits = limits
         self._known: dict[bytes, ResponseHead] = {}
 
@@ -144,6 +147,9 @@ class ResponseParser(FieldParser):
             head.keep_alive = b"close" not in nominated and (head.minor == 1 or b"keep-alive" in nominated)
             if nominated not in ORDINARY:
                 drop_nominated(head.lines, nominated)
+        if self._strict:
+            head.lines = [line for line in head.lines if line[: len(_STRICT)].lower() != _STRICT]
+            head.lines.append(self._strict)
         delimited = head.length is not None and head.status >= 200 and head.status not in _BODILESS
         if delimited and head.keep_alive and head.dated:
             head.plain = response_head(head, b"Content-Length: %d\r\n" % (head.length or 0), b"", b"")

@@ -1,0 +1,90 @@
+"""How TLS is spoken, as the ConfigMap has it: ingress-nginx's keys, for all proxies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from portway_operator.settings import CompileSettings
+from portway_proxy.tls_terms import TlsTerms
+
+__all__ = ["WITHOUT_EFFECT", "ciphers", "curves", "protocols", "redirect_code", "terms_of"]
+
+_LIST: Final = re.compile(r"[!+@A-Za-z0-9:_=.-]{1,2000}")
+_CURVES: Final = re.compile(r"[A-Za-z0-9-]{1,32}(?::[A-Za-z0-9-]{1,32}){0,15}")
+_CODE: Final = re.compile(r"30[1278]")
+_KNOWN: Final = ("TLSv1.2", "TLSv1.3")
+_OLD: Final = ("SSLv2", "SSLv3", "TLSv1", "TLSv1.1")
+
+_SPLIT: Final = "Each worker has its own, for clients of TLS 1.2 that know no tickets."
+_STAPLING: Final = "Python's ssl and OpenSSL behind it give a server no way to staple, and authorities give up OCSP."
+
+WITHOUT_EFFECT: Final[Mapping[str, str]] = {
+    "enable-ocsp": _STAPLING,
+    "ssl-buffer-size": "OpenSSL chooses the size of records.",
+    "ssl-dh-param": "Key exchanges are those of elliptic curves.",
+    "ssl-early-data": "A request that whoever heard it may send again is not taken before the handshake is over.",
+    "ssl-prefer-server-ciphers": "OpenSSL goes by the server's order.",
+    "ssl-session-cache": _SPLIT,
+    "ssl-session-cache-size": _SPLIT,
+    "ssl-session-ticket-key": "Each proxy makes its own keys, which its workers share, and changes them twice a day.",
+}
+"""The keys that Portway knows and has nothing to set by, each with the reason."""
+
+
+def terms_of(settings: CompileSettings) -> TlsTerms | None:
+    """Return what proxies are told, or None when it is as usual."""
+    terms = TlsTerms(
+        protocols=settings.ssl_protocols,
+        ciphers=settings.ssl_ciphers,
+        curves=settings.ssl_ecdh_curve,
+        tickets=settings.ssl_session_tickets,
+        session_timeout=int(settings.ssl_session_timeout),
+        reject_unknown=settings.ssl_reject_handshake,
+        hsts=_hsts(settings),
+        redirect=settings.http_redirect_code,
+        plain_paths=settings.no_tls_redirect_locations,
+    )
+    return None if terms == TlsTerms() else terms
+
+
+def protocols(text: str) -> tuple[str, ...]:
+    """Return the versions of TLS that blanks part; older ones are left out beside newer; raises ValueError."""
+    named = text.split()
+    if unknown := [name for name in named if name not in (*_KNOWN, *_OLD)]:
+        raise ValueError(f"{unknown[0]} is none of {' '.join(_KNOWN)}")
+    found = tuple(name for name in _KNOWN if name in named)
+    if not found:
+        raise ValueError("it names neither TLSv1.2 nor TLSv1.3")
+    return found
+
+
+def ciphers(text: str) -> str:
+    """Return a list of ciphers as OpenSSL has it; raises ValueError for what can be none."""
+    if not _LIST.fullmatch(text):
+        raise ValueError("it is no list of ciphers such as ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384")
+    return text
+
+
+def curves(text: str) -> str:
+    """Return a list of curves as OpenSSL has it, empty for `auto`; raises ValueError for what can be none."""
+    if not _CURVES.fullmatch(text):
+        raise ValueError("it is no list of curves such as X25519:prime256v1")
+    return "" if text == "auto" else text
+
+
+def redirect_code(text: str) -> int:
+    """Return the status of redirects to https; raises ValueError."""
+    if not _CODE.fullmatch(text):
+        raise ValueError("it is none of 301, 302, 307 and 308")
+    return int(text)
+
+
+def _hsts(settings: CompileSettings) -> str:
+    if not settings.hsts:
+        return ""
+    parts = [f"max-age={settings.hsts_max_age}"]
+    parts += ["includeSubDomains"] if settings.hsts_include_subdomains else []
+    parts += ["preload"] if settings.hsts_preload else []
+    return "; ".join(parts)

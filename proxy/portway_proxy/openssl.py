@@ -1,0 +1,91 @@
+"""What OpenSSL can do and Python's ssl does not let it, called in the very library that ssl uses.
+
+It rests on where CPython keeps a context's pointer, which is tried out once before anything is changed; where that
+fails, `openssl` returns None and the features are off.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import secrets
+import ssl
+import sys
+from functools import cache
+from typing import Final
+
+__all__ = ["TICKET_KEY", "OpenSsl", "openssl"]
+
+_log = logging.getLogger(__name__)
+
+TICKET_KEY: Final = 80
+"""Bytes of a key for session tickets: its name, a key for HMAC and one for AES (SSL_CTX_set_tlsext_ticket_keys)."""
+
+_GET_TICKET_KEYS: Final = 58  # SSL_CTRL_GET_TLSEXT_TICKET_KEYS and so on: macros over SSL_CTX_ctrl, in openssl/ssl.h.
+_SET_TICKET_KEYS: Final = 59
+_SET_GROUPS_LIST: Final = 92
+
+
+class OpenSsl:
+    """The library, loaded; raises `AttributeError` and `OSError` where it cannot be."""
+
+    def __init__(self) -> None:
+        import _ssl  # noqa: PLC0415 - what it links to is the library that is wanted
+
+        library = ctypes.CDLL(getattr(_ssl, "__file__", None))
+        self._control = _function(library.SSL_CTX_ctrl, ctypes.c_long, ctypes.c_int, ctypes.c_long, ctypes.c_void_p)
+        self._options = _function(library.SSL_CTX_get_options, ctypes.c_uint64)
+        self._timeout = _function(library.SSL_CTX_set_timeout, ctypes.c_long, ctypes.c_long)
+
+    def works(self) -> bool:
+        """Return whether contexts are where they are looked for, and take what they are given."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if self._options(_pointer(context)) & 0xFFFFFFFF != context.options & 0xFFFFFFFF:
+            return False
+        key, found = secrets.token_bytes(TICKET_KEY), ctypes.create_string_buffer(TICKET_KEY)
+        self.set_ticket_key(context, key)
+        self._control(_pointer(context), _GET_TICKET_KEYS, TICKET_KEY, ctypes.addressof(found))
+        return found.raw == key
+
+    def set_ticket_key(self, context: ssl.SSLContext, key: bytes) -> None:
+        """Have sessions resumed whose tickets were issued with `key`, by whomever; tickets of other keys are void."""
+        buffer = ctypes.create_string_buffer(key, TICKET_KEY)
+        self._control(_pointer(context), _SET_TICKET_KEYS, TICKET_KEY, ctypes.addressof(buffer))
+
+    def set_curves(self, context: ssl.SSLContext, curves: str) -> bool:
+        """Offer these curves, parted by colons, in their order; return whether OpenSSL knows them all."""
+        buffer = ctypes.create_string_buffer(curves.encode())
+        return bool(self._control(_pointer(context), _SET_GROUPS_LIST, 0, ctypes.addressof(buffer)) == 1)
+
+    def set_session_timeout(self, context: ssl.SSLContext, seconds: int) -> None:
+        """Have sessions resumed for so long."""
+        self._timeout(_pointer(context), seconds)
+
+
+@cache
+def openssl() -> OpenSsl | None:
+    """Return the library, or None where Python's is built so that it cannot be reached."""
+    try:
+        found = OpenSsl()
+        if sys.implementation.name == "cpython" and found.works():
+            return found
+    except (AttributeError, OSError) as error:
+        _log.warning("OpenSSL cannot be reached (%s): each worker resumes its own TLS sessions only", error)
+        return None
+    _log.warning("OpenSSL is not where it is looked for: each worker resumes its own TLS sessions only")
+    return None
+
+
+def _function(
+    function: ctypes._NamedFuncPointer,
+    result: type[ctypes._SimpleCData[int]],
+    *arguments: type[ctypes._CDataType],
+) -> ctypes._NamedFuncPointer:
+    """Return a function of a context with its types."""
+    function.restype, function.argtypes = result, (ctypes.c_void_p, *arguments)
+    return function
+
+
+def _pointer(context: ssl.SSLContext) -> int | None:
+    """Return the SSL_CTX, the first that CPython's PySSLContext holds behind what every object begins with."""
+    return ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value

@@ -1,0 +1,186 @@
+"""TLS as real clients meet it: openssl and curl against real workers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from certs import certificate, issue
+from portway_proxy.snapshot import Certificate, Host, PathMatch, Policy, Route, Snapshot, TlsTerms
+from portway_proxy.supervisor import Supervisor
+from wire.parts import ORIGIN, WEB, Web, running, serve_web, settings, snapshot
+
+SHOP = certificate("shop/web", "shop.example")
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[Web]:
+    async with serve_web() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+async def proxy() -> AsyncIterator[Supervisor]:
+    async with running(settings()) as supervisor:
+        yield supervisor
+
+
+async def run(*command: str, stdin: bytes = b"") -> tuple[int, str]:
+    """Return how a command ended, and all that it said."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(30):
+        out, _ = await process.communicate(stdin)
+    assert process.returncode is not None
+    return process.returncode, out.decode(errors="replace")
+
+
+async def s_client(proxy: Supervisor, *options: str, name: str = "shop.example") -> str:
+    """Return what `openssl s_client` says that asks for `name`, sends a request, and reads the answer."""
+    request = b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
+    where = ("-connect", f"127.0.0.1:{proxy.https_port}", *(("-servername", name) if name else ("-noservername",)))
+    return (await run("openssl", "s_client", *where, "-ign_eof", *options, stdin=request))[1]
+
+
+async def curl(proxy: Supervisor, url: str, *options: str) -> str:
+    """Return the answer to a GET, with its head; the host of `url` leads to the proxy."""
+    ports = [f"*:{port}:127.0.0.1:{real}" for port, real in ((80, proxy.http_port), (443, proxy.https_port))]
+    connects = [word for port in ports for word in ("--connect-to", f"::127.0.0.1:{port.rpartition(':')[2]}")]
+    where = connects[2:] if url.startswith("https") else connects[:2]
+    _, said = await run("curl", "-sSik", "--max-time", "20", *where, *options, url)
+    return said
+
+
+def secured(
+    web: Web, terms: TlsTerms | None = None, *certificates: Certificate, policy: Policy | None = None
+) -> Snapshot:
+    """Return a snapshot in which `shop.example` leads to `web`."""
+    routes = (Route("/", PathMatch.PREFIX, WEB, ORIGIN, policy),)
+    made = snapshot(web.port, certificates=certificates or [SHOP])
+    return msgspec.structs.replace(made, hosts=(*made.hosts, Host("shop.example", routes)), tls=terms)
+
+
+def fields(answer: str, name: str) -> list[str]:
+    head = answer.replace("\r\n", "\n").partition("\n\n")[0]
+    return re.findall(rf"(?im)^{name}: (.*)$", head)
+
+
+async def test_one_host_shows_rsa_and_ecdsa_by_what_the_client_can_use(proxy: Supervisor, web: Web) -> None:
+    chain, key = issue("shop.example", rsa=True)
+    await proxy.apply(secured(web, None, SHOP, Certificate("shop/rsa", ("shop.example",), chain, key, 0)))
+    assert "Peer signature type: ECDSA" in await s_client(proxy, "-sigalgs", "ECDSA+SHA256")
+    assert "Peer signature type: RSA-PSS" in await s_client(proxy, "-sigalgs", "rsa_pss_rsae_sha256")
+    assert "Peer signature type: RSA" in await s_client(proxy, "-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256")
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+async def test_a_session_goes_on_at_every_worker_until_the_ticket_key_changes(
+    proxy: Supervisor, web: Web, tmp_path: Path, version: str
+) -> None:
+    await proxy.apply(secured(web))
+    session = str(tmp_path / "session")
+    assert "New, TLSv1" in await s_client(proxy, version, "-sess_out", session)
+    for _ in range(8):
+        said = await s_client(proxy, version, "-sess_in", session)
+        assert "Reused, TLSv1" in said
+        assert "sent by web" in said
+    proxy._configure = msgspec.structs.replace(proxy._configure, ticket_key=b"n" * 80)
+    proxy._crew.rekey(proxy._configure)
+    for _ in range(4):
+        said = await s_client(proxy, version, "-sess_in", session)
+        assert "New, TLSv1" in said
+        assert "sent by web" in said
+
+
+async def test_ticket_keys_change_by_themselves(web: Web, tmp_path: Path) -> None:
+    proxy = Supervisor(settings())
+    proxy._ticket_age = 0.2
+    session = str(tmp_path / "session")
+    try:
+        await proxy.start()
+        await proxy.apply(secured(web))
+        await s_client(proxy, "-sess_out", session)
+        async with asyncio.timeout(20):
+            while "Reused" in await s_client(proxy, "-sess_in", session):
+                pass
+    finally:
+        await proxy.close()
+
+
+async def test_without_tickets_no_session_goes_on(proxy: Supervisor, web: Web, tmp_path: Path) -> None:
+    await proxy.apply(secured(web, TlsTerms(tickets=False)))
+    said = await s_client(proxy, "-tls1_3", "-sess_out", str(tmp_path / "session"))
+    assert "sent by web" in said
+    assert not (tmp_path / "session").exists()
+
+
+async def test_a_name_of_nobody_is_refused_on_request(proxy: Supervisor, web: Web) -> None:
+    await proxy.apply(secured(web, TlsTerms(reject_unknown=True)))
+    assert "Cipher is (NONE)" in await s_client(proxy, name="nobody.example")
+    assert "Cipher is (NONE)" in await s_client(proxy, name="")
+    assert "sent by web" in await s_client(proxy)
+    await proxy.apply(secured(web))
+    assert "sent by web" in await s_client(proxy, name="nobody.example")
+
+
+async def test_old_versions_and_renegotiation_are_refused(proxy: Supervisor, web: Web) -> None:
+    await proxy.apply(secured(web))
+    for old in ("-tls1", "-tls1_1"):
+        assert "New, (NONE)" in await s_client(proxy, old, "-cipher", "DEFAULT:@SECLEVEL=0")
+    process = await asyncio.create_subprocess_exec(
+        *("openssl", "s_client", "-connect", f"127.0.0.1:{proxy.https_port}", "-tls1_2"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"R\n")  # To s_client: renegotiate.
+    await process.stdin.drain()
+    assert process.stdout is not None
+    said = await asyncio.wait_for(process.stdout.read(), 20)
+    await process.wait()
+    assert b"no renegotiation" in said
+
+
+async def test_a_host_with_a_certificate_tells_browsers_to_stay_with_tls(proxy: Supervisor, web: Web) -> None:
+    await proxy.apply(secured(web))
+    usual = ["max-age=31536000; includeSubDomains"]
+    assert fields(await curl(proxy, "https://shop.example/"), "strict-transport-security") == usual
+    assert fields(await curl(proxy, "https://shop.example/%00"), "strict-transport-security") == usual
+    assert fields(await curl(proxy, "http://shop.example/"), "strict-transport-security") == []
+    assert fields(await curl(proxy, "https://other.example/"), "strict-transport-security") == []
+    await proxy.apply(secured(web, TlsTerms(hsts="max-age=5; preload")))
+    assert fields(await curl(proxy, "https://shop.example/"), "strict-transport-security") == ["max-age=5; preload"]
+    await proxy.apply(secured(web, TlsTerms(hsts="")))
+    assert fields(await curl(proxy, "https://shop.example/"), "strict-transport-security") == []
+
+
+async def test_requests_without_tls_are_sent_to_https_but_for_those_of_an_authority(
+    proxy: Supervisor, web: Web
+) -> None:
+    policy = Policy(https_redirect=True)
+    await proxy.apply(secured(web, policy=policy))
+    said = await curl(proxy, "http://shop.example/a?b=c")
+    assert said.startswith("HTTP/1.1 308 ")
+    assert fields(said, "location") == [f"https://shop.example:{proxy.https_port}/a?b=c"]
+    for path, passes in (
+        ("/.well-known/acme-challenge/token", True),
+        ("/.well-known/acme-challenge", True),
+        ("/.well-known/acme-challenges", False),
+        ("/a/../.well-known/acme-challenge/token", True),
+        ("/.well-known/acme-challenge/../secret", False),
+    ):
+        said = await curl(proxy, f"http://shop.example{path}", "--path-as-is")
+        assert said.startswith("HTTP/1.1 200 " if passes else "HTTP/1.1 308 "), path
+    await proxy.apply(secured(web, TlsTerms(redirect=301, plain_paths=("/open",)), policy=policy))
+    assert (await curl(proxy, "http://shop.example/.well-known/acme-challenge/x")).startswith("HTTP/1.1 301 ")
+    assert (await curl(proxy, "http://shop.example/open/x")).startswith("HTTP/1.1 200 ")
