@@ -6,7 +6,17 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-__all__ = ["BasicAuth", "Canary", "Cors", "Credentials", "Patience", "Policy", "RateLimit", "Redirect"]
+__all__ = [
+    "BasicAuth",
+    "Canary",
+    "Cors",
+    "Credentials",
+    "ExternalAuth",
+    "Patience",
+    "Policy",
+    "RateLimit",
+    "Redirect",
+]
 
 _Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -30,6 +40,30 @@ class BasicAuth(msgspec.Struct, frozen=True):
 
     credentials: str
     realm: str = ""
+
+
+class ExternalAuth(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A service says of each request whether it may pass: it is asked by a request of its own, without the body.
+
+    `upstream` is where the service is; empty for the route that serves `target` on the host of the request. `target`,
+    `host`, `signin`, `redirect` and `cache_key` are templates. `redirect` is the X-Auth-Request-Redirect that the
+    service gets, `fields` are more of them. `copied` are the fields of its answer that the endpoint gets, lower-case.
+    `signin` is where its 401 sends the client by a 302; empty: the client gets the 401. `always_cookie`: its cookies
+    reach the client whatever the status, and not only when all is well. Its verdicts are remembered by `cache_key`, for
+    the seconds that `durations` say of each status; 0 is any status.
+    """
+
+    upstream: str
+    target: str
+    host: str
+    method: str = "GET"
+    signin: str = ""
+    redirect: str = "$request_uri"
+    copied: tuple[str, ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
+    cache_key: str = ""
+    durations: tuple[tuple[int, float], ...] = ()
+    always_cookie: bool = False
 
 
 class Redirect(msgspec.Struct, frozen=True):
@@ -103,7 +137,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     `body_size`: the most bytes a request body may have; None leaves the proxy's own limit, 0 lifts it.
     `closed`: a reason code; when set, every request gets 503 (a security setting could not be read).
     `allow`, `deny`: networks that clients must, and must not, come from; the latter counts first.
-    `any_suffices`: who comes from `allow` need not show a password, and who shows one may come from anywhere.
+    `any_suffices`: one of `allow`, `basic` and `external` is enough.
     `app_root`: where a request for exactly `/` is sent by a 302.
     `www`: the host that every request is sent to by a 308.
     `rewrite`: what the endpoint gets for the path; `$1` is the first group of the route's pattern.
@@ -116,6 +150,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     body_size: int | None = None
     closed: str = ""
     basic: BasicAuth | None = None
+    external: ExternalAuth | None = None
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     any_suffices: bool = False
@@ -134,4 +169,5 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def guards(self) -> bool:
         """Whether it keeps anybody away, so that nothing may go around it."""
-        return bool(self.closed or self.allow or self.deny) or self.basic is not None
+        asks = self.basic is not None or self.external is not None
+        return asks or bool(self.closed or self.allow or self.deny)

@@ -47,6 +47,7 @@ __all__ = [
     "Credentials",
     "Ejection",
     "Endpoint",
+    "ExternalAuth",
     "Fallback",
     "HashOn",
     "HashSource",
