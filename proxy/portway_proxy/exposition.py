@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import Final, TypeAlias
 
 from portway_proxy.ingress_nginx import INGRESS_NGINX_FAMILIES
-from portway_proxy.metrics import FAMILIES, Family, Kind, Sample
+from portway_proxy.metrics import FAMILIES, Family, Kind, Sample, unpack
 
 __all__ = ["CONTENT_TYPE", "Totals", "render"]
 
@@ -26,19 +26,23 @@ _MOST_PAST: Final = 100_000
 
 
 class Totals:
-    """The last samples of each worker, and what the counters of those that died had reached."""
+    """The last samples of each worker, and what the counters of those that died had reached.
+
+    They are kept as they came: unpacked, those of 10,000 series take twenty times as much.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[int, list[Sample]] = {}
+        self._last: dict[int, bytes] = {}
         self._past: dict[_Series, Sample] = {}
 
-    def report(self, worker: int, samples: list[Sample]) -> None:
-        """Take the samples of the living `worker` (its process id) in the place of its earlier ones."""
+    def report(self, worker: int, samples: bytes) -> None:
+        """Take the packed samples of the living `worker` (its process id) in the place of its earlier ones."""
         self._last[worker] = samples
 
     def retire(self, worker: int) -> None:
         """Keep what the counters of `worker` had reached; its gauges end with it."""
-        growing = [sample for sample in self._last.pop(worker, ()) if sample.name in _GROWING]
+        last = self._last.pop(worker, b"")
+        growing = [sample for sample in unpack(last) if sample.name in _GROWING] if last else []
         _add(self._past, growing)
         for series in list(self._past)[: max(0, len(self._past) - _MOST_PAST)]:
             del self._past[series]
@@ -47,7 +51,7 @@ class Totals:
         """Return the sums over all workers, one sample for each series."""
         sums = self._past.copy()
         for samples in self._last.values():
-            _add(sums, samples)
+            _add(sums, unpack(samples))
         return list(sums.values())
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -24,6 +24,8 @@ __all__ = [
     "Histogram",
     "Kind",
     "Sample",
+    "pack",
+    "unpack",
 ]
 
 LATENCY_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -75,6 +77,19 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
     labels: tuple[str, ...]
     value: float
     counts: tuple[int, ...] = ()
+
+
+def pack(samples: Iterable[Sample]) -> bytes:
+    """Return samples as they travel."""
+    return msgspec.msgpack.encode(list(samples))
+
+
+def unpack(packed: bytes) -> list[Sample]:
+    """Return what `pack` was given."""
+    return _samples.decode(packed)
+
+
+_samples: Final = msgspec.msgpack.Decoder(list[Sample])
 
 
 class Family(msgspec.Struct, frozen=True):

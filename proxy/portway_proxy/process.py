@@ -39,7 +39,6 @@ from portway_proxy.channel import (
 )
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.flows import FlowPage, FlowQuery
-from portway_proxy.metrics import Sample
 
 __all__ = ["WorkerEnded", "WorkerProcess"]
 

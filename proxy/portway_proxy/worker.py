@@ -61,7 +61,7 @@ from portway_proxy.l7.identity import Trusted
 from portway_proxy.listeners import HTTP, HTTPS
 from portway_proxy.live import Live
 from portway_proxy.logs import log_to_stderr
-from portway_proxy.metrics import CONNECTIONS_REFUSED, LOOP_LAG, MEMORY_SHARE, Counters, Sample
+from portway_proxy.metrics import CONNECTIONS_REFUSED, LOOP_LAG, MEMORY_SHARE, Counters, Sample, pack
 from portway_proxy.observing import Observing
 from portway_proxy.overload import Overload
 from portway_proxy.pressure import Group, Pressure
