@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TypeAlias
 
-__all__ = ["Address", "special_use"]
+__all__ = ["Address", "name_refusal", "special_use"]
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_THIS_MACHINE = re.compile(r"(?:.+\.)?localhost(?:[46]|\.localdomain)?|ip6-(?:localhost|loopback)")
 _METADATA = frozenset(
     ipaddress.ip_address(address)
     for address in (
@@ -42,6 +44,17 @@ def special_use(address: Address) -> str:
         "unspecified": address.is_unspecified or (address.version == 4 and not 0 < address.packed[0] < 240),
     }
     return next((name for name, holds in traits.items() if holds), "")
+
+
+def name_refusal(name: str) -> str:
+    """Return why a name leads where it may not, or nothing; what it resolves to is the proxy's to check."""
+    bare = name.removesuffix(".")
+    if _THIS_MACHINE.fullmatch(bare):
+        return "loopback"
+    try:
+        return special_use(ipaddress.ip_address(bare.strip("[]")))
+    except ValueError:
+        return ""
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")

@@ -14,6 +14,7 @@ __all__ = [
     "field_names",
     "fields",
     "hosts",
+    "known",
     "location",
     "methods_list",
     "origins",
@@ -54,17 +55,18 @@ def location(value: str) -> str:
     """Return where a redirect leads: a URL or a path, perhaps with variables (`https://new.example$request_uri`)."""
     if not _LOCATION.fullmatch(value):
         raise ValueError("it is neither a URL nor a path")
-    return _known(value)
+    return known(value)
 
 
 def template(value: str) -> str:
     """Return a host name, perhaps with variables (`$http_x_tenant.internal`)."""
     if not _TEMPLATE.fullmatch(value):
         raise ValueError("it is no host name")
-    return _known(value)
+    return known(value)
 
 
-def _known(value: str) -> str:
+def known(value: str) -> str:
+    """Return a template whose variables are all known."""
     names = unknown(value)
     if names:
         raise ValueError(f"there is no variable ${names[0]}")

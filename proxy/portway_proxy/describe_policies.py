@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from portway_proxy.snapshot import Canary, Cors, Policy, RateLimit
+from portway_proxy.snapshot import Canary, Cors, ExternalAuth, Policy, RateLimit
 
 __all__ = ["describe_policy"]
 
@@ -86,6 +86,23 @@ def _basic(policy: Policy) -> str:
     return "" if policy.basic is None else f"basic={policy.basic.credentials}"
 
 
+def _external(policy: Policy) -> str:
+    external = policy.external
+    if external is None:
+        return ""
+    usual = ExternalAuth("", "", "")
+    parts = [f"auth={external.method} {external.upstream or external.host}{external.target}"]
+    parts += [f"signin={external.signin}"] if external.signin else []
+    parts += [f"copied={' '.join(external.copied)}"] if external.copied else []
+    parts += [f"fields={' '.join(name for name, _ in external.fields)}"] if external.fields else []
+    parts += [f"redirect={external.redirect}"] if external.redirect != usual.redirect else []
+    parts += ["cookie=always"] if external.always_cookie else []
+    if external.cache_key:
+        times = " ".join(f"{status or 'any'} {seconds:g}s" for status, seconds in external.durations)
+        parts.append(f"cached by {external.cache_key} {times}")
+    return " ".join(parts)
+
+
 def _canary(policy: Policy) -> str:
     return "" if policy.canary is None else f"canary={policy.canary.upstream} by {_choice(policy.canary)}"
 
@@ -139,6 +156,7 @@ _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _deny,
     _any,
     _basic,
+    _external,
     _canary,
     _rewrite,
     _host,

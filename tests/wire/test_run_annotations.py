@@ -99,9 +99,25 @@ async def test_passwords_follow_the_file_that_has_them(tmp_path: Path) -> None:
             assert "$2b$" not in command.said
 
 
+async def test_a_service_is_asked_and_its_absence_lets_nobody_in(tmp_path: Path) -> None:
+    async with serve_web("a") as web, serve_web("auth") as auth:
+        (tmp_path / "shop.yaml").write_text(shop(web.port, auth_url="http://auth.sso.svc.cluster.local:4180/"))
+        async with running(tmp_path) as (command, ask):
+            assert (await ask())[0] == 503
+            assert command.errors("auth-url.*There is no Service sso/auth")
+            (tmp_path / "auth.yaml").write_text(f"""\
+apiVersion: v1
+kind: Service
+metadata: {{name: auth, namespace: sso, annotations: {{portway.dev/endpoints: "127.0.0.1:{auth.port}"}}}}
+spec: {{ports: [{{port: 4180}}]}}
+""")
+            await command.until("1 problem gone")
+            assert {(await ask())[0] for _ in range(4)} == {200}
+
+
 async def test_what_is_not_built_and_would_guard_a_path_closes_it_and_names_its_line(tmp_path: Path) -> None:
     async with serve_web("a") as web:
-        (tmp_path / "shop.yaml").write_text(shop(web.port, auth_url="https://auth.example"))
+        (tmp_path / "shop.yaml").write_text(shop(web.port, enable_modsecurity="true"))
         async with running(tmp_path) as (command, ask):
             assert (await ask())[0] == 503
             [problem] = command.errors("^problem ")

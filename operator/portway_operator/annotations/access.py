@@ -51,7 +51,7 @@ class AccessAnnotations:
         "satisfy",
         one_of(Satisfy),
         default=Satisfy.ALL,
-        doc="`any`: who comes from `allow-source-range` needs no password, and who has one may come from anywhere.",
+        doc="`any`: one of `allow-source-range`, password and `auth-url` is enough to come in.",
         invalid=Invalid.CLOSE,
         nginx="satisfy",
     )

@@ -8,6 +8,7 @@ from typing import ClassVar
 from portway_operator.annotations.access import AccessAnnotations
 from portway_operator.annotations.canary import CanaryAnnotations
 from portway_operator.annotations.cors import CorsAnnotations
+from portway_operator.annotations.external_auth import ExternalAuthAnnotations
 from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.limits import LimitAnnotations
 from portway_operator.annotations.routing import RoutingAnnotations
@@ -23,7 +24,14 @@ _UNITS = close("A unit (`60s`, `1m`) is understood too, where ingress-nginx igno
 
 
 @dataclass(frozen=True)
-class IngressAnnotations(CanaryAnnotations, LimitAnnotations, CorsAnnotations, AccessAnnotations, RoutingAnnotations):
+class IngressAnnotations(
+    CanaryAnnotations,
+    LimitAnnotations,
+    CorsAnnotations,
+    ExternalAuthAnnotations,
+    AccessAnnotations,
+    RoutingAnnotations,
+):
     """What the annotations of an Ingress say; `others` are those of ingress-nginx that are not built."""
 
     others: ClassVar[tuple[Row, ...]] = UNBUILT

@@ -61,26 +61,20 @@ _WAF = refused(
 _FASTCGI = refused("Portway speaks no FastCGI.", "Put a web server before the application, and remove it.")
 _TEMPORARY = obsolete("Portway writes no temporary files: bodies pass as they come.", "Remove it.")
 
+_KEPT = obsolete("Connections to the service are always kept, and shared by all.", "Remove it.")
+
 _EXTERNAL_AUTH = (
-    _later("auth-url", "A URL that says of each request whether it may pass.", harmless=("",), invalid=_CLOSED),
     _row("auth-snippet", "Text of nginx's configuration for the request to auth-url.", _SNIPPET, (), _CLOSED),
     *(
-        _later(name, doc, "It belongs to auth-url; remove both, or keep this Ingress with another controller.")
-        for name, doc in (
-            ("auth-method", "The method of the request to auth-url."),
-            ("auth-signin", "Where auth-url's 401 sends the client."),
-            ("auth-signin-redirect-param", "The parameter in which auth-signin gets the URL to come back to."),
-            ("auth-response-headers", "Fields of auth-url's answer that the endpoint gets."),
-            ("auth-request-redirect", "The value of X-Auth-Request-Redirect."),
-            ("auth-cache-key", "What auth-url's answers are remembered by."),
-            ("auth-cache-duration", "How long auth-url's answers are remembered."),
-            ("auth-keepalive", "Connections that are kept to auth-url."),
-            ("auth-keepalive-requests", "Requests on one kept connection to auth-url."),
-            ("auth-keepalive-timeout", "Seconds that a connection to auth-url is kept."),
-            ("auth-keepalive-share-vars", "Whether the request to auth-url shares nginx's variables."),
-            ("auth-always-set-cookie", "Whether cookies of auth-url's answer always reach the client."),
-            ("auth-proxy-set-headers", "A ConfigMap with fields for the request to auth-url."),
-        )
+        _row(name, "How connections to auth-url are kept.", _KEPT, ())
+        for name in ("auth-keepalive", "auth-keepalive-requests", "auth-keepalive-timeout", "auth-keepalive-share-vars")
+    ),
+    _row(
+        "auth-proxy-set-headers",
+        "A ConfigMap with fields for the request to auth-url.",
+        refused("Portway reads no ConfigMaps of users.", "Write the fields as portway.dev/auth-fields, one a line."),
+        ("",),
+        _CLOSED,
     ),
     _later("enable-global-auth", "Whether the ConfigMap's global-auth-url counts here.", harmless=(*_OFF, *_ON)),
 )

@@ -13,7 +13,7 @@ from portway_operator.objects import Ingress, Secret
 from portway_operator.problems import Origin, Problem, at
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
-from portway_proxy.snapshot import BasicAuth, Credentials
+from portway_proxy.snapshot import BasicAuth, Credentials, ExternalAuth
 
 __all__ = ["Access", "AccessReader", "named_secrets"]
 
@@ -30,8 +30,18 @@ class Access:
     """What the paths of an Ingress ask of their clients; `closed` is the code of the problem that lets nobody in."""
 
     basic: BasicAuth | None = None
+    external: ExternalAuth | None = None
     closed: str = ""
     problems: tuple[Problem, ...] = ()
+
+    def beside(self, other: Access) -> Access:
+        """Return what this and another part of the annotations ask for together."""
+        return Access(
+            self.basic or other.basic,
+            self.external or other.external,
+            self.closed or other.closed,
+            self.problems + other.problems,
+        )
 
 
 class AccessReader:

@@ -63,6 +63,7 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         https_redirect=values.force_ssl_redirect,
         body_size=values.body_size,
         basic=access.basic,
+        external=access.external,
         allow=values.allow_source_range,
         deny=values.deny_source_range,
         any_suffices=values.satisfy is Satisfy.ANY,

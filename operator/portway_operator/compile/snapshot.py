@@ -13,6 +13,7 @@ import msgspec
 from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations, read
 from portway_operator.compile.access import AccessReader
+from portway_operator.compile.auth_services import AuthServices
 from portway_operator.compile.classes import Classes
 from portway_operator.compile.compatibility import Modes
 from portway_operator.compile.configuration import configured
@@ -106,6 +107,7 @@ class _Compile:
         self._modes = Modes(self._classes, self._settings)
         self._access = AccessReader(store)
         self._upstreams = Upstreams(store, self._settings, made)
+        self._services = AuthServices(self._upstreams)
         self._passed = PassthroughTable(self._upstreams)
 
     def run(self) -> Compiled:
@@ -142,7 +144,7 @@ class _Compile:
 
     def _finish(self, snapshot: Snapshot, ingresses: Iterable[Ingress]) -> Compiled:
         """Add what routes and listeners refer to."""
-        used = {route.upstream for host in snapshot.hosts for route in host.routes} | _canaries(snapshot)
+        used = {route.upstream for host in snapshot.hosts for route in host.routes} | _other_upstreams(snapshot)
         used |= {listener.upstream for listener in snapshot.listeners}
         used |= {passed.upstream for passed in snapshot.passthroughs}
         if snapshot.default is not None:
@@ -153,6 +155,9 @@ class _Compile:
         by_service: dict[Key, list[str]] = {}
         upstreams = []
         for name in sorted(used):
+            if (outside := self._services.outside.get(name)) is not None:
+                upstreams.append(outside)
+                continue
             wanted, one = resolved[name]
             upstreams.append(one.upstream)
             self.problems += one.problems
@@ -203,7 +208,7 @@ class _Compile:
         if self._refused(ingress):
             return IngressRoutes(ingress)
         reading = read(IngressAnnotations, ingress)
-        access = self._access.read(ingress, reading.values)
+        access = self._access.read(ingress, reading.values).beside(self._services.read(ingress, reading.values))
         self.problems += (*reading.problems, *access.problems)
         policies = Policies(reading, self._settings, access, "/".join(ingress.meta.key))
         passed = self._passed.read(ingress, reading.values.tls_passthrough, guarded=policies.guarded)
@@ -289,7 +294,10 @@ class _Compile:
             yield from (problems.fault(found, fault) for fault in found.faults)
 
 
-def _canaries(snapshot: Snapshot) -> set[str]:
-    """Return the upstreams of canaries."""
-    policies = (route.policy for host in snapshot.hosts for route in host.routes)
-    return {policy.canary.upstream for policy in policies if policy is not None and policy.canary is not None}
+def _other_upstreams(snapshot: Snapshot) -> set[str]:
+    """Return the upstreams of what policies refer to."""
+    policies = [route.policy for host in snapshot.hosts for route in host.routes if route.policy is not None]
+    if snapshot.default is not None and snapshot.default.policy is not None:
+        policies.append(snapshot.default.policy)
+    named = {policy.canary.upstream for policy in policies if policy.canary is not None}
+    return named | {policy.external.upstream for policy in policies if policy.external is not None} - {""}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Final
 import msgspec
 
 from portway_operator import problems
-from portway_operator.addresses import special_use
+from portway_operator.addresses import name_refusal
 from portway_operator.annotations import Reading, ServiceAnnotations, read
 from portway_operator.compile.upstream_policies import with_policy
 from portway_operator.endpoints import Found, SlicePick, find_endpoints
@@ -28,7 +27,6 @@ __all__ = ["Made", "Resolved", "Upstreams", "Wanted", "parse_name"]
 _NAME = re.compile(r"([^/:]+)/([^/:]+):([^/:]+)(?:/(tcp|udp))?")
 _DIGITS = re.compile(r"[0-9]+")
 _NOTHING: Final[Mapping[Wanted, Made]] = MappingProxyType({})
-_THIS_MACHINE = re.compile(r"(?:.+\.)?localhost(?:[46]|\.localdomain)?|ip6-(?:localhost|loopback)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +169,7 @@ class Upstreams:
             return Resolved(_without(upstream, problem.code), (problem, *found))
         if not service.external_name:
             return Resolved(_without(upstream, "external_name_malformed"), found)
-        if refusal := _refusal(service.external_name):
+        if refusal := name_refusal(service.external_name):
             problem = problems.external_name_refused(at(service, "spec.externalName"), service.external_name, refusal)
             return Resolved(_without(upstream, problem.code), (problem, *found))
         number = port.target if isinstance(port.target, int) else port.number
@@ -226,14 +224,3 @@ def _protocol_problems(service: Service, port: ServicePort) -> tuple[Problem, ..
     if speaks_http2(port):
         return (problems.http2_unspoken(origin, port.app_protocol),)
     return (problems.app_protocol_unknown(origin, port.app_protocol),) if speaks_unknown(port) else ()
-
-
-def _refusal(name: str) -> str:
-    """Return why an ExternalName leads where it may not, or nothing; what it resolves to is the proxy's to check."""
-    bare = name.removesuffix(".")
-    if _THIS_MACHINE.fullmatch(bare):
-        return "loopback"
-    try:
-        return special_use(ipaddress.ip_address(bare))
-    except ValueError:
-        return ""

@@ -11,6 +11,7 @@ from portway_operator.problems.access import (
     auth_secret_lines,
     auth_secret_missing,
     auth_secret_unnamed,
+    auth_url_refused,
 )
 from portway_operator.problems.objects import (
     annotation_idle,
@@ -103,6 +104,7 @@ __all__ = [
     "auth_secret_lines",
     "auth_secret_missing",
     "auth_secret_unnamed",
+    "auth_url_refused",
     "bad_object",
     "canary_alone",
     "canary_taken",

@@ -13,6 +13,7 @@ __all__ = [
     "auth_secret_lines",
     "auth_secret_missing",
     "auth_secret_unnamed",
+    "auth_url_refused",
 ]
 
 _CLOSED = "The paths of the Ingress answer 503."
@@ -69,4 +70,15 @@ def auth_secret_lines(origin: Origin, secret: str, places: Sequence[str]) -> Pro
         "Those users cannot pass; the others can.",
         "Write user:hash, with a hash of htpasswd: bcrypt with a cost of at most 13, apr1, SHA or crypt.",
         Severity.NOTICE,
+    )
+
+
+def auth_url_refused(origin: Origin, host: str, kind: str) -> Problem:
+    """Say that a service is asked at an address that no tenant may have the proxy connect to."""
+    return Problem(
+        origin,
+        "auth_url_refused",
+        f"{show(host)} is a {kind} address, which serves no tenant.",
+        _CLOSED,
+        "Name the service by its Service: http://NAME.NAMESPACE.svc.",
     )

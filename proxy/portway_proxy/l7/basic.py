@@ -13,7 +13,7 @@ from portway_proxy.l7.passage import without
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
-    from portway_proxy.l7.passage import Passage
+    from portway_proxy.l7.passage import Passage, Step
     from portway_proxy.passwords import Verifier
 
 __all__ = ["AskPassword"]
@@ -24,44 +24,48 @@ _AUTHORIZATION = b"authorization"
 class AskPassword:
     """The step that lets through who knows a user's password; the endpoint does not get to see it.
 
-    What was verified before passes at once. The first time a thread hashes it, and the exchange goes on later.
+    What was verified before passes at once. The first time a thread hashes it, and the exchange goes on later. Who
+    does not know one gets 401, or has `otherwise` to pass.
     """
 
-    __slots__ = ("_challenge", "_verifier")
+    __slots__ = ("_challenge", "_otherwise", "_verifier")
 
-    def __init__(self, realm: str, verifier: Verifier) -> None:
+    def __init__(self, realm: str, verifier: Verifier, otherwise: Step | None = None) -> None:
+        self._otherwise = otherwise
         self._challenge = b'WWW-Authenticate: Basic realm="%b"\r\n' % realm.encode()
         self._verifier = verifier
 
-    def __call__(self, exchange: Exchange, passage: Passage) -> bool:  # noqa: ARG002 - a step's signature
+    def __call__(self, exchange: Exchange, passage: Passage) -> bool:
         """Return whether the request may go on now."""
         value = field(exchange.head.lines, _AUTHORIZATION)
         if value is None:
-            self._refuse(exchange)
-            return False
+            return self._refuse(exchange, passage)
         verifier = self._verifier
         digest = verifier.digest(value)
         passes = verifier.recall(digest)
         if passes:
             without(exchange.head, _AUTHORIZATION)
             return True
-        if passes is None:
-            hashing = exchange.client.http.hashing
-            if not hashing.ask(verifier, value, digest, partial(self._decide, exchange)):
-                raise AuthBusy
-        else:
-            self._refuse(exchange)
+        if passes is not None:
+            return self._refuse(exchange, passage)
+        hashing = exchange.client.http.hashing
+        if not hashing.ask(verifier, value, digest, partial(self._decide, exchange, passage)):
+            raise AuthBusy
         return False
 
-    def _decide(self, exchange: Exchange, passes: bool) -> None:  # noqa: FBT001 - a verdict, as the thread brings it
+    def _decide(self, exchange: Exchange, passage: Passage, passes: bool) -> None:  # noqa: FBT001 - a verdict, as the thread brings it
         if exchange.state is not PENDING:
             return  # Its client has gone.
         if passes:
             without(exchange.head, _AUTHORIZATION)
             flow.go_on(exchange)
-        else:
-            self._refuse(exchange)
+        elif self._refuse(exchange, passage):
+            flow.go_on(exchange)
 
-    def _refuse(self, exchange: Exchange) -> None:
+    def _refuse(self, exchange: Exchange, passage: Passage) -> bool:
+        """Return whether the request may go on now all the same."""
+        if self._otherwise is not None:
+            return self._otherwise(exchange, passage)
         exchange.reason = "unauthorized"
         flow.answer(exchange, 401, self._challenge, keeps=True)
+        return False

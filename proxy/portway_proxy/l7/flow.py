@@ -260,7 +260,7 @@ def answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool)
     if client.strict:
         fields += http.strict
     if exchange.passage is not None:
-        fields += exchange.passage.answer
+        fields += exchange.passage.own_lines(status)
     whole = reply(status, fields, bodiless=exchange.head.method == b"HEAD")
     trail_of(exchange).head_size = size = whole.index(b"\r\n\r\n") + 4
     exchange.response_size = len(whole) - size
@@ -308,4 +308,4 @@ def _finish(exchange: Exchange) -> None:
         exchange.upstream.requests += 1
     http = client.http
     exchange.ended = http.loop.time()
-    http.journal.note(exchange)
+    client.note(exchange)

@@ -21,9 +21,22 @@ class Guest(asyncio.Protocol):
 
     `peer` is the client's address, `secure` whether it came by TLS, `forwarded` what endpoints are told of it: the
     connection's own, or for each request anew what a trusted peer says. `told` is what it said before all requests.
+    `note` takes each exchange that has ended.
     """
 
-    __slots__ = ("_speaker", "_told", "_transport", "forwarded", "http", "origin", "peer", "repeats", "secure", "tls")
+    __slots__ = (
+        "_speaker",
+        "_told",
+        "_transport",
+        "forwarded",
+        "http",
+        "note",
+        "origin",
+        "peer",
+        "repeats",
+        "secure",
+        "tls",
+    )
 
     _transport: asyncio.Transport
 
@@ -31,6 +44,7 @@ class Guest(asyncio.Protocol):
         self.http = http
         self.tls = tls
         self.secure = tls
+        self.note = http.journal.note
         self.origin: bytes | None = None
         self.peer = b"-"
         self.forwarded = b""

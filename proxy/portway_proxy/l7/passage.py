@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Protocol
 from portway_proxy.l7.rewrite import request_head
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.limits import Limit
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
     from portway_proxy.settings import Timeouts
 
-__all__ = ["Passage", "Step", "timeouts_of", "without"]
+__all__ = ["Passage", "Step", "timeouts_of", "without", "without_alike"]
+
+_PLAINER = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ_.", b"abcdefghijklmnopqrstuvwxyz--")
+_WELL = frozenset({200, 201, 204, 206, 301, 302, 303, 304, 307, 308})
 
 
 class Step(Protocol):
@@ -31,12 +36,13 @@ class Passage:
     """One exchange on its way; those of routes without policy have none.
 
     `host` is what the endpoint gets as Host, where that is not the client's. `fields` are lines for the endpoint,
-    `answer` lines for the client, whoever answers; each ends in CRLF. An endpoint's own fields that are called as one
-    of `replaced` (lower-case) do not reach the client. `leaves` are the limits that count the exchange while it is
+    `answer` lines for the client, whoever answers, `well` lines for it when all is well (as nginx's add_header sees
+    it); each ends in CRLF. An endpoint's own fields that are called as one of `replaced` (lower-case) do not reach the
+    client. `leaves` are the limits that count the exchange while it is
     under way, each with what it counts it by. `timeouts` are the route's own, where it has any.
     """
 
-    __slots__ = ("_next", "_steps", "answer", "fields", "host", "leaves", "replaced", "timeouts")
+    __slots__ = ("_next", "_steps", "answer", "fields", "host", "leaves", "replaced", "timeouts", "well")
 
     def __init__(self, steps: tuple[Step, ...]) -> None:
         self._steps = steps
@@ -44,6 +50,7 @@ class Passage:
         self.host = b""
         self.fields = b""
         self.answer = b""
+        self.well = b""
         self.replaced: frozenset[bytes] = frozenset()
         self.leaves: list[tuple[Limit, bytes]] = []
         self.timeouts: Timeouts | None = None
@@ -51,7 +58,7 @@ class Passage:
     @property
     def touches_answer(self) -> bool:
         """Whether the client gets other fields than the endpoint sent."""
-        return bool(self.answer) or bool(self.replaced)
+        return bool(self.answer or self.well or self.replaced)
 
     def request(self, head: RequestHead, forwarded: bytes, host: bytes) -> bytes:
         """Return the head that the endpoint gets (`rewrite.request_head`)."""
@@ -59,14 +66,19 @@ class Passage:
 
     def response(self, head: ResponseHead) -> ResponseHead:
         """Return the head that the client gets for the endpoint's, which stays as it is."""
-        return head.alike(self.lines_for_client(head.lines)) if self.touches_answer else head
+        return head.alike(self.lines_for_client(head.lines, head.status)) if self.touches_answer else head
 
-    def lines_for_client(self, lines: list[bytes]) -> list[bytes]:
+    def own_lines(self, status: int) -> bytes:
+        """Return the lines that the client gets beside others in an answer with `status`."""
+        return self.answer + self.well if self.well and status in _WELL else self.answer
+
+    def lines_for_client(self, lines: list[bytes], status: int) -> list[bytes]:
         """Return the fields that the client gets for those of the endpoint, each ended by CRLF."""
         kept = lines
         if self.replaced:
             kept = [line for line in lines if line[: line.find(b":")].lower() not in self.replaced]
-        return [*kept, self.answer] if self.answer else kept
+        own = self.own_lines(status)
+        return [*kept, own] if own else kept
 
     def walk(self, exchange: Exchange) -> bool:
         """Take the steps that are left; return whether all are done. Raises what a step raises."""
@@ -90,6 +102,11 @@ def timeouts_of(exchange: Exchange) -> Timeouts:
     passage = exchange.passage
     own = None if passage is None else passage.timeouts
     return exchange.client.http.timeouts if own is None else own
+
+
+def without_alike(head: RequestHead, names: Collection[bytes]) -> None:
+    """Take out of a request what an application may take for one of `names` (lower-case), `_` for `-` included."""
+    head.lines = [line for line in head.lines if line[: line.find(b":")].translate(_PLAINER) not in names]
 
 
 def without(head: RequestHead, name: bytes) -> None:

@@ -10,26 +10,32 @@ from portway_proxy.errors import BadSnapshot, Closed
 from portway_proxy.l7.basic import AskPassword
 from portway_proxy.l7.canary import ChooseUpstream
 from portway_proxy.l7.cors import AnswerOrigins
+from portway_proxy.l7.external import AskService
 from portway_proxy.l7.limits import Limit
 from portway_proxy.l7.redirects import ToAppRoot, ToOther, ToWww, to_https
 from portway_proxy.l7.rewriting import AddFields, Rewrite, SetTimeouts
 from portway_proxy.l7.sources import EitherSuffices, FromNetworks
+from portway_proxy.l7.verdicts import Verdicts
 from portway_proxy.passwords import Verifier
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.passage import Passage, Step
-    from portway_proxy.snapshot import Credentials, Policy, Route
+    from portway_proxy.snapshot import Credentials, ExternalAuth, Policy, Route
 
 __all__ = ["RuleBook", "Rules"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What goes on from one snapshot to the next: verified passwords by Secret, and counts by the zone of a limit."""
+    """What goes on from one snapshot to the next.
+
+    Verified passwords by Secret, counts by the zone of a limit, and what services said.
+    """
 
     verifiers: dict[str, Verifier] = field(default_factory=dict)
     limits: dict[str, Limit] = field(default_factory=dict)
+    verdicts: dict[ExternalAuth, Verdicts] = field(default_factory=dict)
 
 
 class Rules:
@@ -69,16 +75,30 @@ def _access(policy: Policy, kept: _Kept) -> Iterator[Step]:
     if policy.limit is not None:
         yield kept.limits[policy.limit.zone]
     networks = FromNetworks(policy.allow, policy.deny) if policy.allow or policy.deny else None
-    password = None
-    if policy.basic is not None:
-        password = AskPassword(policy.basic.realm, kept.verifiers[policy.basic.credentials])
-    if networks is not None and password is not None and policy.any_suffices:
-        yield EitherSuffices(networks, password)
+    if policy.any_suffices:
+        yield from _either(policy, kept, networks)
         return
     if networks is not None:
         yield networks
-    if password is not None:
-        yield password
+    if policy.basic is not None:
+        yield AskPassword(policy.basic.realm, kept.verifiers[policy.basic.credentials])
+    if policy.external is not None:
+        yield AskService(policy.external, kept.verdicts[policy.external])
+
+
+def _either(policy: Policy, kept: _Kept, networks: FromNetworks | None) -> Iterator[Step]:
+    """Yield the step that asks for one of network, password and the word of a service: in this order."""
+    asks: Step | None = None
+    if policy.external is not None:
+        asks = AskService(policy.external, kept.verdicts[policy.external])
+    if policy.basic is not None:
+        asks = AskPassword(policy.basic.realm, kept.verifiers[policy.basic.credentials], asks)
+    if networks is not None and asks is not None:
+        yield EitherSuffices(networks, asks)
+        return
+    one = networks or asks
+    if one is not None:
+        yield one
 
 
 def _changes(policy: Policy) -> Iterator[Step]:
@@ -126,6 +146,7 @@ class RuleBook:
             if rules is None:
                 try:
                     self._keep_limit(policy, book)
+                    self._keep_verdicts(policy, book)
                     rules = made[policy] = Rules(policy, book._kept)
                 except (KeyError, ValueError) as error:
                     raise BadSnapshot(f"{route.origin} has a policy that cannot be served: {error}") from None
@@ -138,6 +159,11 @@ class RuleBook:
             return
         known = self._kept.limits.get(asked.zone)
         book._kept.limits[asked.zone] = known if known and known.asked == asked else Limit(asked)
+
+    def _keep_verdicts(self, policy: Policy, book: RuleBook) -> None:
+        asked = policy.external
+        if asked is not None and asked not in book._kept.verdicts:
+            book._kept.verdicts[asked] = self._kept.verdicts.get(asked) or Verdicts(asked.durations)
 
 
 def _closed(exchange: Exchange, passage: Passage) -> bool:  # noqa: ARG001 - a step's signature
