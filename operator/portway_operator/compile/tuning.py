@@ -35,7 +35,8 @@ def parse(name: str, value: str) -> Mapping[str, float]:
 
 def settings(values: Mapping[str, float]) -> tuple[Setting, ...]:
     """Return the settings as a snapshot holds them."""
-    return tuple(sorted(Setting(name, value) for name, value in values.items()))
+    # A whole number is encoded as one, is read as what it is declared to be, and would have another digest then.
+    return tuple(sorted(Setting(name, float(value)) for name, value in values.items()))
 
 
 def _sized(row: Row, value: str) -> int:
