@@ -22,7 +22,7 @@ from cluster.wire import Wire
 _numbers = itertools.count(1)
 
 
-def _give_up(reason: str) -> NoReturn:
+def give_up(reason: str) -> NoReturn:
     """Skip the tests here; fail them where they are required, as in continuous integration."""
     if os.environ.get("PORTWAY_CLUSTER_TESTS") == "required":
         pytest.fail(reason)
@@ -34,7 +34,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
     try:
         binaries = find_or_build()
     except Unavailable as reason:
-        _give_up(f"no control plane: {reason}")
+        give_up(f"no control plane: {reason}")
     plane = ControlPlane(binaries, tmp_path_factory.mktemp("control-plane"))
     try:
         plane.start()
@@ -48,7 +48,7 @@ def pod_network() -> Iterator[PodNetwork]:
     try:
         network = PodNetwork()
     except NoPodNetwork as reason:
-        _give_up(str(reason))
+        give_up(str(reason))
     yield network
     network.close()
 

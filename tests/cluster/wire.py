@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 
 __all__ = ["Wire"]
 
 
 class Wire:
-    """Forwards connections from a port of its own to another on this machine, until it is cut."""
+    """Forwards connections from a port of its own (or a socket that listens) to another, until it is cut."""
 
-    def __init__(self, port: int) -> None:
-        self._target = port
+    def __init__(self, port: int, host: str = "127.0.0.1", listening: socket.socket | None = None) -> None:
+        self._target = host, port
+        self._listening = listening
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     async def mend(self) -> None:
         """Forward, on the same port as before."""
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
+        listening = self._listening or socket.create_server(("127.0.0.1", self.port))
+        self._server = await asyncio.start_server(self._join, sock=listening)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
@@ -34,7 +37,7 @@ class Wire:
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ends = {writer}
         with contextlib.suppress(OSError):
-            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+            there, back = await asyncio.open_connection(*self._target)
             ends.add(back)
             self._writers |= ends
             await asyncio.gather(_pump(reader, back), _pump(there, writer))

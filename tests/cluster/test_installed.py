@@ -1,0 +1,207 @@
+"""The chart, installed by Helm into a real API server: its pods run as it says, serve, and leave nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest_asyncio
+import yaml
+from helm_python import Config
+
+from chart.rendering import CHART, ROOT
+from cluster.conftest import give_up
+from cluster.control_plane import ControlPlane
+from cluster.kubectl import Kubectl, Raw, kubectl_on
+from cluster.kubelet import Kubelet, kubelet
+from cluster.replicas import until
+from cluster.wire import Wire
+from network import NoNetwork
+
+NAMESPACE = "installed"
+ONE_EACH: Raw = {
+    "operator": {"replicaCount": 1},
+    "controller": {"replicaCount": 1, "drain": {"grace": 0, "timeout": 5}},
+}
+KINDS = (
+    "ConfigMap DaemonSet Deployment Lease PodDisruptionBudget Role RoleBinding Secret Service ServiceAccount".split()
+)
+CLUSTERED = ("ClusterRole", "ClusterRoleBinding", "IngressClass", "ValidatingWebhookConfiguration")
+LABEL = "app.kubernetes.io/instance=portway"
+
+
+class Release:
+    """The release, and the pods that a node runs of it."""
+
+    def __init__(self, helm: Config, kubectl: Kubectl, node: Kubelet) -> None:
+        self.helm = helm
+        self.kubectl = kubectl
+        self.node = node
+        self.address = ""
+
+    async def install(self, values: Raw) -> None:
+        await asyncio.to_thread(self.helm.install, CHART, "portway", values, namespace=NAMESPACE)
+
+    async def upgrade(self, values: Raw) -> None:
+        await asyncio.to_thread(self.helm.upgrade, CHART, "portway", values, namespace=NAMESPACE)
+
+    async def uninstall(self) -> None:
+        await asyncio.to_thread(self.helm.uninstall, "portway")
+
+    async def roll(self) -> None:
+        """Run what the Deployments say now; the operator first, so that a proxy finds it."""
+        names = {raw["metadata"]["name"]: raw for raw in await self.kubectl.list("Deployment", NAMESPACE)}
+        for name in sorted(names):
+            running = await self.node.run(names[name])
+            self.node.hosts[f"{name}.{NAMESPACE}.svc"] = running.address
+            self.address = running.address
+
+    async def get(self, path: str, body: bytes = b"") -> tuple[int, str]:
+        method, url = "POST" if body else "GET", f"http://{self.address}:8080{path}"
+        async with aiohttp.request(method, url, headers={"Host": "demo.localhost"}, data=body) as response:
+            return response.status, (await response.read()).decode("latin-1")
+
+    async def answers(self, path: str, status: int, said: str = "", body: bytes = b"") -> None:
+        seen: list[object] = []
+
+        async def so() -> bool:
+            try:
+                found = await self.get(path, body)
+            except aiohttp.ClientError as error:
+                seen[:] = [error]
+                return False
+            seen[:] = found
+            return found[0] == status and said in found[1]
+
+        try:
+            await until(so, 30, f"{path} answers {status} {said}")
+        except AssertionError as error:
+            error.add_note(f"but {seen}")
+            raise
+
+    async def left(self) -> list[str]:
+        """Return what there is of the release."""
+        found = [(kind, raw) for kind in KINDS for raw in await self.kubectl.list(kind, NAMESPACE)]
+        found += [(kind, raw) for kind in CLUSTERED for raw in await self.kubectl.list(kind, labelSelector=LABEL)]
+        return [f"{kind} {raw['metadata']['name']}" for kind, raw in found]
+
+
+@pytest_asyncio.fixture
+async def release(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[Release]:
+    """A cluster with a node and a namespace that takes restricted pods only, before anything is installed."""
+    async with kubectl_on(control_plane.admin()) as kubectl:
+        for raw in await kubectl.list("IngressClass"):
+            await kubectl.delete("IngressClass", raw["metadata"]["name"])
+        strict = {"pod-security.kubernetes.io/enforce": "restricted"}
+        await kubectl.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": strict}},
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo"}},
+            {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}},
+        )
+        try:
+            async with kubelet(control_plane, kubectl, tmp_path) as node:
+                with Config(kubeconfig_path=control_plane.kubeconfig(), namespace=NAMESPACE) as helm:
+                    yield Release(helm, kubectl, node)
+        except NoNetwork as reason:
+            give_up(str(reason))
+
+
+async def _demo(release: Release) -> None:
+    """Apply the demo's manifests, and run the pods of its Deployments."""
+    for file in ("apps.yaml", "ingress.yaml"):
+        for raw in yaml.safe_load_all((ROOT / "manifests" / "demo" / file).read_text()):
+            if raw["kind"] != "IngressClass":  # The chart's.
+                raw["metadata"]["namespace"] = "demo"
+                await release.kubectl.apply(raw)
+    for raw in await release.kubectl.list("Deployment", "demo"):
+        await release.node.run(raw)
+
+
+async def test_a_release_is_installed_serves_the_demo_is_upgraded_and_leaves_nothing(release: Release) -> None:
+    kubectl = release.kubectl
+    await release.install(ONE_EACH)
+    await release.roll()
+    address = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.80"}]}}}
+    await kubectl.patch("Service", "portway-proxy", NAMESPACE, address, "status")
+
+    await _demo(release)
+    await release.answers("/", 200, "sent by 5000")
+    await release.answers("/", 200, "sent by 5001")
+    await release.answers("/message", 200, "Hello from behind Portway.")
+    await release.answers("/images", 200, "PNG")
+    assert await _echo(release, b"opaque") == b"opaque"
+
+    async def told() -> bool:
+        status = (await kubectl.get("Ingress", "demo", "demo"))["status"]
+        return bool(status == {"loadBalancer": {"ingress": [{"ip": "192.0.2.80"}]}})
+
+    await until(told, 20, "the Ingress says where it is reached")
+    await until(lambda: _has_port(kubectl), 20, "the Service has the layer 4 port")
+
+    before = await kubectl.get("Secret", "portway-affinity", NAMESPACE)
+    authority = await kubectl.get("Secret", "portway-authority", NAMESPACE)
+    changed = {**ONE_EACH["controller"], "config": {"proxy-body-size": "10"}, "podAnnotations": {"turn": "two"}}
+    await release.upgrade({**ONE_EACH, "controller": changed})
+    await release.answers("/message", 413, body=b"more than ten bytes")
+    assert await _has_port(kubectl)
+    assert (await kubectl.get("Secret", "portway-affinity", NAMESPACE))["data"] == before["data"]
+    assert (await kubectl.get("Secret", "portway-authority", NAMESPACE))["data"] == authority["data"]
+    await release.roll()
+    await release.answers("/", 200, "sent by 5000")
+    await _helm_test(release)
+
+    for name in ("portway-proxy", "portway-operator"):
+        await release.node.stop(name)
+    await release.uninstall()
+    assert await release.left() == []
+
+
+async def test_in_one_pod_the_halves_find_each_other_without_a_network(release: Release) -> None:
+    await release.install({"singlePod": True, **{key: ONE_EACH[key] for key in ("controller",)}})
+    await release.roll()
+    await _demo(release)
+    await release.answers("/message", 200, "Hello from behind Portway.")
+    await release.node.stop("portway-proxy")
+    await release.uninstall()
+    assert await release.left() == []
+
+
+async def _has_port(kubectl: Kubectl) -> bool:
+    service = await kubectl.get("Service", "portway-proxy", NAMESPACE)
+    return [port["name"] for port in service["spec"]["ports"]] == ["http", "https", "l4-tcp-9000"]
+
+
+async def _echo(release: Release, text: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(release.address, 9000)
+    writer.write(text)
+    await writer.drain()
+    try:
+        return await asyncio.wait_for(reader.readexactly(len(text)), 10)
+    finally:
+        writer.transport.abort()
+
+
+async def _helm_test(release: Release) -> None:
+    """Run `helm test`, whose pod reaches the Service's port as kube-proxy would lead it."""
+    service = release.node.network.address(100)
+    release.node.hosts[f"portway-proxy.{NAMESPACE}.svc"] = service
+    port = Wire(8080, release.address, release.node.network.listen(service, 80))
+    await port.mend()
+    test = asyncio.create_task(asyncio.to_thread(release.helm.test, "portway", timeout=60))  # noqa: TID251 - awaited below
+    pods: list[Raw] = []
+
+    async def there() -> bool:
+        pods[:] = [
+            raw for raw in await release.kubectl.list("Pod", NAMESPACE) if raw["metadata"]["name"] == "portway-test"
+        ]
+        return bool(pods) or test.done()
+
+    try:
+        await until(there, 30, "Helm makes the pod of its test")
+        command = await release.node.finish(pods[0])
+        assert [line.rpartition(" ")[2] for line in command.out] == ["200", "200"], command.said
+        await test
+    finally:
+        await port.cut()
