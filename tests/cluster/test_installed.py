@@ -25,9 +25,18 @@ ONE_EACH: Raw = {
     "operator": {"replicaCount": 1},
     "controller": {"replicaCount": 1, "drain": {"grace": 0, "timeout": 5}},
 }
-KINDS = (
-    "ConfigMap DaemonSet Deployment Lease PodDisruptionBudget Role RoleBinding Secret Service ServiceAccount".split()
-)
+KINDS = [
+    "ConfigMap",
+    "DaemonSet",
+    "Deployment",
+    "Lease",
+    "PodDisruptionBudget",
+    "Role",
+    "RoleBinding",
+    "Secret",
+    "Service",
+    "ServiceAccount",
+]
 CLUSTERED = ("ClusterRole", "ClusterRoleBinding", "IngressClass", "ValidatingWebhookConfiguration")
 LABEL = "app.kubernetes.io/instance=portway"
 
