@@ -31,6 +31,7 @@ __all__ = [
     "ExpectationFailed",
     "FieldsTooLarge",
     "Forbidden",
+    "HandshakeFailed",
     "Limited",
     "LoopLate",
     "MemoryShort",
@@ -41,6 +42,7 @@ __all__ = [
     "NoHost",
     "NoPath",
     "Overloaded",
+    "PlainHttp",
     "ProxyError",
     "QueueFull",
     "QueueTimeout",
@@ -48,6 +50,7 @@ __all__ = [
     "RequestTimeout",
     "Retry",
     "TargetTooLong",
+    "TlsToPlainPort",
     "TooManyConnections",
     "TooManyFromAddress",
     "UnknownCoding",
@@ -156,6 +159,24 @@ class BadHead(ClientError):
     """A start line, field or framing that RFC 9112 forbids."""
 
     reason = "bad_head"
+
+
+class TlsToPlainPort(BadHead):
+    """A client speaks TLS on a port that does not."""
+
+    reason = "tls_to_plain_port"
+
+
+class PlainHttp(ClientError):
+    """A client speaks HTTP without TLS on a port for TLS."""
+
+    reason = "plain_http"
+
+
+class HandshakeFailed(ClientError):
+    """A client and the proxy do not come to terms about TLS."""
+
+    reason = "handshake_failed"
 
 
 class BadHost(BadHead):

@@ -38,6 +38,7 @@ class Context(ssl.SSLContext):
         """Return one without a certificate."""
         context = cls(ssl.PROTOCOL_TLS_SERVER)
         context.set_alpn_protocols(_PROTOCOLS)
+        context.options |= ssl.OP_NO_RENEGOTIATION
         return context
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -123,10 +124,10 @@ async def test_without_tickets_no_session_goes_on(proxy: Supervisor, web: Web, t
     assert not (tmp_path / "session").exists()
 
 
-async def test_a_name_of_nobody_is_refused_on_request(proxy: Supervisor, web: Web) -> None:
+async def test_a_name_of_nobody_is_refused_with_the_right_alert_on_request(proxy: Supervisor, web: Web) -> None:
     await proxy.apply(secured(web, TlsTerms(reject_unknown=True)))
-    assert "Cipher is (NONE)" in await s_client(proxy, name="nobody.example")
-    assert "Cipher is (NONE)" in await s_client(proxy, name="")
+    assert "unrecognized name" in await s_client(proxy, name="nobody.example")
+    assert "unrecognized name" in await s_client(proxy, name="")
     assert "sent by web" in await s_client(proxy)
     await proxy.apply(secured(web))
     assert "sent by web" in await s_client(proxy, name="nobody.example")
@@ -135,7 +136,7 @@ async def test_a_name_of_nobody_is_refused_on_request(proxy: Supervisor, web: We
 async def test_old_versions_and_renegotiation_are_refused(proxy: Supervisor, web: Web) -> None:
     await proxy.apply(secured(web))
     for old in ("-tls1", "-tls1_1"):
-        assert "New, (NONE)" in await s_client(proxy, old, "-cipher", "DEFAULT:@SECLEVEL=0")
+        assert "alert protocol version" in await s_client(proxy, old, "-cipher", "DEFAULT:@SECLEVEL=0")
     process = await asyncio.create_subprocess_exec(
         *("openssl", "s_client", "-connect", f"127.0.0.1:{proxy.https_port}", "-tls1_2"),
         stdin=asyncio.subprocess.PIPE,
@@ -184,3 +185,81 @@ async def test_requests_without_tls_are_sent_to_https_but_for_those_of_an_author
     await proxy.apply(secured(web, TlsTerms(redirect=301, plain_paths=("/open",)), policy=policy))
     assert (await curl(proxy, "http://shop.example/.well-known/acme-challenge/x")).startswith("HTTP/1.1 301 ")
     assert (await curl(proxy, "http://shop.example/open/x")).startswith("HTTP/1.1 200 ")
+
+
+async def counted(proxy: Supervisor, name: str, reason: str) -> float:
+    """Return what was counted for this reason."""
+    samples = await proxy.collect()
+    return sum(sample.value for sample in samples if sample.name == name and sample.labels == (reason,))
+
+
+async def talk(port: int | None, data: bytes) -> bytes:
+    """Return what comes back for `data`, until the other side hangs up; ours stays open meanwhile."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    said = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    return said
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS", "CONNECT"])
+async def test_a_plain_request_to_the_tls_port_gets_a_readable_400(proxy: Supervisor, web: Web, method: str) -> None:
+    await proxy.apply(secured(web))
+    said = await talk(proxy.https_port, f"{method} / HTTP/1.1\r\nHost: shop.example\r\n\r\n".encode())
+    assert said.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert said.endswith(b"\r\n\r\n400 The plain HTTP request was sent to HTTPS port\n")
+    assert await counted(proxy, "portway_connections_refused_total", "plain_http") == 1
+    curled = (await run("curl", "-sS", f"http://127.0.0.1:{proxy.https_port}/"))[1]
+    assert curled == "400 The plain HTTP request was sent to HTTPS port\n"
+
+
+async def test_tls_to_the_plain_port_is_refused_at_once_and_says_so(proxy: Supervisor, web: Web) -> None:
+    await proxy.apply(secured(web))
+    for hello in (b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64)):
+        assert (await talk(proxy.http_port, hello)).startswith(b"HTTP/1.1 400 ")
+    said = (await run("openssl", "s_client", "-connect", f"127.0.0.1:{proxy.http_port}"))[1]
+    assert "wrong version number" in said
+    assert await counted(proxy, "portway_replies_total", "tls_to_plain_port") == 3
+
+
+async def test_a_handshake_that_does_not_go_on_ends_in_time(web: Web) -> None:
+    async with running(settings(head=1.0)) as proxy:
+        await proxy.apply(secured(web))
+        assert await talk(proxy.https_port, b"\x16\x03\x01") == b""
+        assert await talk(proxy.https_port, b"") == b""
+        assert "sent by web" in await s_client(proxy)
+
+
+def hello_with(size: int) -> bytes:
+    """Return a ClientHello of TLS 1.2 with a padding extension that makes it as long as asked for."""
+    padding = b"\x00\x15" + (size & 0xFFFF).to_bytes(2) + bytes(size & 0xFFFF)
+    body = b"\x03\x03" + bytes(32) + b"\x00" + b"\x00\x02\xc0\x2b" + b"\x01\x00" + len(padding).to_bytes(2) + padding
+    message = b"\x01" + len(body).to_bytes(3) + body
+    return b"".join(
+        b"\x16\x03\x01" + len(part).to_bytes(2) + part
+        for part in (message[at : at + 16384] for at in range(0, len(message), 16384))
+    )
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"\x16\x03\x01\xff\xff" + bytes(70_000),
+        b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + bytes(200_000),
+        hello_with(60_000),
+        b"\x80\x2e\x01\x03\x01" + bytes(64),
+        b"\x15\x03\x03\x00\x02\x02\x28",
+        b"\x17\x03\x03\x00\x10" + bytes(16),
+        bytes(range(256)) * 300,
+    ],
+    ids=["a long record", "a long handshake", "a long hello", "SSL 2", "an alert", "data", "noise"],
+)
+async def test_bad_handshakes_end_at_once_and_others_do_not_notice(
+    proxy: Supervisor, web: Web, first: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    await proxy.apply(secured(web))
+    for _ in range(3):
+        with suppress(ConnectionResetError):
+            await talk(proxy.https_port, first)
+    assert "sent by web" in await s_client(proxy)
+    assert "Traceback" not in capfd.readouterr().err

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from portway_proxy.clock import NEVER
-from portway_proxy.errors import BodyTooLarge, ClientError, ClientGone, RequestTimeout
+from portway_proxy.errors import BodyTooLarge, ClientError, ClientGone, RequestTimeout, TlsToPlainPort
 from portway_proxy.l7 import flow
 from portway_proxy.l7.ahead import Ahead
 from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
-from portway_proxy.l7.guest import Guest
+from portway_proxy.l7.guest import HANDSHAKE, Guest
 from portway_proxy.l7.request import RequestHead
 from portway_proxy.l7.sockets import BROKEN, ENDED, acknowledged, heard, reset_when_closed
-from portway_proxy.tls import shows_own
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
@@ -32,7 +31,7 @@ class ClientConnection(Guest):
     """The protocol of one client connection.
 
     Bytes that cannot be used yet (a part of a head, a pipelined request) are held, a bounded number of them. `ended`
-    says that the client will send nothing more. A `strict` one was shown a certificate for the name that it asked for.
+    says that the client will send nothing more.
     """
 
     __slots__ = (
@@ -46,7 +45,6 @@ class ClientConnection(Guest):
         "ended",
         "exchange",
         "response_keeps",
-        "strict",
         "write_paused",
     )
 
@@ -58,7 +56,6 @@ class ClientConnection(Guest):
         self.body_limit = 0
         self.response_keeps = True
         self.write_paused = False
-        self.strict = False
         self._framing: Framing = EMPTY
         self._ahead = Ahead(http.limits)
         self._acknowledged = -1
@@ -89,7 +86,6 @@ class ClientConnection(Guest):
         http.counters.active += 1
         if self.tls:
             http.counters.handshakes += 1
-            self.strict = shows_own(transport)
         http.worker.clients.add(self)
         http.clock.watch(self)
         if not self.identify():
@@ -218,7 +214,7 @@ class ClientConnection(Guest):
                 return
             head = self.http.requests.parse(taken) if self._speaker is None else self._hear(taken)
         except ClientError as error:
-            self._refuse(error)
+            self._refuse(TlsToPlainPort() if data.startswith(HANDSHAKE) else error)
             return
         self.deadline = NEVER
         self._framing = EMPTY if head.bodiless else _frame(head, self.http.limits)
@@ -227,6 +223,8 @@ class ClientConnection(Guest):
     def _await_head(self, begun: bool) -> None:  # noqa: FBT001 - a claim, not an option
         if self.ended:
             self._end()  # The rest will not come.
+        elif self._ahead.held.startswith(HANDSHAKE):
+            self._refuse(TlsToPlainPort())
         elif not begun:
             self.deadline = self.http.clock.now + self.http.timeouts.head
 

@@ -7,6 +7,7 @@ not cost those who are.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import ssl
 from collections import deque
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from portway_proxy.accepting import Acceptor
 from portway_proxy.announced import HeaderWait
 from portway_proxy.clock import NEVER
-from portway_proxy.errors import ClientGone, ProxyError, TooManyFromAddress
+from portway_proxy.errors import ClientGone, HandshakeFailed, PlainHttp, ProxyError, TooManyFromAddress
 from portway_proxy.l4.sharing import Arrival, Shared
 from portway_proxy.l7.client import ClientConnection
-from portway_proxy.l7.replies import reply
+from portway_proxy.l7.replies import plain_http, reply
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
@@ -37,6 +38,18 @@ _FAREWELLS: Final = 32  # Clients that read it at the same time: each holds a de
 
 # A client that does not answer close_notify must not hold its connection, or a drain, for uvloop's 30 s.
 _TLS_SHUTDOWN: Final = 5.0
+
+# OpenSSL's reasons for what does not begin as TLS does, in which nginx sees a request without TLS too.
+_NO_TLS: Final = ("HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER")
+
+# Alerts (RFC 8446, 6.2) for what is wrong with a ClientHello: later ones would be encrypted.
+_ALERTS: Final = {
+    "UNSUPPORTED_PROTOCOL": 70,  # protocol_version
+    "NO_SHARED_CIPHER": 40,  # handshake_failure
+    "NO_SUITABLE_SIGNATURE_ALGORITHM": 40,
+    "NO_SUITABLE_KEY_SHARE": 40,
+    "CALLBACK_FAILED": 112,  # unrecognized_name: that is all that our callback refuses
+}
 
 
 class Certificates(Protocol):
@@ -157,27 +170,56 @@ class Door:
 
     async def _let_in(self, sock: socket.socket, client: ClientConnection) -> None:
         """Give the client its transport; over TLS that takes a handshake, which may fail."""
-        context = None if self._certificates is None else self._certificates.context
+        try:
+            if self._certificates is None:
+                await self._http.loop.connect_accepted_socket(lambda: client, sock)
+            else:
+                await self._shake_hands(sock, client, self._certificates.context)
+        except OSError:
+            client.leave()  # It never came in: its protocol hears nothing of its end.
+
+    async def _shake_hands(self, sock: socket.socket, client: ClientConnection, context: ssl.SSLContext) -> None:
+        # uvloop closes the socket of a handshake that fails, before what OpenSSL had to say about it has left.
+        own = os.dup(sock.fileno())
         try:
             await self._http.loop.connect_accepted_socket(
                 lambda: client,
                 sock,
                 ssl=context,
-                ssl_handshake_timeout=None if context is None else self._http.timeouts.head,
-                ssl_shutdown_timeout=None if context is None else _TLS_SHUTDOWN,
+                ssl_handshake_timeout=self._http.timeouts.head,
+                ssl_shutdown_timeout=_TLS_SHUTDOWN,
             )
-        except OSError:
-            client.leave()  # It never came in: its protocol hears nothing of its end.
+        except ssl.SSLError as error:
+            self._explain(socket.socket(fileno=os.dup(own)), error.reason)
+            raise
+        finally:
+            os.close(own)
+
+    def _explain(self, sock: socket.socket, reason: str) -> None:
+        """Say why a handshake failed, to whoever did not come for TLS or asked for what is not to be had."""
+        if reason in _NO_TLS:
+            self._http.gate.refused[PlainHttp.reason] += 1
+            self._say(sock, plain_http(self._http.date()))
+            return
+        self._http.gate.refused[HandshakeFailed.reason] += 1
+        if reason in _ALERTS:
+            self._say(sock, b"\x15\x03\x03\x00\x02\x02%c" % _ALERTS[reason])
+        else:
+            sock.close()
 
     def _turn_away(self, sock: socket.socket, error: ProxyError) -> None:
         """Say why, where that costs no handshake, and hang up."""
         if self._certificates is not None:
             sock.close()
             return
-        sock.settimeout(0)
         fields = b"Date: %b\r\nConnection: close\r\nRetry-After: %d\r\n" % (self._http.date(), error.retry_after)
+        self._say(sock, reply(error.status, fields, bodiless=False))
+
+    def _say(self, sock: socket.socket, last_words: bytes) -> None:
+        """Send something and hang up, once that was read or had its time."""
+        sock.settimeout(0)
         try:
-            sock.send(reply(error.status, fields, bodiless=False))
+            sock.send(last_words)
             sock.shutdown(socket.SHUT_WR)
         except OSError:
             sock.close()

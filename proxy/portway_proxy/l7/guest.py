@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from portway_proxy.l7.identity import DOUBT, Doubt, Speaker, identity_of, way_of
 from portway_proxy.l7.rewrite import Repeats
+from portway_proxy.tls import shows_own
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.proxy_protocol import ProxyHeader
 
-__all__ = ["Guest"]
+__all__ = ["HANDSHAKE", "Guest"]
+
+HANDSHAKE: Final = b"\x16"
+"""What a client that speaks TLS begins with, and no request does."""
 
 
 class Guest(asyncio.Protocol):
@@ -21,7 +25,8 @@ class Guest(asyncio.Protocol):
 
     `peer` is the client's address, `secure` whether it came by TLS, `forwarded` what endpoints are told of it: the
     connection's own, or for each request anew what a trusted peer says. `told` is what it said before all requests.
-    `note` takes each exchange that has ended.
+    `note` takes each exchange that has ended. A `strict` client was shown a certificate for the very name that it asked
+    for.
     """
 
     __slots__ = (
@@ -35,6 +40,7 @@ class Guest(asyncio.Protocol):
         "peer",
         "repeats",
         "secure",
+        "strict",
         "tls",
     )
 
@@ -44,6 +50,7 @@ class Guest(asyncio.Protocol):
         self.http = http
         self.tls = tls
         self.secure = tls
+        self.strict = False
         self.note = http.journal.note
         self.origin: bytes | None = None
         self.peer = b"-"
@@ -58,6 +65,7 @@ class Guest(asyncio.Protocol):
         if peer is None:
             return False
         http = self.http
+        self.strict = self.tls and shows_own(self._transport)
         settings = http.settings
         public = settings.public_https_port if self.tls else settings.public_http_port
         port = public or self._transport.get_extra_info("sockname")[1]

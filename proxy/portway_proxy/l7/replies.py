@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-__all__ = ["redirect", "reply"]
+__all__ = ["plain_http", "redirect", "reply"]
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -23,6 +23,15 @@ def reply(status: int, fields: bytes, *, bodiless: bool) -> bytes:
     body = _NOT_FOUND if status == HTTPStatus.NOT_FOUND else b"%d %b\n" % (status, phrase)
     fields += b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % len(body)
     return b"HTTP/1.1 %d %b\r\nServer: portway\r\n%b\r\n%b" % (status, phrase, fields, b"" if bodiless else body)
+
+
+def plain_http(date: bytes) -> bytes:
+    """Return what somebody gets who sends a request without TLS to a port for TLS: nginx's sentence."""
+    text = b"400 The plain HTTP request was sent to HTTPS port\n"
+    return (
+        b"HTTP/1.1 400 Bad Request\r\nServer: portway\r\nDate: %b\r\nConnection: close\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b" % (date, len(text), text)
+    )
 
 
 def redirect(host: bytes, target: bytes, port: int) -> bytes:
