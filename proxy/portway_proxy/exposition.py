@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, TypeAlias
@@ -9,7 +10,7 @@ from typing import Final, TypeAlias
 from portway_proxy.ingress_nginx import INGRESS_NGINX_FAMILIES
 from portway_proxy.metrics import FAMILIES, Family, Kind, Sample, unpack
 
-__all__ = ["CONTENT_TYPE", "Totals", "render"]
+__all__ = ["CONTENT_TYPE", "Totals", "render", "shrink"]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -28,7 +29,7 @@ _MOST_PAST: Final = 100_000
 class Totals:
     """The last samples of each worker, and what the counters of those that died had reached.
 
-    They are kept as they came: unpacked, those of 10,000 series take twenty times as much.
+    They are kept compressed (`shrink`): those of 10,000 routes are 40 MB as objects, 6 as they came, half of one so.
     """
 
     def __init__(self) -> None:
@@ -36,13 +37,13 @@ class Totals:
         self._past: dict[_Series, Sample] = {}
 
     def report(self, worker: int, samples: bytes) -> None:
-        """Take the packed samples of the living `worker` (its process id) in the place of its earlier ones."""
+        """Take what `shrink` made of the samples of the living `worker` (its process id) in place of earlier ones."""
         self._last[worker] = samples
 
     def retire(self, worker: int) -> None:
         """Keep what the counters of `worker` had reached; its gauges end with it."""
         last = self._last.pop(worker, b"")
-        growing = [sample for sample in unpack(last) if sample.name in _GROWING] if last else []
+        growing = [sample for sample in _grown(last) if sample.name in _GROWING] if last else []
         _add(self._past, growing)
         for series in list(self._past)[: max(0, len(self._past) - _MOST_PAST)]:
             del self._past[series]
@@ -51,8 +52,17 @@ class Totals:
         """Return the sums over all workers, one sample for each series."""
         sums = self._past.copy()
         for samples in self._last.values():
-            _add(sums, unpack(samples))
+            _add(sums, _grown(samples))
         return list(sums.values())
+
+
+def shrink(packed: bytes) -> bytes:
+    """Return packed samples compressed, which other threads need not wait for."""
+    return zlib.compress(packed, 1)
+
+
+def _grown(shrunk: bytes) -> list[Sample]:
+    return unpack(zlib.decompress(shrunk))
 
 
 def render(samples: Sequence[Sample]) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from portway_proxy.exposition import Totals
+from portway_proxy.exposition import Totals, shrink
 from portway_proxy.metrics import CERTIFICATE_NOT_AFTER, PROBLEMS, Sample
 from portway_proxy.process import WorkerEnded, WorkerProcess
 from portway_proxy.snapshot import Severity
@@ -45,15 +45,18 @@ class Gathering:
     def retire(self, process: WorkerProcess) -> None:
         """Keep what the counters of a worker that ended had reached."""
         if process.last_report:
-            self._totals.report(process.pid, process.last_report)
+            self._totals.report(process.pid, shrink(process.last_report))
         self._totals.retire(process.pid)
 
     async def _take_report(self, process: WorkerProcess) -> None:
         with suppress(WorkerEnded, TimeoutError):
-            samples = await process.report(_SCRAPE)
+            report = await process.report(_SCRAPE)
+            shrunk = await asyncio.to_thread(shrink, report)
             # Once retired it must not come back: its counters are already part of the past.
             if not process.ended.done():
-                self._totals.report(process.pid, samples)
+                self._totals.report(process.pid, shrunk)
+                if process.last_report is report:
+                    process.last_report = b""
 
 
 def snapshot_samples(snapshot: Snapshot, problems: Sequence[Problem]) -> Iterator[Sample]:
