@@ -59,7 +59,7 @@ class WorkerEnded(Exception):
 class WorkerProcess:
     """A running worker. `ended` becomes its exit status (negative: the signal that killed it).
 
-    `last_report` are the samples that it sent last, packed, with or without being asked; empty once somebody keeps them.
+    `last_report` are the samples that it sent last, packed, asked or not; empty once somebody keeps them.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], pidfd: int, sock: socket, slot: int) -> None:
