@@ -95,14 +95,14 @@ _LOAD = _row(
 )
 _MEMORY = _row(
     "scale-memory",
-    f"Memory under load: before any change, after {WARM}, {CHANGES:,} more, and {2 * CHANGES:,} more",
+    f"Memory under load: before any change, after {WARM:,}, {CHANGES:,} more, and {2 * CHANGES:,} more",
     ("operator", "supervisor", "workers"),
     (
         Column("start", "RSS MB", 1),
-        Column("before", f"after {WARM}", 1),
+        Column("before", f"after {WARM:,}", 1),
         Column("after", f"{CHANGES:,} more", 1),
         Column("later", f"{2 * CHANGES:,} more", 1),
-        Column("growth", f"most/after {WARM}", 3),
+        Column("growth", f"most/after {WARM:,}", 3),
     ),
     *(Budget(part, "growth", 1.05) for part in ("operator", "supervisor", "workers")),
 )

@@ -24,8 +24,9 @@ RATE = 50
 """Changes a second."""
 
 CHANGES = 1000
-WARM = 500
-"""Changes after which memory is first looked at: what came and went once leaves holes that are used again."""
+WARM = 1000
+"""Changes after which memory is first looked at: by then every route had a request, whose counts are kept, and what came
+and went once left holes that are used again."""
 
 INGRESS_CHANGES = 30
 INGRESS_EVERY = 50
