@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -83,21 +85,32 @@ async def test_while_memory_is_short_next_to_nothing_waits_for_slow_readers(case
     assert case.http.limits == case.http.settings.limits
 
 
-async def test_one_late_beat_refuses_nobody_and_the_second_everybody(case: Case) -> None:
+async def test_after_a_late_beat_what_is_read_too_late_in_a_turn_is_refused_until_all_is_well_for_a_second(
+    case: Case,
+) -> None:
+    http = case.http
+    case.beat(0.2)
+    assert (http.shedding, http.begin) == (None, flow.begin)
     case.beat(3.0)
-    assert case.http.shedding is None
-    case.beat(0.6)
-    assert case.http.shedding is LoopLate
-    case.beat(0.5)
-    assert case.http.shedding is None
+    assert (http.shedding, http.begin) == (LoopLate, flow.begin_in_time)
+    for _ in range(9):
+        case.beat()
+        assert http.shedding is LoopLate
+    case.beat()
+    assert (http.shedding, http.begin) == (None, flow.begin)
+
+
+async def test_a_turn_is_late_a_beat_and_the_limit_after_the_last_look(case: Case) -> None:
+    case.overload.start()
+    now = asyncio.get_running_loop().time()
+    assert now + 0.34 <= case.http.late_from <= now + 0.36
+    case.overload.stop()
 
 
 async def test_a_late_loop_that_recovers_leaves_what_memory_says(case: Case) -> None:
     case.beat(1.0)
-    case.beat(1.0)
     assert case.uses(0.96) is Level.REFUSING
     assert case.http.shedding is MemoryShort
-    case.beat(1.0)
     case.beat(1.0)
     assert case.http.shedding is MemoryShort
     case.uses(0.1)

@@ -77,6 +77,15 @@ class ClientConnection(Guest):
         """Whether the connection is closing, though nobody was told yet."""
         return self._transport.is_closing()
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait for this client, and for the endpoint of its request; those of a tunnel do not count."""
+        exchange = self.exchange
+        if exchange is not None and exchange.tunnel is not None:
+            return 0
+        connection = None if exchange is None else exchange.connection
+        return self._transport.get_write_buffer_size() + (0 if connection is None else connection.unsent)
+
     # --- the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -373,13 +382,6 @@ class ClientConnection(Guest):
             if self.exchange is not None and not self.write_paused:
                 self.deadline = self._patience(self.exchange)
             self._transport.resume_reading()
-
-    def rest(self) -> None:
-        """Read nothing more for a moment: not every client waits when it is told to come again later."""
-        if self.exchange is None and not self._lingering and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
-            self.http.resting.append(self)
 
     # --- tunnels
 

@@ -6,6 +6,7 @@ had already begun.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from portway_proxy.errors import (
@@ -13,8 +14,8 @@ from portway_proxy.errors import (
     ClientError,
     ClientGone,
     ConnectFailed,
+    MemoryShort,
     NoEndpoints,
-    Overloaded,
     ProxyError,
     Retry,
     UpstreamBadResponse,
@@ -40,6 +41,7 @@ __all__ = [
     "attempt",
     "attempt_or_fail",
     "begin",
+    "begin_in_time",
     "complete",
     "fail",
     "go_on",
@@ -84,15 +86,28 @@ def begin(client: ClientConnection, head: RequestHead) -> None:
         fail(exchange, error)
 
 
+def begin_in_time(client: ClientConnection, head: RequestHead) -> None:
+    """Begin, unless the loop should have looked at its clock long ago (`Http.late_from`): who comes now has waited.
+
+    Such a request is refused in a moment (`Http.refused`): who is told at once comes again at once.
+    """
+    if monotonic() > client.http.late_from:
+        client.http.refused.append(_unrouted(client, head))
+    else:
+        begin(client, head)
+
+
 def refuse(client: ClientConnection, head: RequestHead) -> None:
-    """Answer a request that comes while none can be taken (`Http.shedding`)."""
+    """Refuse a request that comes while memory is short."""
+    fail(_unrouted(client, head), MemoryShort("there is no memory for another request"))
+
+
+def _unrouted(client: ClientConnection, head: RequestHead) -> Exchange:
     http = client.http
     exchange = client.exchange = Exchange(client, head, http.loop.time())
     if not head.request_id:
         head.request_id = http.request_id()
-    shedding = http.shedding or Overloaded
-    fail(exchange, shedding("more comes than can be served"))
-    client.rest()
+    return exchange
 
 
 def go_on(exchange: Exchange) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from portway_proxy.errors import LoopLate
 from portway_proxy.gate import Gate
 from portway_proxy.l7 import flow
 from portway_proxy.l7.identity import Trusted
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from portway_proxy.journal import Journal
     from portway_proxy.l4.splicer import Splicer
     from portway_proxy.l7.client import ClientConnection
+    from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.live import Live
     from portway_proxy.metrics import Counters
@@ -54,8 +56,9 @@ class Worker(Protocol):
 class Http:
     """The shared parts, made once by a worker.
 
-    A request begins with `begin`. While `letting_go`, no client connection is kept. `exhausted` is called when
-    descriptors have run out. `resting` are clients that were refused just now and are to be read from later.
+    A request begins with `begin`. Where the loop is late again and again, one that is read after `late_from` (by
+    `time.monotonic`) comes too late in its turn to be served. `refused` are to be told so in a moment.
+    While `letting_go`, no client connection is kept. `exhausted` is called when descriptors have run out.
     """
 
     __slots__ = (
@@ -72,14 +75,15 @@ class Http:
         "hashing",
         "https_port",
         "journal",
+        "late_from",
         "letting_go",
         "limits",
         "loop",
         "overdue",
         "plain_paths",
+        "refused",
         "requests",
         "responses",
-        "resting",
         "settings",
         "strict",
         "strict_responses",
@@ -99,8 +103,9 @@ class Http:
         self.counters = worker.counters
         self.begin: Callable[[ClientConnection, RequestHead], None] = flow.begin
         self._shedding: type[Overloaded] | None = None
+        self.late_from = 0.0
         self.letting_go = False
-        self.resting: list[ClientConnection] = []
+        self.refused: list[Exchange] = []
         self.exhausted: Callable[[], None] | None = None
         self.gate = Gate(_MANY)
         self.overdue = Overdue(self)
@@ -125,14 +130,17 @@ class Http:
 
     @property
     def shedding(self) -> type[Overloaded] | None:
-        """With what new requests are refused now; None while they are served."""
+        """With what new requests are refused now, for `LoopLate` after `late_from`; None while they are served."""
         return self._shedding
 
     @shedding.setter
     def shedding(self, why: type[Overloaded] | None) -> None:
         self._shedding = why
         # Another beginning, not a question that every request is asked.
-        self.begin = flow.begin if why is None else flow.refuse
+        if why is None:
+            self.begin = flow.begin
+        else:
+            self.begin = flow.begin_in_time if why is LoopLate else flow.refuse
 
     def speak(self, terms: TlsTerms) -> None:
         """Send clients to TLS, and tell them to stay with it, by `terms` from the next request on."""

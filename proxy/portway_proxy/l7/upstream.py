@@ -51,6 +51,11 @@ class UpstreamConnection(Answering):
         self.write_paused = False
         self._poll = select.poll()
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait for the endpoint to take them."""
+        return self._transport.get_write_buffer_size()
+
     # --- the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -228,4 +233,4 @@ class UpstreamConnection(Answering):
 
     def _all_sent(self, exchange: Exchange) -> bool:
         # An endpoint that answers before it read the body may never read the rest.
-        return not exchange.request_size or not self._transport.get_write_buffer_size()
+        return not exchange.request_size or not self.unsent
