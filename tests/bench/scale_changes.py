@@ -25,8 +25,8 @@ RATE = 50
 
 CHANGES = 1000
 WARM = 1000
-"""Changes after which memory is first looked at: by then every route had a request, whose counts are kept, and what came
-and went once left holes that are used again."""
+"""Changes after which memory is first looked at: by then every route had a request, whose counts are kept, and what
+came and went once left holes that are used again."""
 
 INGRESS_CHANGES = 30
 INGRESS_EVERY = 50
