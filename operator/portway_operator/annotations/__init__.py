@@ -9,7 +9,18 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from portway_operator.annotations.ingress import IngressAnnotations
-from portway_operator.annotations.rows import Invalid, Reading, Row, key_of, other_rows, read_scope, row, rows, unsaid
+from portway_operator.annotations.rows import (
+    Invalid,
+    Reading,
+    Row,
+    key_of,
+    other_rows,
+    read_scope,
+    row,
+    row_of,
+    rows,
+    unsaid,
+)
 from portway_operator.annotations.service import ServiceAnnotations
 from portway_operator.objects import Ingress, Kind, Service
 
@@ -24,6 +35,7 @@ __all__ = [
     "other_rows",
     "read",
     "row",
+    "row_of",
     "rows",
     "unsaid",
 ]

@@ -64,7 +64,7 @@ class AccessAnnotations:
         "authentication is not built: its hashes are MD5.",
         invalid=Invalid.CLOSE,
         nginx="auth-type",
-        fidelity=close("`digest` closes the path."),
+        fidelity=close("`digest` closes the path.", lambda value: value.strip() != "basic"),
     )
     auth_secret: str = row(
         "auth-secret",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,25 +18,32 @@ class Grade(StrEnum):
     OBSOLETE = "obsolete"
 
 
+def _any_value(_: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Fidelity:
     """A grade, and in `words` a sentence: what differs, why it is refused, or what became of it.
 
-    `remedy` is a sentence too: what to do instead, where it is refused or obsolete.
+    `remedy` is a sentence too: what to do instead, where it is refused or obsolete. `concerns` tells the values that a
+    difference is about. One that is `strict` is there only where Ingresses are not read as ingress-nginx would.
     """
 
     grade: Grade
     words: str = ""
     remedy: str = ""
+    concerns: Callable[[str], bool] = _any_value
+    strict: bool = False
 
 
 EXACT = Fidelity(Grade.EXACT)
 """What it does is what ingress-nginx does."""
 
 
-def close(words: str) -> Fidelity:
+def close(words: str, concerns: Callable[[str], bool] = _any_value, *, strict: bool = False) -> Fidelity:
     """Return that it does nearly the same; `words` is the difference."""
-    return Fidelity(Grade.CLOSE, words)
+    return Fidelity(Grade.CLOSE, words, "", concerns, strict)
 
 
 def refused(words: str, remedy: str = "Remove it, or keep this Ingress with another controller.") -> Fidelity:

@@ -20,7 +20,10 @@ from portway_operator.parse_http import fields
 __all__ = ["IngressAnnotations"]
 
 _DAY = 86_400.0
-_UNITS = close("A unit (`60s`, `1m`) is understood too, where ingress-nginx ignores the annotation.")
+_UNITS = close(
+    "A unit (`60s`, `1m`) is understood too, where ingress-nginx ignores the annotation.",
+    lambda value: not value.isdecimal(),
+)
 
 
 @dataclass(frozen=True)

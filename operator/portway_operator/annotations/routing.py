@@ -33,7 +33,8 @@ class RoutingAnnotations:
         nginx="use-regex",
         fidelity=close(
             "Paths of other Ingresses stay as they are, and so do those of the types Exact and Prefix without such a "
-            "sign; expressions are RE2's, without look-around."
+            "sign; expressions are RE2's, without look-around.",
+            strict=True,
         ),
     )
     rewrite_target: str = row(
@@ -43,7 +44,7 @@ class RoutingAnnotations:
         doc="What the endpoint gets for the path, with `$1` to `$9` for the groups of the path as a regular expression "
         "(see `use-regex`, which this implies); the query stays.",
         nginx="rewrite-target",
-        fidelity=close("Paths of other Ingresses do not become regular expressions."),
+        fidelity=close("Paths of other Ingresses do not become regular expressions.", strict=True),
     )
     forwarded_prefix: str = row(
         "forwarded-prefix",
@@ -121,7 +122,7 @@ class RoutingAnnotations:
         default=(),
         doc="More hosts that are served as the hosts of the Ingress; those that an Ingress declares are not.",
         nginx="server-alias",
-        fidelity=close("A regular expression (`~...`) is refused."),
+        fidelity=close("A regular expression (`~...`) is refused.", lambda value: "~" in value),
     )
     upstream_host: str = row(
         "upstream-host",

@@ -27,7 +27,7 @@ from portway_operator.problems import (
     at,
 )
 
-__all__ = ["Invalid", "Reading", "Row", "key_of", "other_rows", "read_scope", "row", "rows", "unsaid"]
+__all__ = ["Invalid", "Reading", "Row", "key_of", "other_rows", "read_scope", "row", "row_of", "rows", "unsaid"]
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -103,6 +103,12 @@ def other_rows(scope: type) -> tuple[Row, ...]:
     """Return the rows of a scope that have no field: what ingress-nginx knows and we do not."""
     found: tuple[Row, ...] = getattr(scope, "others", ())
     return found
+
+
+def row_of(scope: type, key: str) -> Row | None:
+    """Return the row that is read by a full name, built or not; None when there is none."""
+    entry = _index(scope).get(key)
+    return None if entry is None else entry.row
 
 
 def key_of(owner: Ingress | Service, entry: Row) -> str:

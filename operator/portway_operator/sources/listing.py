@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -18,7 +18,7 @@ from portway_operator.sources.ledger import Name
 from portway_operator.sources.resources import RESOURCES, Target
 from portway_proxy.snapshot import Origin, Problem
 
-__all__ = ["ApiRefused", "Item", "Listing", "Versions", "fetch", "fetch_versions", "read_item", "refusal"]
+__all__ = ["ApiRefused", "Item", "Listing", "Seen", "Versions", "fetch", "fetch_versions", "read_item", "refusal"]
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class Listing:
 class _ListMeta(msgspec.Struct, rename="camel"):
     resource_version: str = ""
     continue_: str = msgspec.field(default="", name="continue")
+    remaining_item_count: int = 0
 
 
 class _Page(msgspec.Struct):
@@ -93,8 +94,18 @@ _bare_pages = msgspec.json.Decoder(_BarePage)
 _BARE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json"
 
 
-async def fetch(session: aiohttp.ClientSession, connection: Connection, target: Target) -> Listing:
-    """Return all of `target`, consistently, as it was when this was called or later.
+Seen = Callable[[int, int], None]
+"""Takes note of how many objects were read, and how many there are as far as the server says it."""
+
+
+def _nobody_looks(_: int, __: int) -> None:
+    """Take note of nothing."""
+
+
+async def fetch(
+    session: aiohttp.ClientSession, connection: Connection, target: Target, seen: Seen = _nobody_looks
+) -> Listing:
+    """Return all of `target`, consistently, as it was when this was called or later; `seen` hears of each page.
 
     Raises `ApiRefused`, `aiohttp.ClientError`, `TimeoutError`, and `msgspec.MsgspecError` for what is no list.
     """
@@ -110,6 +121,7 @@ async def fetch(session: aiohttp.ClientSession, connection: Connection, target: 
         # In a thread, so that no loop stands still for a page of large objects.
         page, read = await asyncio.to_thread(_read_page, target.kind, body)
         items += read
+        seen(len(items), len(items) + page.remaining_item_count)
         query["continue"] = page.continue_
         if not page.continue_:
             return Listing(_version(page.resource_version), page.resource_version, tuple(items))
