@@ -31,11 +31,13 @@ too many connections: wire/test_overload.py
     test_relays_count_too_and_one_too_many_is_reset
 no descriptor left: wire/test_overload.py
     test_without_a_descriptor_clients_wait_nothing_spins_and_all_are_served_in_the_end
-memory pressure: wire/test_overload.py
+memory pressure: wire/test_memory_pressure.py
     test_each_step_of_memory_gives_up_a_little_more
     test_a_group_of_200_mb_is_never_killed_refuses_in_time_and_recovers
+    test_at_the_last_step_those_are_cut_off_for_whom_far_more_waits_than_may
 no processor time left: wire/test_overload.py
-    test_a_loop_that_is_late_refuses_new_requests_says_so_and_recovers
+    test_a_loop_that_is_late_refuses_what_has_waited_too_long_says_so_and_recovers
+    test_in_a_late_turn_who_comes_in_time_is_served
 endpoint refuses: wire/test_retries.py
     test_an_endpoint_that_refuses_costs_no_request_whatever_its_method
     test_when_every_endpoint_refuses_each_is_tried_once_and_the_client_is_told_at_once

@@ -11,7 +11,7 @@ from portway_proxy.errors import BodyTooLarge, ClientError, ClientGone, RequestT
 from portway_proxy.l7 import flow
 from portway_proxy.l7.ahead import Ahead
 from portway_proxy.l7.exchange import Exchange
-from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
+from portway_proxy.l7.framing import EMPTY, Framing, Length, UntilClose, framing_of
 from portway_proxy.l7.guest import HANDSHAKE, Guest
 from portway_proxy.l7.request import RequestHead
 from portway_proxy.l7.sockets import BROKEN, ENDED, acknowledged, heard, reset_when_closed
@@ -19,7 +19,6 @@ from portway_proxy.l7.sockets import BROKEN, ENDED, acknowledged, heard, reset_w
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
     from portway_proxy.proxy_protocol import ProxyHeader
-    from portway_proxy.settings import Limits
 
 __all__ = ["ClientConnection"]
 
@@ -226,7 +225,7 @@ class ClientConnection(Guest):
             self._refuse(TlsToPlainPort() if data.startswith(HANDSHAKE) else error)
             return
         self.deadline = NEVER
-        self._framing = EMPTY if head.bodiless else _frame(head, self.http.limits)
+        self._framing = EMPTY if head.bodiless else framing_of(head, self.http.limits)
         self.http.begin(self, head)
 
     def _await_head(self, begun: bool) -> None:  # noqa: FBT001 - a claim, not an option
@@ -393,9 +392,3 @@ class ClientConnection(Guest):
         """Give the transport to a tunnel, and watch no deadline any more."""
         self.http.clock.unwatch(self)
         return self._transport
-
-
-def _frame(head: RequestHead, limits: Limits) -> Framing:
-    if head.chunked:
-        return Chunked(limits)
-    return Length(head.length) if head.length else EMPTY

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from portway_proxy.errors import BadChunk
 from portway_proxy.settings import Limits
 
-__all__ = ["EMPTY", "LAST_CHUNK", "Chunked", "Framing", "Length", "UntilClose", "chunk", "last_chunk"]
+if TYPE_CHECKING:
+    from portway_proxy.l7.request import RequestHead
+
+__all__ = ["EMPTY", "LAST_CHUNK", "Chunked", "Framing", "Length", "UntilClose", "chunk", "framing_of", "last_chunk"]
 
 LAST_CHUNK = b"0\r\n\r\n"
 """The end of a chunked body without trailers."""
@@ -166,6 +169,13 @@ class Chunked:
         if self._trailers_size > self._trailers_limit or _TRAILER.fullmatch(line) is None:
             raise BadChunk("a trailer field is malformed or the trailers are too long")
         self.trailers.append(line)
+
+
+def framing_of(head: RequestHead, limits: Limits) -> Framing:
+    """Return where the body of a request ends."""
+    if head.chunked:
+        return Chunked(limits)
+    return Length(head.length) if head.length else EMPTY
 
 
 def last_chunk(trailers: bytes) -> bytes:
