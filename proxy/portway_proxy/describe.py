@@ -44,7 +44,7 @@ def describe(snapshot: Snapshot) -> str:
 def describe_json(snapshot: Snapshot) -> bytes:
     """Return the snapshot as JSON; of a certificate its name, hosts and expiry, and never a key or hash."""
     # Emptied first, so that no key is ever copied into what is shown.
-    emptied = msgspec.structs.replace(snapshot, certificates=(), affinity_key=None, credentials=())
+    emptied = msgspec.structs.replace(snapshot, certificates=(), authorities=(), affinity_key=None, credentials=())
     shown = msgspec.to_builtins(emptied)
     shown["credentials"] = [{"name": one.name, "users": len(one.users)} for one in snapshot.credentials]
     shown["certificates"] = [
@@ -133,13 +133,15 @@ def describe_listener_policy(policy: ListenerPolicy | None) -> str:
     return f" [{', '.join(parts)}]" if parts else ""
 
 
-def describe_tls(terms: TlsTerms | None) -> list[str]:
-    """Return what departs from the usual, if anything: `tls tickets=False, redirect=301`."""
+def describe_tls(snapshot: Snapshot) -> list[str]:
+    """Return what departs from the usual, if anything: `tls tickets=False, redirect=301`, and who asks clients."""
+    asking = [f"clients of {' '.join(host or '*' for host in one.hosts)} by {one.name}" for one in snapshot.authorities]
+    terms = snapshot.tls
     if terms is None:
-        return []
+        return asking
     usual = TlsTerms()
     chosen = [(name, getattr(terms, name)) for name in terms.__struct_fields__]
-    return [f"tls {', '.join(f'{name}={value}' for name, value in chosen if value != getattr(usual, name))}"]
+    return [f"tls {', '.join(f'{name}={value}' for name, value in chosen if value != getattr(usual, name))}", *asking]
 
 
 def describe_trust(snapshot: Snapshot) -> list[str]:
@@ -177,7 +179,7 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
     for certificate in snapshot.certificates:
         standard = " (default)" if certificate.name == snapshot.default_certificate else ""
         yield f"certificate {certificate.name}{standard}: {' '.join(certificate.hosts)}"
-    yield from describe_tls(snapshot.tls)
+    yield from describe_tls(snapshot)
     yield from describe_trust(snapshot)
     for setting in snapshot.settings:
         yield f"setting {setting}"

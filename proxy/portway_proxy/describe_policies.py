@@ -135,6 +135,15 @@ def _answer(policy: Policy) -> str:
     return f"answer={' '.join(name for name, _ in policy.answer)}" if policy.answer else ""
 
 
+def _certificate(policy: Policy) -> str:
+    asked = policy.certificate
+    if asked is None:
+        return ""
+    parts = [f"client-certificate={asked.authority} {asked.verification}"]
+    parts += [f"{name}={value}" for name in ("subject", "error_page") if (value := getattr(asked, name))]
+    return " ".join([*parts, *(["forwarded"] if asked.forwarded else [])])
+
+
 def _patience(policy: Policy) -> str:
     patience = policy.patience
     if patience is None:
@@ -163,4 +172,5 @@ _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _prefix,
     _answer,
     _patience,
+    _certificate,
 )

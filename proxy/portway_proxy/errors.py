@@ -20,6 +20,7 @@ __all__ = [
     "BadTarget",
     "Blame",
     "BodyTooLarge",
+    "CertificateNeeded",
     "ClientError",
     "ClientGone",
     "Closed",
@@ -36,6 +37,7 @@ __all__ = [
     "LoopLate",
     "MemoryShort",
     "MethodNotAllowed",
+    "Misdirected",
     "NameUnresolved",
     "NoDescriptors",
     "NoEndpoints",
@@ -60,6 +62,7 @@ __all__ = [
     "UpstreamStale",
     "UpstreamTimeout",
     "VersionUnsupported",
+    "WrongCertificate",
 ]
 
 
@@ -165,6 +168,19 @@ class TlsToPlainPort(BadHead):
     """A client speaks TLS on a port that does not."""
 
     reason = "tls_to_plain_port"
+
+
+class CertificateNeeded(ClientError):
+    """A client shows no certificate, or none that counts."""
+
+    reason = "certificate_needed"
+
+
+class Misdirected(ClientError):
+    """A connection is used for a host for which its client was not asked for a certificate (RFC 9110, 15.5.20)."""
+
+    status = 421
+    reason = "misdirected"
 
 
 class PlainHttp(ClientError):
@@ -322,6 +338,12 @@ class Forbidden(Denied):
     """The client's address may not come here."""
 
     reason = "forbidden"
+
+
+class WrongCertificate(Denied):
+    """A client shows a good certificate of somebody else."""
+
+    reason = "wrong_certificate"
 
 
 class Limited(Denied):

@@ -24,6 +24,12 @@ TICKET_KEY: Final = 80
 _GET_TICKET_KEYS: Final = 58  # SSL_CTRL_GET_TLSEXT_TICKET_KEYS and so on: macros over SSL_CTX_ctrl, in openssl/ssl.h.
 _SET_TICKET_KEYS: Final = 59
 _SET_GROUPS_LIST: Final = 92
+_VERIFY_PEER: Final = 1
+
+_VERIFY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+
+# Whoever comes is let in, with what is wrong with its certificate: an answer can say it, a failed handshake cannot.
+_LET_IN: Final = _VERIFY(lambda _good, _store: 1)
 
 
 class OpenSsl:
@@ -35,6 +41,15 @@ class OpenSsl:
         library = ctypes.CDLL(getattr(_ssl, "__file__", None))
         self._control = _function(library.SSL_CTX_ctrl, ctypes.c_long, ctypes.c_int, ctypes.c_long, ctypes.c_void_p)
         self._options = _function(library.SSL_CTX_get_options, ctypes.c_uint64)
+        self._verify = _function(library.SSL_CTX_set_verify, None, ctypes.c_int, _VERIFY)
+        self._depth = _function(library.SSL_CTX_set_verify_depth, None, ctypes.c_int)
+        self._context_of = _function(library.SSL_get_SSL_CTX, ctypes.c_void_p)
+        self._result = _function(library.SSL_get_verify_result, ctypes.c_long)
+        self._words = library.X509_verify_cert_error_string
+        self._words.restype, self._words.argtypes = ctypes.c_char_p, (ctypes.c_long,)
+        self._load_names = library.SSL_load_client_CA_file
+        self._load_names.restype, self._load_names.argtypes = ctypes.c_void_p, (ctypes.c_char_p,)
+        self._set_names = _function(library.SSL_CTX_set_client_CA_list, None, ctypes.c_void_p)
         self._timeout = _function(library.SSL_CTX_set_timeout, ctypes.c_long, ctypes.c_long)
 
     def works(self) -> bool:
@@ -45,7 +60,8 @@ class OpenSsl:
         key, found = secrets.token_bytes(TICKET_KEY), ctypes.create_string_buffer(TICKET_KEY)
         self.set_ticket_key(context, key)
         self._control(_pointer(context), _GET_TICKET_KEYS, TICKET_KEY, ctypes.addressof(found))
-        return found.raw == key
+        connection = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+        return found.raw == key and self._context_of(_connection(connection)) == _pointer(context)
 
     def set_ticket_key(self, context: ssl.SSLContext, key: bytes) -> None:
         """Have sessions resumed whose tickets were issued with `key`, by whomever; tickets of other keys are void."""
@@ -56,6 +72,17 @@ class OpenSsl:
         """Offer these curves, parted by colons, in their order; return whether OpenSSL knows them all."""
         buffer = ctypes.create_string_buffer(curves.encode())
         return bool(self._control(_pointer(context), _SET_GROUPS_LIST, 0, ctypes.addressof(buffer)) == 1)
+
+    def ask_for_certificates(self, context: ssl.SSLContext, path: str, depth: int) -> None:
+        """Ask clients for certificates by the authorities in the file `path`, and let in who has none, or a bad one."""
+        self._set_names(_pointer(context), self._load_names(path.encode()))
+        self._depth(_pointer(context), depth)
+        self._verify(_pointer(context), _VERIFY_PEER, _LET_IN)
+
+    def verified(self, connection: ssl.SSLObject) -> tuple[int, str]:
+        """Return OpenSSL's code for what is wrong with the peer's certificate, 0 for nothing, and its words for it."""
+        code = self._result(_connection(connection))
+        return code, self._words(code).decode(errors="replace")
 
     def set_session_timeout(self, context: ssl.SSLContext, seconds: int) -> None:
         """Have sessions resumed for so long."""
@@ -78,7 +105,7 @@ def openssl() -> OpenSsl | None:
 
 def _function(
     function: ctypes._NamedFuncPointer,
-    result: type[ctypes._SimpleCData[int]],
+    result: type[ctypes._SimpleCData[int]] | type[ctypes.c_void_p] | None,
     *arguments: type[ctypes._CDataType],
 ) -> ctypes._NamedFuncPointer:
     """Return a function of a context with its types."""
@@ -89,3 +116,9 @@ def _function(
 def _pointer(context: ssl.SSLContext) -> int | None:
     """Return the SSL_CTX, the first that CPython's PySSLContext holds behind what every object begins with."""
     return ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value
+
+
+def _connection(connection: ssl.SSLObject) -> int | None:
+    """Return the SSL, the second pointer of CPython's PySSLSocket, behind a weak reference to a socket."""
+    inner = connection._sslobj  # type: ignore[attr-defined] # noqa: SLF001 - the object that holds it
+    return ctypes.c_void_p.from_address(id(inner) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)).value

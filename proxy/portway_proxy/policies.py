@@ -6,6 +6,8 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from portway_proxy.tls_terms import ClientCertificate
+
 __all__ = [
     "BasicAuth",
     "Canary",
@@ -143,6 +145,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     `rewrite`: what the endpoint gets for the path; `$1` is the first group of the route's pattern.
     `host`: the Host that the endpoint gets, a template.
     `prefix`: the X-Forwarded-Prefix that the endpoint gets.
+    `certificate`: what certificates clients have to show.
     `answer`: fields that every response has, in the place of the endpoint's own of these names.
     """
 
@@ -150,7 +153,6 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     body_size: int | None = None
     closed: str = ""
     basic: BasicAuth | None = None
-    external: ExternalAuth | None = None
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     any_suffices: bool = False
@@ -165,9 +167,11 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     answer: tuple[tuple[str, str], ...] = ()
     canary: Canary | None = None
     patience: Patience | None = None
+    certificate: ClientCertificate | None = None
+    external: ExternalAuth | None = None
 
     @property
     def guards(self) -> bool:
         """Whether it keeps anybody away, so that nothing may go around it."""
-        asks = self.basic is not None or self.external is not None
+        asks = self.basic is not None or self.external is not None or self.certificate is not None
         return asks or bool(self.closed or self.allow or self.deny)

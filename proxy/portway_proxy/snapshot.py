@@ -29,7 +29,7 @@ from portway_proxy.policies import (
     RateLimit,
     Redirect,
 )
-from portway_proxy.tls_terms import TlsTerms
+from portway_proxy.tls_terms import ClientAuthority, ClientCertificate, TlsTerms, Verification
 from portway_proxy.trust import Belief, Trust
 from portway_proxy.tuning import Setting
 
@@ -43,6 +43,8 @@ __all__ = [
     "Certificate",
     "Check",
     "CheckKind",
+    "ClientAuthority",
+    "ClientCertificate",
     "Cors",
     "Credentials",
     "Ejection",
@@ -74,6 +76,7 @@ __all__ = [
     "Trust",
     "Upstream",
     "UpstreamPolicy",
+    "Verification",
 ]
 
 _Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
@@ -419,7 +422,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     `credentials`, sorted by name, are those that policies name. `trust` is whom the proxy believes; without it
     nobody. `request_ids`: requests that come without an X-Request-ID get one. `observing` is what the operator's
     ConfigMap says of access lines and traces, and `settings`, sorted by name, what it says of limits and timeouts.
-    `tls` is how TLS is spoken, where that is not as usual.
+    `tls` is how TLS is spoken, where that is not as usual. `authorities`, sorted by name, are those of clients.
     """
 
     hosts: tuple[Host, ...] = ()
@@ -438,3 +441,4 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     settings: tuple[Setting, ...] = ()
     observing: Observing | None = None
     tls: TlsTerms | None = None
+    authorities: tuple[ClientAuthority, ...] = ()

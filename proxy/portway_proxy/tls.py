@@ -16,7 +16,7 @@ from typing import Final, Self
 from portway_proxy.channel import store
 from portway_proxy.openssl import openssl
 from portway_proxy.routing import RouteTable
-from portway_proxy.snapshot import Certificate
+from portway_proxy.snapshot import Certificate, ClientAuthority, Snapshot
 from portway_proxy.tls_terms import TlsTerms
 
 __all__ = ["CertificateStore", "Context", "self_signed", "shows_own"]
@@ -63,33 +63,33 @@ class CertificateStore:
         self._hosts: dict[str, tuple[Certificate, ...]] = {}
         self._default: tuple[Certificate, ...] = ()
         self._contexts: dict[tuple[bool, tuple[str, ...]], tuple[tuple[Certificate, ...], Context | None]] = {}
+        self._authorities: dict[str, ClientAuthority] = {}
+        self._asking: dict[tuple[str, bool, tuple[str, ...]], Context | None] = {}
         self.context = self._initial()
 
-    def update(
-        self,
-        certificates: Iterable[Certificate],
-        default: str,
-        terms: TlsTerms | None = None,
-        table: RouteTable = _NOBODY,
-    ) -> None:
-        """Serve `certificates` by `terms` from the next handshake on; `default` names the one for all other names.
+    def update(self, snapshot: Snapshot, table: RouteTable = _NOBODY) -> None:
+        """Serve the certificates of a snapshot from the next handshake on; `table` has its hosts.
 
-        It may be empty. `table` knows whose names these may be. Connections that exist keep what they have.
+        Connections that exist keep what they have.
         """
-        known = {certificate.name: certificate for certificate in certificates}
+        known = {certificate.name: certificate for certificate in snapshot.certificates}
         hosts: dict[str, tuple[Certificate, ...]] = {}
         # Of several for one host and kind of key the first by name, on every worker and after every restart.
         for name in sorted(known):
             for host in known[name].hosts:
                 hosts[host] = (*hosts.get(host, ()), known[name])
         self._hosts, self._table = hosts, table
-        self._default = (known[default],) if default in known else ()
+        default = known.get(snapshot.default_certificate)
+        self._default = () if default is None else (default,)
         self._contexts = {
             key: (served, context)
             for key, (served, context) in self._contexts.items()
             if all(_same(one, known.get(one.name)) for one in served)
         }
-        terms = terms or TlsTerms()
+        # Few hosts ask: their contexts are made anew.
+        self._authorities = {host: authority for authority in snapshot.authorities for host in authority.hosts}
+        self._asking.clear()
+        terms = snapshot.tls or TlsTerms()
         if terms != self._terms:
             self._terms = terms
             self.context = self._initial()
@@ -98,6 +98,23 @@ class CertificateStore:
         """Make session tickets with another key from now on."""
         self._ticket_key = ticket_key
         self._share_sessions(self.context)
+
+    def welcome(self, name: str) -> tuple[Context, str]:
+        """Return the context for a client that asks for `name` (lower-case, without a dot at its end, or empty).
+
+        Beside it stands the authority by which the client is asked who it is, or nothing: then nobody asks.
+        """
+        authority = self._authority(name) if self._authorities else None
+        if authority is None:
+            return self.context, ""
+        own = self._own(name)
+        certificates = own or self._default
+        key = authority.name, bool(own), tuple(certificate.name for certificate in certificates)
+        if key not in self._asking:
+            self._asking[key] = self._ask(authority, certificates, own=bool(own))
+        context = self._asking[key]
+        # Without one nobody is asked, and so nobody is let in.
+        return (self.context, "") if context is None else (context, authority.name)
 
     def find(self, name: str | None) -> tuple[Certificate, ...]:
         """Return the certificates for the name (case and a trailing dot do not count); none is the built-in one.
@@ -129,6 +146,36 @@ class CertificateStore:
             if kept[1] is not None:
                 kept[1].own = own
         return kept[1]
+
+    def _authority(self, name: str) -> ClientAuthority | None:
+        """Return by whom clients of the host are asked that `name` belongs to, if they are."""
+        found = self._authorities.get(name)
+        if found is None and name.encode() not in self._table.hosts:
+            found = self._authorities.get("*." + name.partition(".")[2])
+            if found is None and not self._table.names(name.encode()):
+                found = self._authorities.get("")
+        return found
+
+    def _ask(self, authority: ClientAuthority, certificates: tuple[Certificate, ...], *, own: bool) -> Context | None:
+        """Return a context that asks clients for certificates.
+
+        It is one of its own from the beginning, and none of its sessions goes on elsewhere: OpenSSL takes neither the
+        question nor the authorities from a context that is chosen in the handshake, and resumes without asking.
+        """
+        try:
+            context = _context(certificates)
+            if context is None:
+                context, own = Context.new(), False
+                _load(context, self._built_in)
+            context.own = own
+            self._speak(context)
+            context.options |= ssl.OP_NO_TICKET
+            context.num_tickets = 0
+            _ask_for_certificates(context, authority)
+        except (ssl.SSLError, ValueError, OSError) as error:
+            _log.error("the authority %s does not load (%s); nobody is let in by it", authority.name, error)
+            return None
+        return context
 
     def _choose(
         self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _initial: ssl.SSLContext
@@ -242,5 +289,20 @@ def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
     try:
         # Without a password of ours OpenSSL would ask for one at the terminal and wait.
         context.load_cert_chain(f"/proc/self/fd/{fd}", password="")
+    finally:
+        os.close(fd)
+
+
+def _ask_for_certificates(context: Context, authority: ClientAuthority) -> None:
+    """Ask clients who they are; raises `ssl.SSLError` and `OSError`."""
+    fd = store(b"\n".join((authority.ca, authority.crl)))
+    path = f"/proc/self/fd/{fd}"
+    try:
+        context.load_verify_locations(path)
+        if authority.crl:
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
+        context.verify_mode = ssl.CERT_OPTIONAL
+        if (reached := openssl()) is not None:
+            reached.ask_for_certificates(context, path, authority.depth)
     finally:
         os.close(fd)

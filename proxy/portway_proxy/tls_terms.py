@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
-__all__ = ["ACME", "TlsTerms"]
+__all__ = ["ACME", "ClientAuthority", "ClientCertificate", "TlsTerms", "Verification"]
 
 ACME = "/.well-known/acme-challenge"
 """Where an authority looks for the answer to its challenge (RFC 8555, 8.3), before there is a certificate."""
@@ -29,3 +31,40 @@ class TlsTerms(msgspec.Struct, frozen=True):
     hsts: str = "max-age=31536000; includeSubDomains"  # ingress-nginx's hsts, hsts-max-age, hsts-include-subdomains.
     redirect: int = 308
     plain_paths: tuple[str, ...] = (ACME,)
+
+
+class Verification(StrEnum):
+    """Who is let in: who shows a good certificate; who shows that or none; who shows that, none, or a stranger's."""
+
+    ON = "on"
+    OPTIONAL = "optional"
+    OPTIONAL_NO_CA = "optional_no_ca"
+
+
+class ClientAuthority(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whose certificates clients of `hosts` (as in `Host`, sorted) are asked for when they come.
+
+    `name` is another one for any other content but hosts. `ca` are certificates, `crl` lists of revoked ones (PEM; with
+    them, everybody in a chain has to have one). `depth` is how many certificates may stand between a client's and `ca`.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    ca: bytes
+    crl: bytes = b""
+    depth: int = 1
+
+
+class ClientCertificate(msgspec.Struct, frozen=True):
+    """Clients have to come by the authority of that name.
+
+    `subject` is a regular expression that the name in the certificate has to fit somewhere (`CN=alice,O=Shop`). Who is
+    not let in is sent to `error_page` by a 302, where there is one. The endpoint gets the whole certificate where
+    that is to be `forwarded`.
+    """
+
+    authority: str
+    verification: Verification = Verification.ON
+    subject: str = ""
+    error_page: str = ""
+    forwarded: bool = False

@@ -152,7 +152,7 @@ class Worker:
         settings = tuned(self._given, snapshot.settings)
         live = Live.build(snapshot, generation, digest, self.live)
         if self._certificates is not None:
-            self._certificates.update(snapshot.certificates, snapshot.default_certificate, snapshot.tls, live.table)
+            self._certificates.update(snapshot, live.table)
         self.live = live
         self._tune(settings)
         self._http.believe(trusted, request_ids=snapshot.request_ids)

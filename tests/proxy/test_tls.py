@@ -18,7 +18,7 @@ BUILT_IN = issue("built-in")
 
 def store(*certificates: Certificate, default: str = "") -> CertificateStore:
     made = CertificateStore(*BUILT_IN)
-    made.update(certificates, default)
+    made.update(Snapshot(certificates=certificates, default_certificate=default))
     return made
 
 
@@ -129,16 +129,16 @@ def test_a_context_is_made_once_and_kept_while_its_certificate_is_unchanged() ->
     served = store(SHOP, OTHER)
     before = served.context_for("shop.example")
     same = Certificate("shop/web", ("shop.example", "www.shop.example"), SHOP.chain, SHOP.key, 1)
-    served.update([same, OTHER], "")
+    served.update(Snapshot(certificates=(same, OTHER,)))
     assert served.context_for("www.shop.example") is before
-    served.update([certificate("shop/web", "shop.example")], "")
+    served.update(Snapshot(certificates=(certificate("shop/web", "shop.example"),)))
     assert served.context_for("shop.example") is not before
 
 
 def test_a_renewed_certificate_serves_from_the_next_handshake_on() -> None:
     served = store(SHOP)
     old = handshake(served, "shop.example").getpeercert(binary_form=True)
-    served.update([certificate("shop/web", "shop.example")], "")
+    served.update(Snapshot(certificates=(certificate("shop/web", "shop.example"),)))
     assert handshake(served, "shop.example").getpeercert(binary_form=True) != old
 
 
@@ -225,7 +225,7 @@ def test_ten_thousand_certificates_are_swapped_without_a_look_at_a_key_and_known
     monkeypatch.setattr(tls, "_load", counting)
     renewed = Certificate("shop/c8", ("h8.example",), OTHER.chain, OTHER.key, 0)
     copies = [msgspec.structs.replace(one, chain=bytes(bytearray(one.chain))) for one in many]
-    served.update([*copies[:8], renewed, *copies[9:]], "")
+    served.update(Snapshot(certificates=(*copies[:8], renewed, *copies[9:],)))
     assert loaded == []
     assert served.context_for("h7.example") is before[0]
     assert served.context_for("h8.example") is not before[1]
@@ -244,7 +244,7 @@ def test_workers_with_the_same_ticket_key_resume_each_others_sessions_until_it_c
     key = b"k" * TICKET_KEY
     first, second = (CertificateStore(*BUILT_IN, key) for _ in range(2))
     for one in (first, second):
-        one.update([SHOP], "", TlsTerms(protocols=(version,)))
+        one.update(Snapshot(certificates=(SHOP,), tls=TlsTerms(protocols=(version,))))
     assert resumed(first, second)
     second.rekey(b"n" * TICKET_KEY)
     assert not resumed(first, second)
@@ -260,30 +260,30 @@ def test_without_a_shared_key_each_worker_resumes_its_own_sessions_only() -> Non
 
 def test_without_tickets_nothing_is_resumed() -> None:
     served = CertificateStore(*BUILT_IN, b"k" * TICKET_KEY)
-    served.update([SHOP], "", TlsTerms(tickets=False))
+    served.update(Snapshot(certificates=(SHOP,), tls=TlsTerms(tickets=False)))
     assert not resumed(served, served)
 
 
 def test_tls_is_spoken_as_asked_for() -> None:
     served = store(SHOP)
-    served.update([SHOP], "", TlsTerms(protocols=("TLSv1.2",), ciphers="ECDHE-ECDSA-AES256-GCM-SHA384"))
+    served.update(Snapshot(certificates=(SHOP,), tls=TlsTerms(protocols=("TLSv1.2",), ciphers="ECDHE-ECDSA-AES256-GCM-SHA384")))
     spoken = handshake(served, "shop.example").cipher()
     assert spoken is not None
     assert spoken[:2] == ("ECDHE-ECDSA-AES256-GCM-SHA384", "TLSv1.2")
-    served.update([SHOP], "", None)
+    served.update(Snapshot(certificates=(SHOP,), tls=None))
     assert handshake(served, "shop.example").version() == "TLSv1.3"
 
 
 def test_ciphers_and_curves_that_openssl_does_not_know_leave_its_own(caplog: pytest.LogCaptureFixture) -> None:
     served = store(SHOP)
-    served.update([SHOP], "", TlsTerms(ciphers="NONE-SUCH", curves="none-such"))
+    served.update(Snapshot(certificates=(SHOP,), tls=TlsTerms(ciphers="NONE-SUCH", curves="none-such")))
     assert served_name(served, "shop.example") == "shop.example"
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
 
 
 def test_only_the_curves_that_are_asked_for_are_taken() -> None:
     served = store(SHOP)
-    served.update([SHOP], "", TlsTerms(curves="P-384:P-521"))
+    served.update(Snapshot(certificates=(SHOP,), tls=TlsTerms(curves="P-384:P-521")))
     assert served_name(served, "shop.example") == "shop.example"
     narrow = trusting()
     narrow.set_ecdh_curve("prime256v1")
@@ -298,7 +298,7 @@ def test_only_the_curves_that_are_asked_for_are_taken() -> None:
 def test_names_of_nobody_are_refused_where_that_is_asked_for(name: str | None, refused: bool) -> None:
     hosts = tuple(Host(host, ()) for host in ("*.wild.example", "routed.example"))
     served = store(SHOP)
-    served.update([SHOP], "", TlsTerms(reject_unknown=True), RouteTable.build(Snapshot(hosts=hosts)))
+    served.update(Snapshot(certificates=(SHOP,), tls=TlsTerms(reject_unknown=True)), RouteTable.build(Snapshot(hosts=hosts)))
     if refused:
         with pytest.raises(ssl.SSLError):
             handshake(served, name)

@@ -37,13 +37,15 @@ _Look: TypeAlias = FirstBytes[_Wish] | FirstBytes[Opening]
 class Arrival(NamedTuple):
     """A client that was accepted and counted.
 
-    `peer` is its address, `origin` what the gate takes when it leaves, `told` what its PROXY header said.
+    `peer` is its address, `origin` what the gate takes when it leaves, `told` what its PROXY header said. `name` is the
+    one that it asks for over TLS, lower-case, where that was looked for.
     """
 
     sock: socket.socket
     peer: str
     origin: bytes
     told: ProxyHeader | None
+    name: str = ""
 
 
 class SharedServed(Served, Protocol):
@@ -89,7 +91,7 @@ class Shared:
         """Find out what a client came for, if anything shares the port with what it is there for, and send it there."""
         live = self._worker.live
         arrival.sock.settimeout(0)
-        if tls and live.names:
+        if tls and (live.names or live.snapshot.authorities):
             self._look_for_name(arrival)
         elif not tls and live.snapshot.fallback is not None:
             self._look_for_http(arrival, live.snapshot.fallback.wait)
@@ -136,7 +138,7 @@ class Shared:
         elif asked:
             self._drop(arrival)  # Nobody else here speaks PostgreSQL.
         else:
-            self._admit(arrival)
+            self._admit(arrival._replace(name=outcome.name))
 
     def _promise(self, arrival: Arrival, asked: bytes) -> None:
         """Answer a client of PostgreSQL that asks whether TLS may begin: only then it says whom it wants."""

@@ -55,9 +55,8 @@ _ALERTS: Final = {
 class Certificates(Protocol):
     """What serves certificates."""
 
-    @property
-    def context(self) -> ssl.SSLContext:
-        """The context for who comes in now."""
+    def welcome(self, name: str) -> tuple[ssl.SSLContext, str]:
+        """Return the context for a client that asks for `name`, and the authority by which it is asked who it is."""
 
 
 class Door:
@@ -161,20 +160,23 @@ class Door:
         """Let in a client of HTTP, or of TLS that ends here."""
         http = self._http
         client = ClientConnection(http, tls=self._certificates is not None, told=arrival.told)
+        context = None
+        if self._certificates is not None:
+            context, client.authority = self._certificates.welcome(arrival.name)
         if client.tls:
             http.counters.accepted_https += 1
         else:
             http.counters.accepted_http += 1
         client.origin = arrival.origin
-        http.tasks.spawn(self._let_in(arrival.sock, client), "a client comes in")
+        http.tasks.spawn(self._let_in(arrival.sock, client, context), "a client comes in")
 
-    async def _let_in(self, sock: socket.socket, client: ClientConnection) -> None:
+    async def _let_in(self, sock: socket.socket, client: ClientConnection, context: ssl.SSLContext | None) -> None:
         """Give the client its transport; over TLS that takes a handshake, which may fail."""
         try:
-            if self._certificates is None:
+            if context is None:
                 await self._http.loop.connect_accepted_socket(lambda: client, sock)
             else:
-                await self._shake_hands(sock, client, self._certificates.context)
+                await self._shake_hands(sock, client, context)
         except OSError:
             client.leave()  # It never came in: its protocol hears nothing of its end.
 

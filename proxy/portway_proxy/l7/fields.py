@@ -90,6 +90,10 @@ _REQUEST = {
     b"x-original-forwarded-for": RequestRole.DROP,
     b"x-original-forwarded-host": RequestRole.DROP,
     b"http2-settings": RequestRole.DROP,
+    b"ssl-client-cert": RequestRole.DROP,
+    b"ssl-client-issuer-dn": RequestRole.DROP,
+    b"ssl-client-subject-dn": RequestRole.DROP,
+    b"ssl-client-verify": RequestRole.DROP,
 }
 
 _RESPONSE = {

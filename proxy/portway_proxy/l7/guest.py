@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from portway_proxy.l7.identity import DOUBT, Doubt, Speaker, identity_of, way_of
 from portway_proxy.l7.rewrite import Repeats
+from portway_proxy.shown import Shown
 from portway_proxy.tls import shows_own
 
 if TYPE_CHECKING:
@@ -26,13 +27,15 @@ class Guest(asyncio.Protocol):
     `peer` is the client's address, `secure` whether it came by TLS, `forwarded` what endpoints are told of it: the
     connection's own, or for each request anew what a trusted peer says. `told` is what it said before all requests.
     `note` takes each exchange that has ended. A `strict` client was shown a certificate for the very name that it asked
-    for.
+    for; `authority` is the one by which it was asked for a certificate of its own.
     """
 
     __slots__ = (
+        "_shown",
         "_speaker",
         "_told",
         "_transport",
+        "authority",
         "forwarded",
         "http",
         "note",
@@ -51,6 +54,8 @@ class Guest(asyncio.Protocol):
         self.tls = tls
         self.secure = tls
         self.strict = False
+        self.authority = ""
+        self._shown: Shown | None = None
         self.note = http.journal.note
         self.origin: bytes | None = None
         self.peer = b"-"
@@ -73,6 +78,13 @@ class Guest(asyncio.Protocol):
         self.peer, self.secure, self.forwarded = identity_of(way)
         self._speaker = http.trusted.speaker(way)
         return True
+
+    @property
+    def shown(self) -> Shown:
+        """The certificate that the client showed, as far as it was asked for one."""
+        if self._shown is None:
+            self._shown = Shown(self._transport.get_extra_info("ssl_object"))
+        return self._shown
 
     def doubt(self) -> None:
         """Identify the client anew with its next request: whom to believe has changed."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from portway_proxy.errors import BadSnapshot, Closed
 from portway_proxy.l7.basic import AskPassword
 from portway_proxy.l7.canary import ChooseUpstream
+from portway_proxy.l7.certified import AskCertificate
 from portway_proxy.l7.cors import AnswerOrigins
 from portway_proxy.l7.external import AskService
 from portway_proxy.l7.limits import Limit
@@ -54,8 +55,9 @@ class Rules:
             return
         first, last = tuple(_answers(policy)), (*_access(policy, kept), *_changes(policy))
         redirect: tuple[Step, ...] = (to_https,) if policy.https_redirect else ()
-        self.plain = (*first, *redirect, *last)
-        self.secure = (*first, *last)
+        ask = () if policy.certificate is None else (AskCertificate(policy.certificate),)
+        self.plain = (*redirect, *ask, *first, *last) if ask else (*first, *redirect, *last)
+        self.secure = (*ask, *first, *last)
 
 
 def _answers(policy: Policy) -> Iterator[Step]:
