@@ -45,6 +45,19 @@ async def test_the_trailers_of_a_response_reach_a_client_that_takes_them(
     assert b"Set-Cookie" not in client.received
 
 
+async def test_what_connection_nominates_goes_no_further_behind_a_body_either(net: Net) -> None:
+    async def script(peer: Peer) -> None:
+        assert (await peer.request()).body == b"hello"
+        assert peer.trailers == [b"X-Sum: 1"]
+        peer.send((CHUNKED % b"X-Hop: 1\r\nX-Sum: 2\r\n").replace(b"OK\r\n", b"OK\r\nConnection: x-hop\r\n"))
+
+    _, _, client = await net.pair(script)
+    nominating = POST.replace(b"Host: a", b"Host: a\r\nTE: trailers\r\nConnection: TE, X-hop")
+    client.send(nominating % b"x-Hop: 1\r\nX-Sum: 1\r\n")
+    assert (await client.response()).body == b"hello"
+    assert client.trailers == [b"X-Sum: 2"]
+
+
 async def test_a_response_without_chunks_has_no_trailers_though_they_are_taken(net: Net) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()

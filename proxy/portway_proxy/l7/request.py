@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import httptools
@@ -46,7 +46,8 @@ class RequestHead:
 
     `path` is canonical and decides the route; `target` is what goes on. `lines` are the fields that go on, each ended
     by CRLF. `length` is the body's; None without Content-Length. `upgrade` lists what an endpoint may switch to.
-    `forwarded_host` is the Host that a trusted peer says the client used, or empty.
+    `forwarded_host` is the Host that a trusted peer says the client used, or empty. `nominated` are fields that go
+    no further, wherever they stand, in lower case.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class RequestHead:
         "lines",
         "method",
         "minor",
+        "nominated",
         "path",
         "raw_host",
         "raw_target",
@@ -92,6 +94,7 @@ class RequestHead:
         self.agent: bytes = b""
         self.size: int = 0
         self.trace_parent = b""
+        self.nominated: Sequence[bytes] = ()
 
     @classmethod
     def alike(cls, other: RequestHead, method: bytes, target: bytes) -> RequestHead:
@@ -111,6 +114,7 @@ class RequestHead:
         head.referer = other.referer
         head.agent = other.agent
         head.size = 0
+        head.nominated = other.nominated
         return head
 
     @property
@@ -343,6 +347,7 @@ class RequestParser(FieldParser):
         if b"upgrade" in nominated and head.bodiless and head.minor == 1:
             head.upgrade = b", ".join(_upgrades(self._upgrade, head.method))
         if nominated not in ORDINARY:
+            head.nominated = nominated
             drop_nominated(head.lines, nominated)
 
     _TAKE: ClassVar[TakeTable] = {

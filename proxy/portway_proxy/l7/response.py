@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 import httptools
@@ -27,6 +28,7 @@ class ResponseHead:
 
     `lines` are the fields that go on, each ended by CRLF. `length` is None without Content-Length. `plain` is the
     whole head for a client whose connection stays, when nothing but the fields themselves decides it; else empty.
+    `nominated` are the fields, in lower case, that go no further, wherever they stand.
     """
 
     __slots__ = (
@@ -37,6 +39,7 @@ class ResponseHead:
         "lines",
         "minor",
         "named",
+        "nominated",
         "phrase",
         "plain",
         "status",
@@ -55,6 +58,7 @@ class ResponseHead:
         self.dated = False
         self.named = False
         self.plain = b""
+        self.nominated: Sequence[bytes] = ()
 
     def alike(self, lines: list[bytes]) -> ResponseHead:
         """Return the same head with other fields."""
@@ -62,6 +66,7 @@ class ResponseHead:
         head.lines = lines
         head.named = self.named
         head.dated = self.dated
+        head.nominated = self.nominated
         return head
 
 
@@ -146,6 +151,7 @@ class ResponseParser(FieldParser):
         if nominated:
             head.keep_alive = b"close" not in nominated and (head.minor == 1 or b"keep-alive" in nominated)
             if nominated not in ORDINARY:
+                head.nominated = nominated
                 drop_nominated(head.lines, nominated)
         if self._strict:
             head.lines = [line for line in head.lines if line[: len(_STRICT)].lower() != _STRICT]

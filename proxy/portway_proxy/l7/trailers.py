@@ -1,4 +1,4 @@
-"""Fields behind a chunked body: which of them go on (RFC 9110, 6.5.1)."""
+"""Fields behind a chunked body: which of them go on (RFC 9110, 6.5.1 and 7.6.1)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def for_endpoint(exchange: Exchange, lines: Sequence[bytes]) -> bytes:
     return b"".join(
         line
         for name, line in _passing(lines, lambda name: request_role(name) is RequestRole.PASS)
-        if b"\r\n%b:" % name not in own
+        if b"\r\n%b:" % name not in own and name not in exchange.head.nominated
     )
 
 
@@ -67,10 +67,11 @@ def for_client(exchange: Exchange, lines: Sequence[bytes]) -> bytes:
         return b""
     passage = exchange.passage
     replaced = frozenset[bytes]() if passage is None else passage.replaced
+    nominated = () if exchange.response is None else exchange.response.nominated
     return b"".join(
         line
         for name, line in _passing(lines, lambda name: response_role(name) is ResponseRole.PASS)
-        if name not in replaced
+        if name not in replaced and name not in nominated
     )
 
 
