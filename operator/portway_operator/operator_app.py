@@ -18,7 +18,7 @@ from portway_operator.admission import Admission
 from portway_operator.api_objects import ApiObjects, ApiUnavailable
 from portway_operator.applied import Applied
 from portway_operator.compile import Compiled
-from portway_operator.compile.access import named_secrets
+from portway_operator.compile.named_secrets import named_secrets
 from portway_operator.events import Events
 from portway_operator.expose import Expose
 from portway_operator.health import Health

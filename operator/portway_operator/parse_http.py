@@ -23,7 +23,9 @@ __all__ = [
     "redirect_status",
     "replacement",
     "some_networks",
+    "subject_pattern",
     "template",
+    "url",
 ]
 
 _LOCATION = re.compile(r"(?:https?://|/|\$)[!#-\[\]-~]{0,2047}")
@@ -152,6 +154,20 @@ def hosts(value: str) -> tuple[str, ...]:
     if not found:
         raise ValueError("it names no host")
     return tuple(found)
+
+
+def url(value: str) -> str:
+    """Return a URL."""
+    if not value.startswith(("http://", "https://")) or not _LOCATION.fullmatch(value) or "$" in value:
+        raise ValueError("it is no URL such as https://shop.example/why")
+    return value
+
+
+def subject_pattern(value: str) -> str:
+    """Return a regular expression for the name in a certificate."""
+    if not value.startswith("CN="):
+        raise ValueError("it does not begin with CN=")
+    return pattern(value)
 
 
 def pattern(value: str) -> str:

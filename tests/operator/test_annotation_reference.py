@@ -79,7 +79,7 @@ def test_what_is_not_built_is_a_problem_when_it_is_used(name: str) -> None:
     assert bool(reading.closed) is (UNBUILT[name].invalid is Invalid.CLOSE)
 
 
-GUARDS = ["auth-snippet", "auth-tls-secret", "auth-tls-match-cn", "enable-modsecurity", "configuration-snippet"]
+GUARDS = ["auth-snippet", "enable-modsecurity", "configuration-snippet"]
 
 
 @pytest.mark.parametrize("name", GUARDS)
@@ -90,7 +90,7 @@ def test_what_would_guard_a_path_and_is_not_built_closes_it(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("enable-modsecurity", "false"), ("proxy-ssl-verify", "off"), ("affinity-mode", "balanced"), ("auth-proxy-set-headers", "")],
+    [("enable-modsecurity", "false"), ("proxy-ssl-verify", "off"), ("mirror-target", ""), ("auth-proxy-set-headers", "")],
 )
 def test_what_asks_for_nothing_is_no_problem(name: str, value: str) -> None:
     reading = read(IngressAnnotations, Ingress(Meta("shop", "web", annotations={NGINX + name: value})))

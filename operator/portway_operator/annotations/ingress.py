@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from portway_operator.annotations.access import AccessAnnotations
 from portway_operator.annotations.canary import CanaryAnnotations
+from portway_operator.annotations.client_certificates import ClientCertificateAnnotations
 from portway_operator.annotations.cors import CorsAnnotations
 from portway_operator.annotations.external_auth import ExternalAuthAnnotations
 from portway_operator.annotations.fidelity import close
@@ -29,6 +30,7 @@ _UNITS = close(
 @dataclass(frozen=True)
 class IngressAnnotations(
     CanaryAnnotations,
+    ClientCertificateAnnotations,
     LimitAnnotations,
     CorsAnnotations,
     ExternalAuthAnnotations,

@@ -79,15 +79,6 @@ _EXTERNAL_AUTH = (
     _later("enable-global-auth", "Whether the ConfigMap's global-auth-url counts here.", harmless=(*_OFF, *_ON)),
 )
 
-_CLIENT_CERTIFICATES = (
-    _later("auth-tls-secret", "The authority whose certificates clients must have.", harmless=("",), invalid=_CLOSED),
-    _later("auth-tls-match-cn", "What a client certificate's name must match.", harmless=("",), invalid=_CLOSED),
-    _later("auth-tls-verify-client", "How strictly client certificates are asked for.", harmless=(*_OFF, "on")),
-    _later("auth-tls-verify-depth", "How long a client's chain may be.", harmless=("1",)),
-    _later("auth-tls-error-page", "Where clients without a good certificate are sent.", harmless=("",)),
-    _later("auth-tls-pass-certificate-to-upstream", "Whether the endpoint gets the client's certificate."),
-)
-
 _UPSTREAM_TLS = (
     _later("proxy-ssl-secret", "The certificate that endpoints are shown.", harmless=("",), invalid=_CLOSED),
     _later("proxy-ssl-verify", "Whether endpoints' certificates are verified.", invalid=_CLOSED),
@@ -230,7 +221,6 @@ _OBSOLETE = (
 
 UNBUILT: tuple[Row, ...] = (
     *_EXTERNAL_AUTH,
-    *_CLIENT_CERTIFICATES,
     *_UPSTREAM_TLS,
     *_BALANCING,
     *_RESPONSES,

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from portway_operator import problems
-from portway_operator.annotations import IngressAnnotations, key_of, read, rows
-from portway_operator.compile.classes import Classes
-from portway_operator.compile.configuration import configured
+from portway_operator.annotations import IngressAnnotations, key_of, rows
 from portway_operator.htpasswd import SecretForm, Users, read_users
 from portway_operator.objects import Ingress, Secret
 from portway_operator.problems import Origin, Problem, at
-from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
-from portway_proxy.snapshot import BasicAuth, Credentials, ExternalAuth
+from portway_proxy.snapshot import BasicAuth, ClientCertificate, Credentials, ExternalAuth
 
-__all__ = ["Access", "AccessReader", "named_secrets"]
+__all__ = ["Access", "AccessReader"]
 
 Key = tuple[str, str]
 
@@ -31,6 +28,7 @@ class Access:
 
     basic: BasicAuth | None = None
     external: ExternalAuth | None = None
+    certificate: ClientCertificate | None = None
     closed: str = ""
     problems: tuple[Problem, ...] = ()
 
@@ -39,6 +37,7 @@ class Access:
         return Access(
             self.basic or other.basic,
             self.external or other.external,
+            self.certificate or other.certificate,
             self.closed or other.closed,
             self.problems + other.problems,
         )
@@ -92,17 +91,6 @@ class AccessReader:
         name = "/".join(secret.meta.key) + ("" if form is SecretForm.FILE else f" ({form})")
         self._found[name] = Credentials(name, users.users)
         return name
-
-
-def named_secrets(store: ObjectStore, settings: CompileSettings) -> frozenset[Key]:
-    """Return the namespaces and names of the Secrets that annotations of our Ingresses name."""
-    settings, _ = configured(store, settings)
-    classes = Classes(store.ingress_classes.values(), settings)
-    reader = AccessReader(store)
-    for ingress in store.ingresses.values():
-        if ingress.meta.annotations and classes.ours(ingress):
-            reader.read(ingress, read(IngressAnnotations, ingress).values)
-    return frozenset(reader.secrets)
 
 
 def _at(ingress: Ingress, field: str) -> Origin:

@@ -16,6 +16,7 @@ from portway_operator.compile.access import AccessReader
 from portway_operator.compile.auth_services import AuthServices
 from portway_operator.compile.classes import Classes
 from portway_operator.compile.compatibility import Modes
+from portway_operator.compile.client_certificates import ClientCertificates
 from portway_operator.compile.configuration import configured
 from portway_operator.compile.defaults import choose_default, default_service
 from portway_operator.compile.fallbacks import choose_fallback
@@ -106,6 +107,7 @@ class _Compile:
         made = before.made if before is not None and before.settings == self._settings else {}
         self._modes = Modes(self._classes, self._settings)
         self._access = AccessReader(store)
+        self._clients = ClientCertificates(store)
         self._upstreams = Upstreams(store, self._settings, made)
         self._services = AuthServices(self._upstreams)
         self._passed = PassthroughTable(self._upstreams)
@@ -123,8 +125,10 @@ class _Compile:
         default = choose_default(found, self._settings, self.problems)
         default = default or default_service(self._store, self._upstreams, self._settings, self.problems)
         certificate = self._default_certificate()
+        served = self._clients.spread(hosts.hosts(default))
         snapshot = Snapshot(
-            hosts=hosts.hosts(default),
+            hosts=served,
+            authorities=self._clients.authorities(served, default),
             default=default,
             listeners=self._listeners(),
             certificates=tls.certificates(certificate),
@@ -174,7 +178,7 @@ class _Compile:
             tuple(one for one in owned if not self._store.refusal(one)),
             self._upstreams.made,
             self._settings,
-            frozenset(self._access.secrets),
+            frozenset(self._access.secrets | self._clients.secrets),
         )
 
     def _guard(self, owner: T, work: Callable[[T], R], otherwise: R) -> R:
@@ -209,6 +213,7 @@ class _Compile:
             return IngressRoutes(ingress)
         reading = read(IngressAnnotations, ingress)
         access = self._access.read(ingress, reading.values).beside(self._services.read(ingress, reading.values))
+        access = access.beside(self._clients.read(ingress, reading.values))
         self.problems += (*reading.problems, *access.problems)
         policies = Policies(reading, self._settings, access, "/".join(ingress.meta.key))
         passed = self._passed.read(ingress, reading.values.tls_passthrough, guarded=policies.guarded)

@@ -12,6 +12,8 @@ from portway_operator.problems.access import (
     auth_secret_missing,
     auth_secret_unnamed,
     auth_url_refused,
+    client_authority_unusable,
+    client_rules_taken,
 )
 from portway_operator.problems.objects import (
     annotation_idle,
@@ -114,6 +116,8 @@ __all__ = [
     "certificate_taken",
     "class_foreign",
     "class_missing",
+    "client_authority_unusable",
+    "client_rules_taken",
     "collector_missing",
     "config_key_idle",
     "config_key_unknown",

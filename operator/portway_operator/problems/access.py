@@ -14,6 +14,8 @@ __all__ = [
     "auth_secret_missing",
     "auth_secret_unnamed",
     "auth_url_refused",
+    "client_authority_unusable",
+    "client_rules_taken",
 ]
 
 _CLOSED = "The paths of the Ingress answer 503."
@@ -46,6 +48,28 @@ def auth_secret_missing(origin: Origin, namespace: str, secret: str) -> Problem:
         f"There is no Secret {namespace}/{secret}, or Portway may not read it.",
         _CLOSED,
         "Create it, correct the name, or grant the operator list and watch of it.",
+    )
+
+
+def client_authority_unusable(origin: Origin, secret: str, found: str) -> Problem:
+    """Say that the Secret has no authority by which clients can be asked who they are; `found` is a sentence."""
+    return Problem(
+        origin,
+        "client_authority_unusable",
+        f"Secret {secret}: {found}",
+        _CLOSED,
+        "Give it the authorities' certificates (PEM) as ca.crt, and lists of revoked ones as ca.crl, if any.",
+    )
+
+
+def client_rules_taken(origin: Origin, host: str, owner: Origin) -> Problem:
+    """Say that an older Ingress asks clients of the same host for other certificates."""
+    return Problem(
+        origin,
+        "client_rules_taken",
+        f"{owner} asks clients of {host or 'any host'} for other certificates, and they are asked once for all paths.",
+        _CLOSED,
+        "Say the same in both, or use another host.",
     )
 
 

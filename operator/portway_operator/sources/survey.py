@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import aiohttp
 import msgspec
 
-from portway_operator.compile.access import named_secrets
+from portway_operator.compile.named_secrets import named_secrets
 from portway_operator.objects import Kind
 from portway_operator.settings import CompileSettings
 from portway_operator.sources.connection import Connection
