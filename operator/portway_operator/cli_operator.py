@@ -13,9 +13,9 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 
 import typer
 import uvloop
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
-from portway_operator import collector
+from portway_operator import collector, nginx_flags
 from portway_operator.authority_store import KeptNames
 from portway_operator.console import printable
 from portway_operator.leader import Terms
@@ -46,7 +46,7 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9]
 
 
 class OperatorCommand(TyperCommand):
-    """The command without the environment that Kubernetes makes of Services with our names."""
+    """The command without the environment that Kubernetes makes of Services with our names, and with Go's flags."""
 
     def make_context(self, *arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - as click declares it
         """Return click's context."""
@@ -54,6 +54,29 @@ class OperatorCommand(TyperCommand):
             if os.environ[name].startswith(_SERVICE_LINKS):
                 del os.environ[name]
         return super().make_context(*arguments, **more)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - as click declares it
+        """Take the command line of ingress-nginx's controller too."""
+        options = [one for one in self.params if isinstance(one, TyperOption)]
+        names = {name.lstrip("-") for one in options for name in (*one.opts, *one.secondary_opts)}
+        try:
+            taken, left = nginx_flags.taken(args, _switches(options), names)
+        except nginx_flags.Refused as error:
+            raise typer.BadParameter(str(error), ctx) from None
+        for sentence in left:
+            typer.echo(f"portway: {printable(sentence)}", err=True)
+        return super().parse_args(ctx, taken)
+
+
+def _switches(options: Collection[TyperOption]) -> dict[str, tuple[str, str]]:
+    """Return how each flag without value is set and unset, by its names."""
+    found: dict[str, tuple[str, str]] = {}
+    for one in options:
+        if one.is_flag and one.secondary_opts:
+            forms = (one.opts[0], one.secondary_opts[0])
+            found |= {name.lstrip("-"): forms for name in one.opts}
+            found |= {name.lstrip("-"): forms[::-1] for name in one.secondary_opts}
+    return found
 
 
 def _several(text: str) -> tuple[str, ...]:

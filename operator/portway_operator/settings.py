@@ -48,6 +48,10 @@ class CompileSettings:
     ssl_protocols, ssl_ciphers, ssl_ecdh_curve, ssl_session_tickets, ssl_session_timeout, ssl_reject_handshake, hsts,
         hsts_max_age, hsts_include_subdomains, hsts_preload, http_redirect_code, no_tls_redirect_locations: how TLS is
         spoken and asked for (`portway_proxy.tls_terms`).
+    force_ssl_redirect: they are on hosts without TLS too, unless the Ingress says otherwise.
+    allow_source_range, deny_source_range: networks that clients must, and must not, come from, where an Ingress names
+        none itself. block_cidrs: networks that nobody may come from.
+    closed: the code of the problem for which nobody may come to any Ingress; empty for none.
     allow_external_name: Services of type ExternalName are served.
     allow_catch_all: an Ingress with nothing but a default backend may serve what matches nothing else.
     reserved_ports: ports that no layer 4 listener may take, because the proxy itself listens there.
@@ -84,6 +88,11 @@ class CompileSettings:
     default_certificate: str = ""
     today: int = 0
     ssl_redirect: bool = True
+    force_ssl_redirect: bool = False
+    allow_source_range: tuple[str, ...] = ()
+    deny_source_range: tuple[str, ...] = ()
+    block_cidrs: tuple[str, ...] = ()
+    closed: str = ""
     ssl_protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
     ssl_ciphers: str = ""
     ssl_ecdh_curve: str = ""

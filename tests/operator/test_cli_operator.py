@@ -255,3 +255,27 @@ def test_waiting_without_an_api_server_is_said_in_one_line(kubeconfig: str) -> N
     result = CliRunner().invoke(app, ["wait-applied", "ingress/web", "--kubeconfig", kubeconfig])
     assert result.exit_code == 2
     assert result.output.startswith("portway: Ingress ours/web cannot be read: ")
+
+
+def test_the_command_line_of_ingress_nginx_is_taken_as_it_is(start: Start) -> None:
+    settings = start(
+        "--publish-service=ingress-nginx/ingress-nginx-controller",
+        "--election-id=ingress-nginx-leader",
+        "--controller-class=k8s.io/ingress-nginx",
+        "--ingress-class=nginx",
+        "--configmap=ingress-nginx/ingress-nginx-controller",
+        "--watch-ingress-without-class=true",
+        "--disable-catch-all=true",
+        "--update-status=false",
+        "--enable-metrics=false",
+        "--validating-webhook=",
+        "--v=2",
+    )
+    compiling = settings.compile
+    assert (compiling.controller, compiling.ingress_class) == ("k8s.io/ingress-nginx", ("nginx",))
+    assert (compiling.watch_ingress_without_class, compiling.allow_catch_all) == (True, False)
+    assert (settings.status.write, settings.election) == (False, "ingress-nginx-leader")
+
+
+def test_a_flag_of_ingress_nginx_that_is_not_built_says_so(refuse: Refuse) -> None:
+    assert "name the namespaces by --watch-namespace" in refuse("--watch-namespace-selector=team=a")

@@ -69,11 +69,12 @@ class RoutingAnnotations:
         nginx="ssl-redirect",
         fidelity=close("A slash at the end of the path stays, as with preserve-trailing-slash."),
     )
-    force_ssl_redirect: bool = row(
+    force_ssl_redirect: bool | None = row(
         "force-ssl-redirect",
         boolean,
-        default=False,
-        doc="Whether they are on hosts without TLS too; for a balancer before Portway that has the certificates.",
+        default=None,
+        doc="Whether they are on hosts without TLS too; for a balancer before Portway that has the "
+        "certificates; unset, the settings say.",
         nginx="force-ssl-redirect",
         fidelity=close("A slash at the end of the path stays, as with preserve-trailing-slash."),
     )

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from portway_operator import problems
 from portway_operator.compile import observing, tls_terms, tuning
+from portway_operator.compile.nginx_keys import guards, is_nginx, note_unread
 from portway_operator.objects import ConfigMap
 from portway_operator.parse import boolean, count, field_name, networks, one_of, seconds
 from portway_operator.problems import Origin, Problem
@@ -21,10 +22,11 @@ __all__ = ["KEYS", "configured"]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of the ConfigMap: the setting that it sets, and the parser of its value."""
+    """A key of the ConfigMap: the setting that it sets, the parser of its value, and whether it keeps anybody away."""
 
     setting: str
     parse: Callable[[str], object]
+    guards: bool = False
 
 
 def _service(text: str) -> str:
@@ -36,13 +38,17 @@ def _service(text: str) -> str:
 
 KEYS: Final = {
     "allow-external-name": Key("allow_external_name", boolean),
+    "allowlist-source-range": Key("allow_source_range", networks, guards=True),
+    "block-cidrs": Key("block_cidrs", networks, guards=True),
     "catch-all": Key("allow_catch_all", boolean),
     "compatibility": Key("compatibility", one_of(Compatibility)),
     "compute-full-forwarded-for": Key("compute_full_forwarded_for", boolean),
     "default-backend-service": Key("default_backend_service", _service),
+    "denylist-source-range": Key("deny_source_range", networks, guards=True),
     "disable-access-log": Key("disable_access_log", boolean),
     "enable-opentelemetry": Key("enable_opentelemetry", boolean),
     "enable-real-ip": Key("enable_real_ip", boolean),
+    "force-ssl-redirect": Key("force_ssl_redirect", boolean),
     "forwarded-for-header": Key("forwarded_for_header", field_name),
     "generate-request-id": Key("generate_request_id", boolean),
     "hsts": Key("hsts", boolean),
@@ -75,6 +81,7 @@ KEYS: Final = {
     "use-forwarded-headers": Key("use_forwarded_headers", boolean),
     "use-proxy-protocol": Key("use_proxy_protocol", boolean),
     "watch-ingress-without-class": Key("watch_ingress_without_class", boolean),
+    "whitelist-source-range": Key("allow_source_range", networks, guards=True),
 }
 """Every key, by its name."""
 
@@ -99,19 +106,15 @@ def configured(store: ObjectStore, settings: CompileSettings) -> tuple[CompileSe
 def _read(found: ConfigMap, settings: CompileSettings) -> tuple[CompileSettings, list[Problem]]:
     changes: dict[str, Any] = {}
     tuned: dict[str, float] = {}
-    noted = []
+    noted: list[Problem] = []
+    closed = ""
     for name, value in sorted(found.data.items(), key=lambda entry: (entry[0] != tuning.BUFFERS, entry[0])):
         origin = Origin("ConfigMap", found.meta.namespace, found.meta.name, f"data[{name}]")
         key = KEYS.get(name)
-        if name in tls_terms.WITHOUT_EFFECT:
-            noted.append(problems.config_key_idle(origin, tls_terms.WITHOUT_EFFECT[name]))
-            continue
         if key is None and name not in tuning.KEYS:
-            known = sorted((*KEYS, *tuning.KEYS))
-            close = difflib.get_close_matches(name, known, n=1)
-            remedy = f"Did you mean {close[0]}?" if close else f"The keys are {', '.join(known)}."
-            remedy = _ELSEWHERE.get(name, remedy)
-            noted.append(problems.config_key_unknown(origin, remedy))
+            problem = _unread(origin, name, value)
+            noted += [] if problem is None else [problem]
+            closed = closed or (problem.code if problem is not None and guards(name) else "")
             continue
         try:
             if key is None:
@@ -119,5 +122,20 @@ def _read(found: ConfigMap, settings: CompileSettings) -> tuple[CompileSettings,
             else:
                 changes[key.setting] = key.parse(value)
         except ValueError as error:
-            noted.append(problems.config_value_invalid(origin, value, str(error)))
-    return replace(settings, **changes, tuning=tuning.settings(tuned)), noted
+            guarding = key is not None and key.guards
+            problem = problems.config_value_invalid(origin, value, str(error), guards=guarding)
+            noted.append(problem)
+            closed = closed or (problem.code if guarding else "")
+    return replace(settings, **changes, tuning=tuning.settings(tuned), closed=closed), noted
+
+
+def _unread(origin: Origin, name: str, value: str) -> Problem | None:
+    """Return what to say of a key that sets nothing; nothing where its value asks for what is so anyway."""
+    if name in tls_terms.WITHOUT_EFFECT:
+        return problems.config_key_idle(origin, tls_terms.WITHOUT_EFFECT[name])
+    if is_nginx(name):
+        return note_unread(origin, name, value)
+    known = sorted((*KEYS, *tuning.KEYS))
+    close = difflib.get_close_matches(name, known, n=1)
+    remedy = f"Did you mean {close[0]}?" if close else "Remove it; README.md lists the keys."
+    return problems.config_key_unknown(origin, _ELSEWHERE.get(name, remedy))

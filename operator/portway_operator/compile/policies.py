@@ -36,15 +36,21 @@ class Policies:
     ) -> None:
         self.values = values = reading.values
         redirect = settings.ssl_redirect if values.ssl_redirect is None else values.ssl_redirect
-        closed = reading.closed or access.closed
-        if values is _UNSAID and not closed:
+        closed = reading.closed or access.closed or settings.closed
+        forced = settings.force_ssl_redirect if values.force_ssl_redirect is None else values.force_ssl_redirect
+        asked = forced or settings.allow_source_range or settings.deny_source_range or settings.block_cidrs
+        if values is _UNSAID and not closed and not asked:
             self._plain, self._secure = _NONE, _REDIRECTED if redirect else _NONE
             return
-        forced = values.force_ssl_redirect
         if closed:
             self._plain = Policy(body_size=values.body_size, closed=closed, https_redirect=forced)
         else:
-            self._plain = _policy(values, access, zone)
+            self._plain = msgspec.structs.replace(
+                _policy(values, access, zone),
+                https_redirect=forced,
+                allow=values.allow_source_range or settings.allow_source_range,
+                deny=_together(values.deny_source_range or settings.deny_source_range, settings.block_cidrs),
+            )
         self._secure = msgspec.structs.replace(self._plain, https_redirect=redirect or forced)
 
     @property
@@ -60,11 +66,9 @@ class Policies:
 
 def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
     return Policy(
-        https_redirect=values.force_ssl_redirect,
         body_size=values.body_size,
         basic=access.basic,
         external=access.external,
-        certificate=access.certificate,
         any_suffices=values.satisfy is Satisfy.ANY,
         app_root=values.app_root,
         redirect=_redirect(values),
@@ -77,6 +81,10 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         # Without a rewrite there is no prefix that the endpoint does not see.
         prefix=values.forwarded_prefix if values.rewrite_target else "",
     )
+
+
+def _together(some: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({*some, *others})) if others else some
 
 
 def _patience(values: IngressAnnotations) -> Patience | None:

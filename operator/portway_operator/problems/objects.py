@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 
+_ALL_CLOSED = "The paths of every Ingress answer 503, as nothing would guard them."
+
+
 def at(owner: Object, field: str = "") -> Origin:
     """Return the place of a field in an object."""
     return Origin(owner.kind, owner.meta.namespace, owner.meta.name, field)
@@ -91,12 +94,17 @@ def config_key_idle(origin: Origin, reason: str) -> Problem:
     return Problem(origin, "config_key_idle", reason, "The key has no effect.", "Remove it.", Severity.NOTICE)
 
 
-def config_value_invalid(origin: Origin, value: str, reason: str) -> Problem:
+def config_key_refused(origin: Origin, reason: str, remedy: str, *, guards: bool) -> Problem:
+    """Say that a key of ingress-nginx's ConfigMap asks for what is not built; one that `guards` closes every path."""
+    done = _ALL_CLOSED if guards else "The key has no effect."
+    return Problem(origin, "config_key_refused", reason, done, remedy, Severity.ERROR if guards else Severity.NOTICE)
+
+
+def config_value_invalid(origin: Origin, value: str, reason: str, *, guards: bool = False) -> Problem:
     """Say that a value of the ConfigMap is malformed; `reason` is the parser's sentence."""
     found = f"The value {show(value)} cannot be used: {reason}."
-    return Problem(
-        origin, "config_value_invalid", found, "What the flags say counts.", "Correct the value or remove the key."
-    )
+    done = _ALL_CLOSED if guards else "What the flags say counts."
+    return Problem(origin, "config_value_invalid", found, done, "Correct the value or remove the key.")
 
 
 def log_variable_unknown(origin: Origin, found: str) -> Problem:
