@@ -69,6 +69,7 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         body_size=values.body_size,
         basic=access.basic,
         external=access.external,
+        certificate=access.certificate,
         any_suffices=values.satisfy is Satisfy.ANY,
         app_root=values.app_root,
         redirect=_redirect(values),
