@@ -18,6 +18,7 @@ from portway_proxy.snapshot import (
     Credentials,
     Ejection,
     Endpoint,
+    ExternalAuth,
     HashOn,
     HashSource,
     Host,
@@ -109,8 +110,22 @@ endpoints = st.builds(Endpoint, words, numbers, words, st.lists(words, max_size=
 seconds = st.floats(0.1, 1e6)
 upstream_policies = st.builds(
     UpstreamPolicy,
-    st.none() | st.builds(HashOn, st.sampled_from(HashSource), words),
-    st.none() | st.builds(Affinity, words, words, words, numbers, words, st.none() | st.booleans()),
+    st.none() | st.builds(HashOn, st.sampled_from(HashSource), words, numbers),
+    st.none()
+    | st.builds(
+        Affinity,
+        words,
+        words,
+        words,
+        numbers,
+        words,
+        st.none() | st.booleans(),
+        numbers,
+        st.booleans(),
+        st.booleans(),
+        st.booleans(),
+        st.booleans(),
+    ),
     st.none()
     | st.builds(
         Check, st.sampled_from(CheckKind), words, words, seconds, seconds, st.integers(1, 9), st.integers(1, 9)
@@ -159,8 +174,23 @@ policies = st.builds(
     words,
     words,
     st.lists(st.tuples(words, words), max_size=2).map(tuple),
-    st.none() | st.builds(Canary, words, words, words, words, words, numbers, numbers),
+    st.none() | st.builds(Canary, words, words, words, words, words, numbers, numbers, st.booleans()),
     st.none() | st.builds(Patience, seconds, seconds, seconds),
+    external=st.none()
+    | st.builds(
+        ExternalAuth,
+        words,
+        words,
+        words,
+        words,
+        words,
+        words,
+        names,
+        st.lists(st.tuples(words, words), max_size=2).map(tuple),
+        words,
+        st.lists(st.tuples(numbers, seconds), max_size=2).map(tuple),
+        st.booleans(),
+    ),
 )
 routes = st.builds(Route, words, st.sampled_from(PathMatch), words, origins, st.none() | policies)
 snapshots = st.builds(

@@ -114,7 +114,7 @@ class Admission:
     def _contest(self, own: IngressRoutes, classes: Classes, upstreams: Upstreams) -> list[Problem]:
         """Return who loses what, once all that claim the same are lined up by age."""
         noted: list[Problem] = []
-        table = HostTable()
+        table = HostTable(upstreams)
         found = sorted([own, *self._rivals(own, classes, upstreams)], key=lambda one: one.ingress.meta.precedence)
         for routes in found:
             table.add(routes)

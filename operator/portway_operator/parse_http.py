@@ -13,10 +13,12 @@ from portway_proxy.variables import unknown
 __all__ = [
     "field_names",
     "fields",
+    "hash_text",
     "hosts",
     "known",
     "location",
     "methods_list",
+    "next_upstream",
     "origins",
     "pattern",
     "prefix",
@@ -28,6 +30,11 @@ __all__ = [
     "url",
 ]
 
+_TEXT = re.compile(r"[!-~]{1,1024}")
+_CASES = frozenset(
+    {"error", "timeout", "invalid_header", "updating"}
+    | {f"http_{status}" for status in (500, 502, 503, 504, 403, 404, 429)}
+)
 _LOCATION = re.compile(r"(?:https?://|/|\$)[!#-\[\]-~]{0,2047}")
 _TEMPLATE = re.compile(r"[A-Za-z0-9$_{}.:-]{1,253}")
 _PREFIX = re.compile(r"/[!#-\[\]-~]{0,255}")
@@ -143,6 +150,24 @@ def fields(value: str) -> tuple[tuple[str, str], ...]:
     if not found:
         raise ValueError("it has no header field")
     return tuple(found.values())
+
+
+def hash_text(value: str) -> str:
+    """Return a text without blanks, perhaps with variables: what a hash is taken of."""
+    if not _TEXT.fullmatch(value):
+        raise ValueError("it is no text such as $request_uri, without blanks")
+    return known(value)
+
+
+def next_upstream(value: str) -> tuple[str, ...]:
+    """Return when another endpoint is asked, sorted (`error timeout http_502`); nothing for `off`."""
+    found = sorted(set(value.split()))
+    for word in found:
+        if word not in _CASES and word not in ("off", "non_idempotent"):
+            raise ValueError(f"{show(word)} is none of off, non_idempotent, {', '.join(sorted(_CASES))}")
+    if not found:
+        raise ValueError("it says nothing; `off` asks no other endpoint")
+    return () if "off" in found else tuple(found)
 
 
 def hosts(value: str) -> tuple[str, ...]:

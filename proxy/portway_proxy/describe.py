@@ -8,11 +8,13 @@ import msgspec
 
 from portway_proxy.describe_policies import describe_policy
 from portway_proxy.snapshot import (
+    Affinity,
     Belief,
     Capacity,
     Check,
     CheckKind,
     Ejection,
+    HashOn,
     ListenerPolicy,
     Retries,
     Route,
@@ -72,9 +74,9 @@ def describe_upstream_policy(policy: UpstreamPolicy | None) -> list[str]:
     """Return what an upstream asks for, one text for each trait: `affinity=portway`, `slow-start=30s`."""
     if policy is None:
         return []
-    traits = [] if policy.hash_on is None else [f"hash-on={policy.hash_on}"]
+    traits = [] if policy.hash_on is None else [_hash_on(policy.hash_on)]
     if policy.affinity is not None:
-        traits.append(f"affinity={policy.affinity.cookie}")
+        traits.append(_affinity(policy.affinity))
     if policy.check is not None:
         traits.append(_check(policy.check))
     if policy.ejection is not None:
@@ -86,6 +88,15 @@ def describe_upstream_policy(policy: UpstreamPolicy | None) -> list[str]:
     if policy.capacity is not None:
         traits += _capacity(policy.capacity)
     return traits if policy.retries is None else traits + _retries(policy.retries)
+
+
+def _hash_on(on: HashOn) -> str:
+    return f"hash-on={on}" + (f" by {on.subset}" if on.subset else "")
+
+
+def _affinity(affinity: Affinity) -> str:
+    ways = (("spreads", affinity.spreads), ("stays", affinity.stays))
+    return " ".join([f"affinity={affinity.cookie}", *(word for word, so in ways if so)])
 
 
 def _ejection(ejection: Ejection) -> str:

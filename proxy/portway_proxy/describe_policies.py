@@ -116,7 +116,7 @@ def _choice(canary: Canary) -> str:
         ways.append(f"cookie {canary.cookie}")
     if canary.weight or not ways:
         ways.append(f"chance {canary.weight}/{canary.total}")
-    return ", ".join(ways)
+    return ", ".join(ways) + (" sticky" if canary.sticky else "")
 
 
 def _rewrite(policy: Policy) -> str:

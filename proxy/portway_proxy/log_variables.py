@@ -239,7 +239,8 @@ def _endpoint(exchange: Exchange) -> bytes:
 
 
 def _label(exchange: Exchange) -> str:
-    return exchange.upstream.upstream.name if exchange.upstream is not None else ""
+    # What stands behind `#` is the Ingress that has endpoints of its own terms.
+    return exchange.upstream.upstream.name.partition("#")[0] if exchange.upstream is not None else ""
 
 
 def _origin(exchange: Exchange, name: str) -> bytes:

@@ -109,7 +109,8 @@ class Canary(msgspec.Struct, frozen=True):
     """Another upstream that gets some of a route's requests: by a header, else by a cookie, else by chance.
 
     `header` with `value`, or with the regular expression `pattern`, chooses it when that is so; alone, and `cookie`,
-    when they say `always`, and never when they say `never`. `weight` of `total` requests go there.
+    when they say `always`, and never when they say `never`. `weight` of `total` requests go there. Where it is
+    `sticky`, clients that an affinity cookie ties to either upstream stay there.
     """
 
     upstream: str
@@ -119,6 +120,7 @@ class Canary(msgspec.Struct, frozen=True):
     cookie: str = ""
     weight: int = 0
     total: int = 100
+    sticky: bool = False
 
 
 class Patience(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -52,10 +52,13 @@ class Selection(Generic[C]):
     __slots__ = (
         "_all",
         "_balance",
+        "_groups",
+        "_hashes",
         "_ring",
         "_second",
         "_share",
         "_slow_start",
+        "_subset",
         "_unfit",
         "_weights",
         "_zone",
@@ -68,6 +71,9 @@ class Selection(Generic[C]):
     def __init__(self, balance: Balance, policy: UpstreamPolicy | None, zone: str) -> None:
         policy = policy or _ORDINARY
         self._balance = balance
+        self._hashes = balance is Balance.HASH or (policy.affinity is not None and policy.affinity.spreads)
+        self._subset = policy.hash_on.subset if policy.hash_on is not None else 0
+        self._groups: dict[C, tuple[C, ...]] = {}
         self._slow_start = policy.slow_start
         self._share = (policy.ejection or _EJECTION).share
         self._zone = zone
@@ -91,8 +97,9 @@ class Selection(Generic[C]):
             self.candidates, self._weights = candidates, weights
         if everyone != self._all:
             self._all = everyone
-            if self._balance is Balance.HASH:
+            if self._hashes:
                 self._ring = Ring(everyone, lambda one: one.label)
+                self._groups = _groups(everyone, self._subset) if self._subset else {}
         self._unfit = _NOBODY if candidates is everyone else frozenset(everyone).difference(candidates)
         self.probe = next((one for one in self._unfit if one.health.due(now)), None)
         self.wake = now if weights is not None else NEVER
@@ -104,7 +111,13 @@ class Selection(Generic[C]):
         """Return the candidate for the hash of `key`; raises `NoEndpoints` when all are in `exclude`."""
         if self._ring is None:
             return self.balancer.choose(exclude)
-        return self._ring.choose(key, self._unfit.union(exclude) if exclude else self._unfit)
+        unwanted = self._unfit.union(exclude) if exclude else self._unfit
+        if not self._groups:
+            return self._ring.choose(key, unwanted)
+        group = [one for one in self._groups[self._ring.choose(key)] if one not in unwanted]
+        if not group:  # Its key's group has nobody left.
+            group = [one for one in self._groups[self._ring.choose(key, unwanted)] if one not in unwanted]
+        return _RANDOM.choice(group)
 
     def another(self, exclude: Collection[C], key: bytes | None = None) -> C:
         """Return somebody for a request that those in `exclude` failed or cannot take: one that is well, or anyone.
@@ -146,3 +159,13 @@ class Selection(Generic[C]):
         if not self._zone or not all(one.endpoint.for_zones for one in everyone):
             return everyone
         return tuple(one for one in everyone if self._zone in one.endpoint.for_zones) or everyone
+
+
+def _groups(everyone: tuple[C, ...], size: int) -> dict[C, tuple[C, ...]]:
+    """Return the group of each: `size` neighbours, the last ones filled up with the first."""
+    found: dict[C, tuple[C, ...]] = {}
+    for start in range(0, len(everyone), size):
+        own = everyone[start : start + size]
+        group = own + everyone[: min(size, len(everyone)) - len(own)]
+        found |= dict.fromkeys(own, group)
+    return found

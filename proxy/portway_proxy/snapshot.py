@@ -107,6 +107,7 @@ class HashSource(StrEnum):
     HEADER = "header"
     COOKIE = "cookie"
     URI = "uri"
+    TEXT = "text"
 
 
 class CheckKind(StrEnum):
@@ -194,10 +195,14 @@ class Endpoint(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
 
 
 class HashOn(msgspec.Struct, frozen=True):
-    """What a consistent hash is taken of; `name` is that of the header (any case) or of the cookie."""
+    """What a consistent hash is taken of; `name` is that of the header (any case) or of the cookie, or a template.
+
+    It chooses groups of `subset` endpoints, any of which gets the request; 0 is no groups.
+    """
 
     source: HashSource = HashSource.ADDRESS
     name: str = ""
+    subset: int = 0
 
     def __str__(self) -> str:
         """Return `header:X-User`, or what it is without a name."""
@@ -207,8 +212,12 @@ class HashOn(msgspec.Struct, frozen=True):
 class Affinity(msgspec.Struct, frozen=True):
     """A cookie that keeps a client at one endpoint.
 
-    `ttl` is in seconds; 0 until the browser ends. `secure` None is as the request came: Secure over TLS. `same_site` is
-    the attribute's value, empty for none.
+    `ttl` (Max-Age) and `expires` are in seconds; 0 until the browser ends. `secure` None is as the request came: Secure
+    over TLS. `same_site` is the attribute's value, empty for none; where `lenient`, browsers that misread None get
+    none. An empty `path` is that of the route.
+
+    Where it `spreads`, the cookie holds what a consistent hash is taken of, so that some clients move when endpoints
+    come; else it names the endpoint. Where it `stays`, a failure of the endpoint leaves the cookie as it is.
     """
 
     cookie: str = "portway"
@@ -217,6 +226,11 @@ class Affinity(msgspec.Struct, frozen=True):
     ttl: int = 0
     same_site: str = "Lax"
     secure: bool | None = None
+    expires: int = 0
+    lenient: bool = False
+    partitioned: bool = False
+    spreads: bool = False
+    stays: bool = False
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -293,6 +307,8 @@ class UpstreamPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Upstream(msgspec.Struct, frozen=True, omit_defaults=True):
     """One service port and the endpoints that serve it; `name` is `namespace/service:port`.
+
+    Behind that, `#web` is the Ingress that wants endpoints on terms of its own.
 
     `endpoints` are sorted. With none, `reason` is the reason code of the 503 that requests get
     (`service_missing`, `port_missing`, `no_endpoints`). An ExternalName service has `external_name` instead

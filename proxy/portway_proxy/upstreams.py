@@ -247,8 +247,13 @@ class LiveUpstream:
         if self._terms is None or pool.retired:
             return b""
         # Whose request only asked whether another endpoint is well again has not lost its own.
-        tie = self._tie_of(exchange)
-        return b"" if tie is not None and tie not in exchange.tried else self._terms.cookie_for(exchange, pool)
+        tie = self._terms.pinned(exchange)
+        keeps = tie in self._selection.candidates and tie not in exchange.tried
+        return b"" if tie is not None and (keeps or self._terms.stays) else self._terms.cookie_for(exchange, pool)
+
+    def knows(self, exchange: Exchange) -> bool:
+        """Return whether an affinity cookie ties the client to this upstream."""
+        return self._terms is not None and self._terms.knows(exchange)
 
     def _find(self, exchange: Exchange) -> Pool | None:
         return self._place(exchange, self._tie_of(exchange))

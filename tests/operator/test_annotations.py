@@ -117,5 +117,8 @@ def test_the_annotations_of_a_service_have_their_own_table() -> None:
 def test_every_row_says_what_it_is_for(kind: Kind) -> None:
     table = rows(SCOPES[kind])
     assert all(entry.doc.endswith(".") for entry in table.values())
-    assert len({entry.name for entry in table.values()}) == len(table)
-    assert [entry.name.replace("-", "_") for entry in table.values()] == list(table)
+    named = {field: entry for field, entry in table.items() if entry.name}
+    assert [entry.name.replace("-", "_") for entry in named.values()] == list(named)
+    assert all(entry.nginx for field, entry in table.items() if field not in named)
+    keys = [key for entry in table.values() for key in entry.keys]
+    assert len(set(keys)) == len(keys)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from portway_operator.annotations.access import AccessAnnotations
+from portway_operator.annotations.balancing import BalancingAnnotations
 from portway_operator.annotations.canary import CanaryAnnotations
 from portway_operator.annotations.client_certificates import ClientCertificateAnnotations
 from portway_operator.annotations.cors import CorsAnnotations
@@ -29,6 +30,7 @@ _UNITS = close(
 
 @dataclass(frozen=True)
 class IngressAnnotations(
+    BalancingAnnotations,
     CanaryAnnotations,
     ClientCertificateAnnotations,
     LimitAnnotations,

@@ -38,11 +38,6 @@ def _later(
     return _row(name, doc, refused(_LATER, remedy), harmless, invalid)
 
 
-def _service(name: str, doc: str, ours: str, *, harmless: tuple[str, ...] = _OFF) -> Row:
-    reason = "Portway asks this of the Service, so that all Ingresses that lead to it agree."
-    return _row(name, doc, refused(reason, f"Annotate the Service with portway.dev/{ours}."), harmless)
-
-
 def _gone(name: str, words: str, remedy: str, invalid: Invalid = Invalid.DEFAULT) -> Row:
     return _row(
         name, "An annotation that ingress-nginx no longer has, or never had.", obsolete(words, remedy), (), invalid
@@ -98,27 +93,6 @@ _UPSTREAM_TLS = (
 )
 
 _BALANCING = (
-    _service("affinity", "What keeps a client at one endpoint.", "affinity: cookie", harmless=("",)),
-    _later("affinity-mode", "What becomes of clients when endpoints change.", harmless=("balanced",)),
-    _later("affinity-canary-behavior", "Whether a cookie ties a client to the canary.", harmless=("sticky",)),
-    _service("session-cookie-name", "The name of the affinity cookie.", "affinity-cookie-name", harmless=("",)),
-    _service("session-cookie-path", "The Path of the affinity cookie.", "affinity-cookie-path", harmless=("",)),
-    _service("session-cookie-domain", "The Domain of the affinity cookie.", "affinity-cookie-domain", harmless=("",)),
-    _service("session-cookie-expires", "The Expires of the affinity cookie.", "affinity-cookie-ttl", harmless=("",)),
-    _service("session-cookie-max-age", "The Max-Age of the affinity cookie.", "affinity-cookie-ttl", harmless=("",)),
-    _service("session-cookie-samesite", "The SameSite of the affinity cookie.", "affinity-cookie-same-site"),
-    _service("session-cookie-secure", "Whether the affinity cookie is Secure.", "affinity-cookie-secure"),
-    _later("session-cookie-partitioned", "Whether the affinity cookie is Partitioned."),
-    _later("session-cookie-conditional-samesite-none", "Whether old browsers get no SameSite=None."),
-    _later("session-cookie-change-on-failure", "Whether a failure gives the client another endpoint for good."),
-    _service("load-balance", "How endpoints are chosen.", "balance", harmless=("", "round_robin")),
-    _service("upstream-hash-by", "What a consistent hash is taken of.", "hash-on", harmless=("",)),
-    _later("upstream-hash-by-subset", "Whether the hash chooses a group of endpoints."),
-    _later("upstream-hash-by-subset-size", "How many endpoints are in such a group.", harmless=("3",)),
-    _later("service-upstream", "Whether the Service's own address stands in for its endpoints."),
-    _service("proxy-next-upstream", "When another endpoint is tried.", "retry-on", harmless=("", "error timeout")),
-    _service("proxy-next-upstream-tries", "How many endpoints are tried.", "retries", harmless=("3",)),
-    _service("proxy-next-upstream-timeout", "How long endpoints are tried.", "retry-timeout", harmless=("0",)),
     _later("mirror-target", "Where a copy of each request goes.", harmless=("",)),
     _later("mirror-host", "The Host of the copies.", harmless=("",)),
     _later("mirror-request-body", "Whether copies have the body.", harmless=("on", "off")),

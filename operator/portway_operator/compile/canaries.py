@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations
+from portway_operator.annotations.balancing import CanaryBehavior
+from portway_operator.compile.upstreams import Upstreams, parse_name
 from portway_operator.problems import Problem
 from portway_proxy.snapshot import Canary, PathMatch, Policy, Route
 
@@ -16,7 +20,7 @@ _NONE = Policy()
 Claim = tuple[str, str, PathMatch]
 
 
-def canary_of(values: IngressAnnotations, upstream: str) -> Canary:
+def canary_of(values: IngressAnnotations, upstream: str, *, sticky: bool) -> Canary:
     """Return what the annotations of a canary say of its upstream."""
     return Canary(
         upstream,
@@ -26,16 +30,18 @@ def canary_of(values: IngressAnnotations, upstream: str) -> Canary:
         values.canary_by_cookie,
         values.canary_weight,
         values.canary_weight_total,
+        sticky,
     )
 
 
 class Canaries:
     """The canaries' routes, taken from the oldest Ingress to the youngest: each path has one at most."""
 
-    __slots__ = ("_found", "problems")
+    __slots__ = ("_found", "_upstreams", "problems")
 
-    def __init__(self) -> None:
+    def __init__(self, upstreams: Upstreams) -> None:
         self.problems: list[Problem] = []
+        self._upstreams = upstreams
         self._found: dict[Claim, tuple[Route, IngressAnnotations]] = {}
 
     def __bool__(self) -> bool:
@@ -54,8 +60,19 @@ class Canaries:
         if found is None:
             return route
         canary, values = found
-        policy = msgspec.structs.replace(route.policy or _NONE, canary=canary_of(values, canary.upstream))
-        return msgspec.structs.replace(route, policy=policy)
+        shared = None if values.affinity_canary_behavior is CanaryBehavior.LEGACY else self._like(route, canary)
+        of = canary_of(values, shared or canary.upstream, sticky=shared is not None)
+        return msgspec.structs.replace(route, policy=msgspec.structs.replace(route.policy or _NONE, canary=of))
+
+    def _like(self, route: Route, canary: Route) -> str | None:
+        """Return the canary's upstream with the endpoints' terms of the Ingress that it is a canary of, if it has any.
+
+        Those are its own namespace's to say.
+        """
+        main, other = parse_name(route.upstream), parse_name(canary.upstream)
+        if main is None or other is None or not main.ingress or main.namespace != other.namespace:
+            return None
+        return self._upstreams.resolve(replace(other, ingress=main.ingress)).upstream.name
 
     def rest(self) -> list[Problem]:
         """Return a problem for each canary that no route has joined."""

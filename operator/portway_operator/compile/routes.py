@@ -99,7 +99,8 @@ class RouteReader:
 
     def _route(self, host: str, key: PathKey, backend: Backend, place: str) -> Route:
         """Return the route of a path to a backend, and note what is wrong with the reference."""
-        wanted = Wanted(self._ingress.meta.namespace, backend.service, backend.port)
+        asker = self._ingress.meta.name if self._values.balances else ""
+        wanted = Wanted(self._ingress.meta.namespace, backend.service, backend.port, ingress=asker)
         origin = at(self._ingress, place)
         if host not in self._passed:
             self._problems += self._upstreams.reference_problems(wanted, origin)
@@ -112,13 +113,13 @@ class HostTable:
 
     __slots__ = ("_canaries", "_declared", "_defaults", "_more", "_routes", "_surprises", "_unused", "problems")
 
-    def __init__(self) -> None:
+    def __init__(self, upstreams: Upstreams) -> None:
         self.problems: list[Problem] = []
         self._routes: dict[str, dict[PathKey, Route]] = {}
         self._declared: dict[str, tuple[str, str]] = {}
         self._defaults: list[tuple[str, Route]] = []
         self._unused: list[tuple[str, Route]] = []
-        self._canaries = Canaries()
+        self._canaries = Canaries(upstreams)
         self._more = MoreHosts()
         self._surprises = Surprises()
 

@@ -15,8 +15,8 @@ from portway_operator.annotations import IngressAnnotations, read
 from portway_operator.compile.access import AccessReader
 from portway_operator.compile.auth_services import AuthServices
 from portway_operator.compile.classes import Classes
-from portway_operator.compile.compatibility import Modes
 from portway_operator.compile.client_certificates import ClientCertificates
+from portway_operator.compile.compatibility import Modes
 from portway_operator.compile.configuration import configured
 from portway_operator.compile.defaults import choose_default, default_service
 from portway_operator.compile.fallbacks import choose_fallback
@@ -27,8 +27,8 @@ from portway_operator.compile.passthroughs import PassthroughTable
 from portway_operator.compile.policies import Policies
 from portway_operator.compile.port_maps import PortMap, port_maps
 from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
-from portway_operator.compile.tls_terms import terms_of
 from portway_operator.compile.tls import TlsClaims, TlsTable, expiry_problems, find_key_pair, read_tls, secret_problem
+from portway_operator.compile.tls_terms import terms_of
 from portway_operator.compile.trust import trust_of, trust_problems
 from portway_operator.compile.upstreams import Made, Upstreams, Wanted, parse_name
 from portway_operator.decode.meta import PREFIX
@@ -119,7 +119,7 @@ class _Compile:
         for ingress in ingresses:
             tls.add(self._guard(ingress, partial(read_tls, self._store, today=self._settings.today), TlsClaims()))
         found = [self._guard(one, partial(self._routes, tls=tls), IngressRoutes(one)) for one in ingresses]
-        hosts = HostTable()
+        hosts = HostTable(self._upstreams)
         for routes in found:
             hosts.add(routes)
         default = choose_default(found, self._settings, self.problems)

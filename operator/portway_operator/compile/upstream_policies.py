@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from portway_operator.annotations import ServiceAnnotations
+from portway_operator.annotations import IngressAnnotations, ServiceAnnotations
+from portway_operator.annotations.balancing import AffinityMode, LoadBalance
 from portway_proxy.snapshot import (
     Affinity,
     Balance,
@@ -12,16 +13,23 @@ from portway_proxy.snapshot import (
     Check,
     CheckKind,
     Ejection,
+    Endpoint,
     HashOn,
+    HashSource,
     Protocol,
     Retries,
     Upstream,
     UpstreamPolicy,
 )
 
-__all__ = ["with_policy"]
+__all__ = ["as_asked_by", "with_policy"]
 
 _ORDINARY = UpstreamPolicy()
+_HOUR = 3600.0
+_ANY_TRIES = 10
+_SAFE = ("DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE")
+_UNSAFE = ("LOCK", "PATCH", "POST")
+_BALANCES = {LoadBalance.ROUND_ROBIN: Balance.ROUND_ROBIN, LoadBalance.EWMA: Balance.POWER_OF_TWO}
 
 
 def with_policy(upstream: Upstream, values: ServiceAnnotations) -> Upstream:
@@ -33,6 +41,61 @@ def with_policy(upstream: Upstream, values: ServiceAnnotations) -> Upstream:
     balance = Balance.HASH if hashed else values.balance or Balance.ROUND_ROBIN
     policy = _opaque(values, balance) if opaque else _http(values, balance)
     return msgspec.structs.replace(upstream, balance=balance, policy=None if policy == _ORDINARY else policy)
+
+
+def as_asked_by(upstream: Upstream, values: IngressAnnotations, own: Endpoint | None) -> Upstream:
+    """Return `upstream` as the annotations of an Ingress want it; what they do not say stays as its Service says.
+
+    `own` is the Service's own address, if it has one.
+    """
+    policy, balance = upstream.policy or _ORDINARY, upstream.balance
+    if values.upstream_hash_by:
+        subset = values.upstream_hash_by_subset_size if values.upstream_hash_by_subset else 0
+        balance = Balance.HASH
+        policy = msgspec.structs.replace(policy, hash_on=HashOn(HashSource.TEXT, values.upstream_hash_by, subset))
+    elif values.load_balance is not None:
+        balance = _BALANCES[values.load_balance]
+        policy = msgspec.structs.replace(policy, hash_on=None)
+    if values.affinity is not None:
+        policy = msgspec.structs.replace(policy, affinity=_session(values))
+    retries = _next(values, policy.retries or Retries())
+    policy = msgspec.structs.replace(policy, retries=None if retries == Retries() else retries)
+    upstream = msgspec.structs.replace(upstream, balance=balance, policy=None if policy == _ORDINARY else policy)
+    return msgspec.structs.replace(upstream, endpoints=(own,)) if values.service_upstream and own else upstream
+
+
+def _session(values: IngressAnnotations) -> Affinity:
+    return Affinity(
+        cookie=values.session_cookie_name,
+        path=values.session_cookie_path,
+        domain=values.session_cookie_domain,
+        ttl=int(values.session_cookie_max_age),
+        same_site=values.session_cookie_samesite or "",
+        secure=values.session_cookie_secure,
+        expires=int(values.session_cookie_expires),
+        lenient=values.session_cookie_conditional_samesite_none,
+        partitioned=values.session_cookie_partitioned,
+        spreads=values.affinity_mode is AffinityMode.BALANCED,
+        stays=not values.session_cookie_change_on_failure,
+    )
+
+
+def _next(values: IngressAnnotations, retries: Retries) -> Retries:
+    """Return when and how often another endpoint is asked."""
+    if values.next_upstream_tries is not None:
+        retries = msgspec.structs.replace(retries, tries=values.next_upstream_tries or _ANY_TRIES)
+    if values.next_upstream_timeout is not None:
+        retries = msgspec.structs.replace(retries, timeout=values.next_upstream_timeout or _HOUR)
+    cases = values.next_upstream
+    if cases is None:
+        return retries
+    if not cases:
+        return msgspec.structs.replace(retries, tries=1)
+    statuses = {int(case[5:]) for case in cases if case.startswith("http_")}
+    statuses |= {502} if "invalid_header" in cases else set()
+    statuses |= {504} if "timeout" in cases else set()
+    methods = _SAFE + _UNSAFE if "non_idempotent" in cases else _SAFE
+    return msgspec.structs.replace(retries, statuses=tuple(sorted(statuses)), methods=tuple(sorted(methods)))
 
 
 def _opaque(values: ServiceAnnotations, balance: Balance) -> UpstreamPolicy:

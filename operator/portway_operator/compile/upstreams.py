@@ -12,31 +12,35 @@ import msgspec
 
 from portway_operator import problems
 from portway_operator.addresses import name_refusal
-from portway_operator.annotations import Reading, ServiceAnnotations, read
-from portway_operator.compile.upstream_policies import with_policy
+from portway_operator.annotations import IngressAnnotations, Reading, ServiceAnnotations, read
+from portway_operator.compile.upstream_policies import as_asked_by, with_policy
 from portway_operator.endpoints import Found, SlicePick, find_endpoints
-from portway_operator.objects import EndpointSlice, Kind, PortRef, Service, ServicePort
+from portway_operator.objects import EndpointSlice, Ingress, Kind, PortRef, Service, ServicePort
 from portway_operator.ports import find_port, port_names, speaks, speaks_http2, speaks_unknown
 from portway_operator.problems import Problem, at
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
-from portway_proxy.snapshot import Origin, Protocol, Transport, Upstream
+from portway_proxy.snapshot import Endpoint, Origin, Protocol, Transport, Upstream
 
 __all__ = ["Made", "Resolved", "Upstreams", "Wanted", "parse_name"]
 
-_NAME = re.compile(r"([^/:]+)/([^/:]+):([^/:]+)(?:/(tcp|udp))?")
+_NAME = re.compile(r"([^/:]+)/([^/:]+):([^/:#]+)(?:/(tcp|udp))?(?:#([^/:]+))?")
 _DIGITS = re.compile(r"[0-9]+")
 _NOTHING: Final[Mapping[Wanted, Made]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A reference to a service port; `opaque` is the transport of one whose bytes are passed through (layer 4)."""
+    """A reference to a service port; `opaque` is the transport of one whose bytes are passed through (layer 4).
+
+    `ingress` is the Ingress of the same namespace whose annotations say more of its endpoints; empty for none.
+    """
 
     namespace: str
     service: str
     port: PortRef
     opaque: Transport | None = None
+    ingress: str = ""
 
     @property
     def transport(self) -> Transport:
@@ -47,10 +51,11 @@ class Wanted:
         """Return an upstream without endpoints.
 
         Its name has the port by number if the Service has it so, and the suffix `/tcp` or `/udp` at layer 4, because
-        the same port may serve all three.
+        the same port may serve all three; and `#web`, because an Ingress may ask for endpoints of its own kind.
         """
         number = port.number if port is not None and port.number else self.port
         name = f"{self.namespace}/{self.service}:{number}{f'/{self.opaque}' if self.opaque else ''}"
+        name += f"#{self.ingress}" if self.ingress else ""
         return Upstream(name, Protocol.OPAQUE if self.opaque else protocol)
 
 
@@ -68,7 +73,7 @@ def parse_name(name: str) -> Wanted | None:
     if found is None:
         return None
     port = int(found[3]) if _DIGITS.fullmatch(found[3]) else found[3]
-    return Wanted(found[1], found[2], port, opaque=Transport(found[4]) if found[4] else None)
+    return Wanted(found[1], found[2], port, Transport(found[4]) if found[4] else None, found[5] or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,12 @@ class Made:
 
     service: Service | None
     slices: tuple[EndpointSlice, ...]
+    ingress: Ingress | None
     resolved: Resolved
+
+    def of(self, service: Service | None, slices: tuple[EndpointSlice, ...], ingress: Ingress | None) -> bool:
+        """Return whether it was made of these very objects."""
+        return self.service is service and self.slices is slices and self.ingress is ingress
 
 
 class Upstreams:
@@ -105,11 +115,15 @@ class Upstreams:
         if found is None:
             key = (wanted.namespace, wanted.service)
             service, slices = self._store.services.get(key), self._store.endpoint_slices.of(*key)
+            ingress = self._ingress(wanted)
             found = self._before.get(wanted)
-            if found is None or found.service is not service or found.slices is not slices:
-                found = Made(service, slices, self._make(wanted))
+            if found is None or not found.of(service, slices, ingress):
+                found = Made(service, slices, ingress, self._make(wanted))
             self.made[wanted] = found
         return found.resolved
+
+    def _ingress(self, wanted: Wanted) -> Ingress | None:
+        return self._store.ingresses.get((wanted.namespace, wanted.ingress)) if wanted.ingress else None
 
     def reference_problems(self, wanted: Wanted, origin: Origin) -> list[Problem]:
         """Return what is wrong with a reference made at `origin`; what the Service itself lacks is found there."""
@@ -156,6 +170,10 @@ class Upstreams:
             upstream = with_policy(upstream, annotations)
         if upstream.protocol is Protocol.OPAQUE and not wanted.opaque:
             return Resolved(_without(upstream, "opaque_port"))
+        ingress = self._ingress(wanted)
+        if ingress is not None:
+            own = Endpoint(service.cluster_ips[0], port.number) if service.cluster_ips and port.number else None
+            upstream = as_asked_by(upstream, read(IngressAnnotations, ingress).values, own)
         found = () if wanted.opaque else _protocol_problems(service, port)
         if service.type == "ExternalName":
             return self._external(service, port, upstream, found)
@@ -185,6 +203,8 @@ class Upstreams:
         if standalone and not slices:
             found = Found(self.annotations(service).values.endpoints, found.detail)
         refused = tuple(problems.address_refused(at(where, "endpoints"), what) for where, what in found.refused)
+        if upstream.endpoints:  # The Service's own address stands in for them.
+            return Resolved(upstream, problems_before)
         if found.endpoints:
             upstream = msgspec.structs.replace(upstream, endpoints=found.endpoints)
             return Resolved(upstream, problems_before + refused)
@@ -193,7 +213,7 @@ class Upstreams:
 
 
 def _port_of(upstream: Upstream) -> str:
-    return upstream.name.rpartition(":")[2].partition("/")[0]
+    return upstream.name.rpartition(":")[2].partition("/")[0].partition("#")[0]
 
 
 def _without(upstream: Upstream, reason: str) -> Upstream:

@@ -11,6 +11,7 @@ from portway_proxy.patterns import compile_pattern
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.passage import Passage
+    from portway_proxy.live import LiveUpstream
     from portway_proxy.snapshot import Canary
 
 __all__ = ["ChooseUpstream"]
@@ -33,13 +34,22 @@ class ChooseUpstream:
 
     def __call__(self, exchange: Exchange, passage: Passage) -> bool:  # noqa: ARG002 - a step's signature
         """Return True."""
-        chosen = self._chosen(exchange.head.lines)
+        live = exchange.client.http.worker.live
+        other = live.upstreams.get(self._asked.upstream)
+        chosen = self._tied(exchange, other) if self._asked.sticky else None
+        if chosen is None:
+            chosen = self._chosen(exchange.head.lines)
         if chosen is None:
             chosen = self._random.random() * self._asked.total < self._asked.weight
-        if chosen:
-            live = exchange.client.http.worker.live
-            exchange.upstream = live.upstreams.get(self._asked.upstream, exchange.upstream)
+        if chosen and other is not None:
+            exchange.upstream = other
         return True
+
+    def _tied(self, exchange: Exchange, other: LiveUpstream | None) -> bool | None:
+        """Return to which of both upstreams a cookie ties the client; None when to neither."""
+        if exchange.upstream is not None and exchange.upstream.knows(exchange):
+            return False
+        return True if other is not None and other.knows(exchange) else None
 
     def _chosen(self, lines: list[bytes]) -> bool | None:
         """Return what the header, or else the cookie, says; None when neither does."""

@@ -29,10 +29,11 @@ class Trail:
 
     `attempts` are those before the last one, which began at `sent`, took `connect` seconds to connect (None: there was
     a connection) and brought the head of a response at `headed`; 0 is never. Times are seconds of the loop's clock.
-    `head_size` counts the bytes of the response's head as the client got it.
+    `head_size` counts the bytes of the response's head as the client got it. `tie` is the value of the affinity cookie
+    that the client is to get.
     """
 
-    __slots__ = ("attempts", "connect", "head_size", "headed", "sent", "span")
+    __slots__ = ("attempts", "connect", "head_size", "headed", "sent", "span", "tie")
 
     def __init__(self, sent: float) -> None:
         self.attempts: tuple[Attempt, ...] = ()
@@ -41,6 +42,7 @@ class Trail:
         self.headed = 0.0
         self.head_size = 0
         self.span: Span | None = None
+        self.tie = b""
 
     def failed(self, endpoint: bytes, status: int, now: float) -> None:
         """Note that the request is sent once more, at `now`, and what became of it before."""
