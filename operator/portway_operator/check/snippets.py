@@ -233,7 +233,7 @@ class _Translator:
         """Take the one condition that has an annotation: that a request came without TLS, and goes to https."""
         match one.block:
             case (Directive(words=("return", "301" | "308", url)),) if url.startswith("https://$"):
-                condition = " ".join(one.arguments)
+                condition = " ".join(one.arguments).replace(" )", ")")
                 plain = not condition.endswith(("https)", "https')", 'https")', "on)")) or "!=" in condition
                 return bool(_HTTP.fullmatch(condition)) and plain and self._set(one, "force-ssl-redirect", "true")
         return False
