@@ -28,6 +28,7 @@ __all__ = [
     "Traffic",
     "answer",
     "bodies",
+    "handshakes",
     "held",
     "pings",
     "wrk",
@@ -223,6 +224,20 @@ def held(scene: Scene, port: int, number: int) -> Iterator[None]:
             if not sock.recv(4096).startswith(b"HTTP/1.1 200"):
                 raise Fault("a connection got no response")
         yield
+
+
+def handshakes(running: Running, seconds: float, *, resumed: bool) -> int:
+    """Return how many TLS clients came one after the other, each with a handshake and a request in so many seconds.
+
+    With `resumed` all but the first go on with a session. They name no host, so that no endpoint takes part.
+    """
+    command = ["openssl", "s_time", "-connect", f"127.0.0.1:{running.port}", "-time", str(max(1, round(seconds)))]
+    command += ["-reuse" if resumed else "-new", "-www", "/"]
+    said = output(pinned(running.stage.cores.load, command), seconds + 30)
+    found = re.search(r"(\d+) connections in \d+ real seconds", said)
+    if found is None or found[1] == "0" or (resumed and said.count("r") < int(found[1])):
+        raise Fault(f"openssl s_time made no connections, or resumed no session: {said.strip()[-200:]}")
+    return int(found[1])
 
 
 def _request(scene: Scene) -> bytes:

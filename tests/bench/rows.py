@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bench.accounting import memory
 from bench.contest import Budget, Column, Contender, Row, Running, Values
-from bench.load import CLOSING, FAST, PACED, VARIED, Manner, Traffic, bodies, held, pings, wrk
+from bench.load import CLOSING, FAST, PACED, VARIED, Manner, Traffic, bodies, handshakes, held, pings, wrk
 from bench.peers import Baseline, Envoy, HAProxy, Nginx, Portway
 from bench.quota import capped
 from bench.scene import Scene
@@ -63,6 +63,18 @@ def part(running: Running, seconds: float) -> Values:
     with capped(running.processes, _PART):
         load = wrk(running, seconds, FAST)
     return {"rate": load.rate, "p99": load.p99 * 1e3}
+
+
+def meetings(*, resumed: bool) -> Callable[[Running, float], Values]:
+    """Return the method that counts TLS handshakes per second of CPU time."""
+
+    def measure(running: Running, seconds: float) -> Values:
+        before, _ = running.cpu()
+        made = handshakes(running, seconds, resumed=resumed)
+        after, _ = running.cpu()
+        return {"capacity": made / (after - before), "cpu": (after - before) / made * 1e6}
+
+    return measure
 
 
 def bulk(traffic: Traffic) -> Callable[[Running, float], Values]:
@@ -181,6 +193,21 @@ ROWS: tuple[Row, ...] = (
         measure=small(FAST),
         baselines=("nginx", "envoy"),
         budgets=(Budget("portway", "cpu", 1.8, "nginx"),),
+    ),
+    *(
+        Row(
+            key=f"tls-handshakes{suffix}",
+            title=f"TLS 1.3 handshakes, {what}, each with a request and its answer, one after the other",
+            contenders=_all(_HTTPS, Nginx(), HAProxy(), Portway()),  # Envoy answers HTTP/1.0 with 426 and waits.
+            columns=(
+                Column("capacity", "handshakes per CPU second", 0, compared=True),
+                Column("cpu", "CPU us/handshake", 0),
+            ),
+            measure=meetings(resumed=bool(suffix)),
+            baselines=("nginx",),
+            budgets=(Budget("portway", "capacity", 0.4, "nginx", least=True),),
+        )
+        for suffix, what in (("", "full"), ("-resumed", "resumed"))
     ),
     Row(
         key="l7-bodies-down",
