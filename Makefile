@@ -23,8 +23,9 @@ check: venv ## Lint, format, types, import rules.
 bench: venv ## Portway beside the proxies that are installed here; ARGS="--quick" for one short round.
 	PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
-reference: venv ## Write docs/annotations.md from the tables of annotations.
+reference: venv ## Write docs/annotations.md and docs/check.schema.json from the code.
 	$(BIN)/python -m portway_operator.annotations.reference > docs/annotations.md
+	$(BIN)/python -m portway_operator.check.forms > docs/check.schema.json
 
 chart: venv ## Write the chart's values.schema.json and README.md from the comments of its values.yaml.
 	PYTHONPATH=tests $(BIN)/python -m chart.documents

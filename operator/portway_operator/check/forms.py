@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 
@@ -149,3 +150,7 @@ def _html(section: Section) -> Iterator[str]:
 
 def _safe(text: str) -> str:
     return html.escape(printable(text))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_schema())
