@@ -1,4 +1,4 @@
-"""Makes the chart's values.schema.json and README.md of the comments in its values.yaml.
+"""Makes the chart's values.schema.json and README.md of the comments in its values.yaml, and renders manifests/static.
 
 `python -m chart.documents` writes them; a test compares what lies there.
 """
@@ -9,17 +9,27 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
 
-from chart.rendering import CHART
+from chart.rendering import CHART, ROOT, texts
 
-__all__ = ["paths", "readme", "schema", "write"]
+__all__ = ["STATIC", "paths", "readme", "schema", "static", "write"]
 
 Json: TypeAlias = dict[str, Any]
 
+STATIC = ROOT / "manifests" / "static" / "portway.yaml"
+_STATIC = """\
+# Portway without Helm: kubectl apply -f manifests/static/portway.yaml
+# Made from charts/portway by `make chart`; a test compares.
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: portway
+  labels: {pod-security.kubernetes.io/enforce: restricted}
+---
+"""
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array"}
 _SCHEMA = "# @schema "
 _TEXTS = re.compile(r"(annotations|labels|nodeSelector|additionalLabels)$", re.IGNORECASE)
@@ -135,10 +145,19 @@ def _default(default: Any) -> str:  # noqa: ANN401 - a default is anything that 
     return f"`{json.dumps(default)}`" if default != "" else ""
 
 
+def static() -> str:
+    """Return the chart as it renders for the namespace portway, for people without Helm."""
+    # A key of affinity cookies would be another one each time, and known to everybody.
+    found = texts({"controller": {"affinityKey": {"create": False}}})
+    documents = [text.strip() for file, text in found.items() if "/tests/" not in file and text.strip()]
+    return _STATIC + "\n---\n".join(each.removeprefix("---\n") for each in documents) + "\n"
+
+
 def write() -> None:
-    """Write both files."""
-    for name, text in (("values.schema.json", schema()), ("README.md", readme())):
-        Path(CHART / name).write_text(text)
+    """Write all of them; the schema first, for what is rendered has to meet it."""
+    (CHART / "values.schema.json").write_text(schema())
+    (CHART / "README.md").write_text(readme())
+    STATIC.write_text(static())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import yaml
 from helm_python import Chart
 
-__all__ = ["CHART", "NAMESPACE", "ROOT", "Raw", "ci_files", "ci_values", "find", "notes", "render"]
+__all__ = ["CHART", "NAMESPACE", "ROOT", "Raw", "ci_files", "ci_values", "find", "notes", "render", "texts"]
 
 Raw: TypeAlias = dict[str, Any]
 
@@ -38,6 +38,12 @@ def ci_values(name: str) -> Raw:
 def render(values: Raw | None = None, *, name: str = "portway", namespace: str = NAMESPACE) -> list[Raw]:
     """Return the objects of a release; raises the SDK's errors for values that the schema or a template refuses."""
     return list(_objects(_rendered(values, name, namespace)))
+
+
+def texts(values: Raw) -> dict[str, str]:
+    """Return what each template with objects renders to."""
+    rendered = _rendered(values, "portway", NAMESPACE)
+    return {file: text for file, text in sorted(rendered.items()) if file.endswith(".yaml")}
 
 
 def notes(values: Raw | None = None) -> str:

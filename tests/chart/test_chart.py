@@ -313,6 +313,22 @@ def test_the_schema_and_the_readme_are_made_of_the_values_comments() -> None:
     assert (CHART / "README.md").read_text().splitlines() == documents.readme().splitlines()
 
 
+def test_the_static_manifests_are_the_chart() -> None:
+    assert documents.STATIC.read_text().splitlines() == documents.static().splitlines()
+    objects = list(yaml.safe_load_all(documents.STATIC.read_text()))
+    assert objects[0]["kind"] == "Namespace"
+    assert {raw["kind"] for raw in objects} >= {"Deployment", "Service", "ClusterRole", "IngressClass", "ConfigMap"}
+    assert [raw for raw in objects if not raw] == []
+
+
+def test_the_values_for_kind_lead_the_nodes_ports_to_those_of_the_cluster() -> None:
+    cluster = yaml.safe_load((ROOT / "manifests" / "kind" / "cluster.yaml").read_text())
+    values = yaml.safe_load((ROOT / "manifests" / "kind" / "values.yaml").read_text())
+    [proxy] = _containers(render(values), "proxy")
+    inside = {mapping["containerPort"] for mapping in cluster["nodes"][0]["extraPortMappings"]}
+    assert {port["hostPort"] for port in proxy["ports"] if "hostPort" in port} == inside
+
+
 def test_every_value_is_used_by_some_template() -> None:
     templates = "".join(path.read_text() for path in (CHART / "templates").rglob("*.*"))
     unused = [path for path in documents.paths() if path.rpartition(".")[2] not in templates]

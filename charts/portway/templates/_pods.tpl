@@ -236,8 +236,8 @@ ports:
   {{- end }}
 - {name: admin, containerPort: {{ $c.adminPort }}, protocol: TCP}
 {{- if $c.hostPort.enabled }}
-{{- range $transport, $ports := dict "tcp" .Values.tcp "udp" .Values.udp }}
-{{- range $port, $target := $ports }}
+{{- range $transport, $ports := dict "tcp" (concat (keys .Values.tcp) $c.hostPort.tcp) "udp" (concat (keys .Values.udp) $c.hostPort.udp) }}
+{{- range $port := $ports | toStrings | uniq | sortAlpha }}
 {{- if and (lt (int $port) 1024) }}
 {{- fail (printf "%s.%s: a proxy without privileges cannot open ports below 1024 on its node; with controller.hostPort.enabled choose one above." $transport $port) }}
 {{- end }}
