@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE = portway:$(VERSION)
 CODE := operator proxy tests
 
-.PHONY: demo test check bench chart fuzz reference venv clean
+.PHONY: demo test check bench chart fuzz image kind kind-down reference venv clean
 .DEFAULT_GOAL := demo
 
 demo: venv ## Start the demo: two apps, images, messages and a TCP echo behind Portway.
@@ -29,6 +31,22 @@ reference: venv ## Write docs/annotations.md and docs/check.schema.json from the
 
 chart: venv ## Write the chart's values.schema.json and README.md from the comments of its values.yaml.
 	PYTHONPATH=tests $(BIN)/python -m chart.documents
+
+image: ## Build the image with docker; BASE=... has Python, IMAGE=... is its name.
+	docker build $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+
+kind: image ## A kind cluster with Portway and the demo, tried by HTTP, HTTPS and TCP on this machine's ports.
+	kind get clusters | grep -qx portway || kind create cluster --config manifests/kind/cluster.yaml --wait 120s
+	kind load docker-image $(IMAGE) --name portway
+	helm upgrade --install portway charts/portway --kube-context kind-portway --namespace portway --create-namespace \
+	  --values manifests/kind/values.yaml --wait --timeout 180s
+	kubectl --context kind-portway apply -f manifests/demo/apps.yaml
+	kubectl --context kind-portway apply -f manifests/demo/ingress.yaml --server-side --force-conflicts
+	kubectl --context kind-portway wait --for=condition=Available deployment --all --timeout=120s
+	@./manifests/kind/try.sh
+
+kind-down: ## Remove the kind cluster.
+	kind delete cluster --name portway
 
 fuzz: venv ## Go on with fuzzing from the corpus; ARGS="exchange --seconds 600" for one target.
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group fuzz

@@ -142,14 +142,14 @@ class Kubelet:
         """Return the command that becomes a container's process."""
         hosts = "".join(f"{ip} {name}\n" for name, ip in self.hosts.items())
         own = self._directory / f"{pod['metadata']['name']}-{container['name']}"
-        for name in ("upper", "work"):
+        for name in ("first", "layers"):
             (own / name).mkdir(parents=True)
-        (own / "upper" / "hosts").write_text(f"127.0.0.1 localhost\n{hosts}")
+        (own / "first" / "hosts").write_text(f"127.0.0.1 localhost\n{hosts}")
         # The host's /etc and /run are hidden below, and nothing is written to them.
         steps = [
-            f"mount -t tmpfs tmpfs {own}/work",
-            f"mkdir {own}/work/upper {own}/work/work && cp {own}/upper/hosts {own}/work/upper",
-            f"mount -t overlay overlay -o lowerdir=/etc,upperdir={own}/work/upper,workdir={own}/work/work /etc",
+            f"mount -t tmpfs tmpfs {own}/layers",
+            f"mkdir {own}/layers/upper {own}/layers/own && cp {own}/first/hosts {own}/layers/upper",
+            f"mount -t overlay overlay -o lowerdir=/etc,upperdir={own}/layers/upper,workdir={own}/layers/own /etc",
             "mount -t tmpfs tmpfs /run",
         ]
         for mount in container.get("volumeMounts", []):
