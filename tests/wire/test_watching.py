@@ -121,19 +121,15 @@ async def test_a_worker_that_is_killed_takes_the_last_seconds_with_it_and_no_mor
         for _ in range(10):
             await fetch(port_of(proxy))
         # Nobody scrapes: the supervisor asks by itself.
-        gathered = proxy._gathering._totals._last
+        totals = proxy._gathering._totals
         await eventually(
-            lambda: any(
-                sample.name == "portway_requests_total" and sample.value == 10
-                for samples in gathered.values()
-                for sample in samples
-            ),
+            lambda: any(sample.name == "portway_requests_total" and sample.value == 10 for sample in totals.samples()),
             _EVERY + PATIENCE,
             "a report without a scrape",
         )
-        (victim,) = gathered
+        (victim,) = totals._last
         os.kill(victim, signal.SIGKILL)
-        await eventually(lambda: victim not in gathered, PATIENCE, "the end of the worker")
+        await eventually(lambda: victim not in totals._last, PATIENCE, "the end of the worker")
         found = await metrics(proxy)
     assert found["portway_requests_total", "*", "web", "GET", "shop", "web", "2xx"] == 10
 
