@@ -16,6 +16,7 @@ from portway_proxy.snapshot import (
     CheckKind,
     Cors,
     Credentials,
+    Edits,
     Ejection,
     Endpoint,
     ExternalAuth,
@@ -176,6 +177,7 @@ policies = st.builds(
     st.lists(st.tuples(words, words), max_size=2).map(tuple),
     st.none() | st.builds(Canary, words, words, words, words, words, numbers, numbers, st.booleans()),
     st.none() | st.builds(Patience, seconds, seconds, seconds),
+    edits=st.none() | st.builds(Edits, *[st.none() | st.tuples(words, words)] * 3),
     external=st.none()
     | st.builds(
         ExternalAuth,

@@ -11,6 +11,7 @@ from portway_proxy.patterns import BadPattern, compile_pattern
 from portway_proxy.variables import unknown
 
 __all__ = [
+    "domain_pair",
     "field_names",
     "fields",
     "hash_text",
@@ -20,9 +21,12 @@ __all__ = [
     "methods_list",
     "next_upstream",
     "origins",
+    "path_pair",
     "pattern",
     "prefix",
     "redirect_status",
+    "redirect_text",
+    "redirect_to",
     "replacement",
     "some_networks",
     "subject_pattern",
@@ -35,6 +39,8 @@ _CASES = frozenset(
     {"error", "timeout", "invalid_header", "updating"}
     | {f"http_{status}" for status in (500, 502, 503, 504, 403, 404, 429)}
 )
+_DOMAIN = re.compile(r"\.?[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_COOKIE_PATH = re.compile(r"/[!#-+\--:<-\[\]-~]{0,255}")
 _LOCATION = re.compile(r"(?:https?://|/|\$)[!#-\[\]-~]{0,2047}")
 _TEMPLATE = re.compile(r"[A-Za-z0-9$_{}.:-]{1,253}")
 _PREFIX = re.compile(r"/[!#-\[\]-~]{0,255}")
@@ -168,6 +174,39 @@ def next_upstream(value: str) -> tuple[str, ...]:
     if not found:
         raise ValueError("it says nothing; `off` asks no other endpoint")
     return () if "off" in found else tuple(found)
+
+
+def domain_pair(value: str) -> tuple[str, str] | None:
+    """Return a domain and what takes its place, lower-case (`old.example new.example`); None for `off`."""
+    return _pair(value.lower(), _DOMAIN, "old.example new.example")
+
+
+def path_pair(value: str) -> tuple[str, str] | None:
+    """Return the beginning of a path and what takes its place (`/old/ /`); None for `off`."""
+    return _pair(value, _COOKIE_PATH, "/old/ /")
+
+
+def _pair(value: str, pattern: re.Pattern[str], example: str) -> tuple[str, str] | None:
+    if value == "off":
+        return None
+    parts = value.split()
+    if len(parts) != 2 or not all(pattern.fullmatch(part) for part in parts):
+        raise ValueError(f"it is neither `off` nor a pair such as {example}")
+    return parts[0], parts[1]
+
+
+def redirect_text(value: str) -> str:
+    """Return the beginning of a Location; nothing for `off` and `default`."""
+    if value in ("off", "default"):
+        return ""
+    if not _TEXT.fullmatch(value) or value.startswith("~"):
+        raise ValueError("it is no beginning of a URL such as http://old.example/, without blanks")
+    return value
+
+
+def redirect_to(value: str) -> str:
+    """Return what takes the place of the beginning of a Location, perhaps with variables; nothing for `off`."""
+    return known(redirect_text(value))
 
 
 def hosts(value: str) -> tuple[str, ...]:

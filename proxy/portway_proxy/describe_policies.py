@@ -144,6 +144,14 @@ def _certificate(policy: Policy) -> str:
     return " ".join([*parts, *(["forwarded"] if asked.forwarded else [])])
 
 
+def _edits(policy: Policy) -> str:
+    edits = policy.edits
+    if edits is None:
+        return ""
+    pairs = (("cookie-domain", edits.cookie_domain), ("cookie-path", edits.cookie_path), ("location", edits.redirect))
+    return " ".join(f"{name}={pair[0]}>{pair[1]}" for name, pair in pairs if pair is not None)
+
+
 def _patience(policy: Policy) -> str:
     patience = policy.patience
     if patience is None:
@@ -172,5 +180,6 @@ _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _prefix,
     _answer,
     _patience,
+    _edits,
     _certificate,
 )

@@ -13,6 +13,7 @@ __all__ = [
     "Canary",
     "Cors",
     "Credentials",
+    "Edits",
     "ExternalAuth",
     "Patience",
     "Policy",
@@ -123,6 +124,18 @@ class Canary(msgspec.Struct, frozen=True):
     sticky: bool = False
 
 
+class Edits(msgspec.Struct, frozen=True):
+    """What becomes of an endpoint's answers: each is the old text and the new one.
+
+    `cookie_domain` is the whole Domain of a cookie, `cookie_path` the beginning of its Path, `redirect` the beginning
+    of a Location; the new one of that is a template.
+    """
+
+    cookie_domain: tuple[str, str] | None = None
+    cookie_path: tuple[str, str] | None = None
+    redirect: tuple[str, str] | None = None
+
+
 class Patience(msgspec.Struct, frozen=True, omit_defaults=True):
     """How long a route's endpoints have, in seconds; 0 leaves the proxy's own time.
 
@@ -171,6 +184,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     patience: Patience | None = None
     certificate: ClientCertificate | None = None
     external: ExternalAuth | None = None
+    edits: Edits | None = None
 
     @property
     def guards(self) -> bool:

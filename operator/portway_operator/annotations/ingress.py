@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from portway_operator.annotations.access import AccessAnnotations
+from portway_operator.annotations.answers import AnswerAnnotations
 from portway_operator.annotations.balancing import BalancingAnnotations
 from portway_operator.annotations.canary import CanaryAnnotations
 from portway_operator.annotations.client_certificates import ClientCertificateAnnotations
@@ -30,6 +31,7 @@ _UNITS = close(
 
 @dataclass(frozen=True)
 class IngressAnnotations(
+    AnswerAnnotations,
     BalancingAnnotations,
     CanaryAnnotations,
     ClientCertificateAnnotations,

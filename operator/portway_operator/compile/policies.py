@@ -8,7 +8,7 @@ from portway_operator.annotations import IngressAnnotations, Reading, unsaid
 from portway_operator.annotations.access import Satisfy
 from portway_operator.compile.access import Access
 from portway_operator.settings import CompileSettings
-from portway_proxy.snapshot import Cors, Patience, Policy, RateLimit, Redirect
+from portway_proxy.snapshot import Cors, Edits, Patience, Policy, RateLimit, Redirect
 
 __all__ = ["Policies"]
 
@@ -17,6 +17,7 @@ _REDIRECTED = Policy(https_redirect=True)
 _UNSAID = unsaid(IngressAnnotations).values
 _ANYBODY = Access()
 _USUAL = Patience()
+_UNEDITED = Edits()
 
 
 class Policies:
@@ -79,6 +80,7 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         host=values.upstream_host,
         patience=_patience(values),
         answer=values.response_headers,
+        edits=_edits(values),
         # Without a rewrite there is no prefix that the endpoint does not see.
         prefix=values.forwarded_prefix if values.rewrite_target else "",
     )
@@ -91,6 +93,12 @@ def _together(some: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]
 def _patience(values: IngressAnnotations) -> Patience | None:
     asked = Patience(values.connect_timeout, values.read_timeout, values.send_timeout)
     return None if asked == _USUAL else asked
+
+
+def _edits(values: IngressAnnotations) -> Edits | None:
+    redirect = (values.redirect_from, values.redirect_to) if values.redirect_from and values.redirect_to else None
+    asked = Edits(values.cookie_domain, values.cookie_path, redirect)
+    return None if asked == _UNEDITED else asked
 
 
 def _redirect(values: IngressAnnotations) -> Redirect | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from portway_proxy.l7.rewrite import request_head
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.limits import Limit
@@ -38,11 +38,11 @@ class Passage:
     `host` is what the endpoint gets as Host, where that is not the client's. `fields` are lines for the endpoint,
     `answer` lines for the client, whoever answers, `well` lines for it when all is well (as nginx's add_header sees
     it); each ends in CRLF. An endpoint's own fields that are called as one of `replaced` (lower-case) do not reach the
-    client. `leaves` are the limits that count the exchange while it is
+    client. `edit` makes of each of the others what does. `leaves` are the limits that count the exchange while it is
     under way, each with what it counts it by. `timeouts` are the route's own, where it has any.
     """
 
-    __slots__ = ("_next", "_steps", "answer", "fields", "host", "leaves", "replaced", "timeouts", "well")
+    __slots__ = ("_next", "_steps", "answer", "edit", "fields", "host", "leaves", "replaced", "timeouts", "well")
 
     def __init__(self, steps: tuple[Step, ...]) -> None:
         self._steps = steps
@@ -51,6 +51,7 @@ class Passage:
         self.fields = b""
         self.answer = b""
         self.well = b""
+        self.edit: Callable[[bytes], bytes] | None = None
         self.replaced: frozenset[bytes] = frozenset()
         self.leaves: list[tuple[Limit, bytes]] = []
         self.timeouts: Timeouts | None = None
@@ -58,7 +59,7 @@ class Passage:
     @property
     def touches_answer(self) -> bool:
         """Whether the client gets other fields than the endpoint sent."""
-        return bool(self.answer or self.well or self.replaced)
+        return bool(self.answer or self.well or self.replaced) or self.edit is not None
 
     def request(self, head: RequestHead, forwarded: bytes, host: bytes) -> bytes:
         """Return the head that the endpoint gets (`rewrite.request_head`)."""
@@ -77,6 +78,8 @@ class Passage:
         kept = lines
         if self.replaced:
             kept = [line for line in lines if line[: line.find(b":")].lower() not in self.replaced]
+        if self.edit is not None:
+            kept = [self.edit(line) for line in kept]
         own = self.own_lines(status)
         return [*kept, own] if own else kept
 

@@ -11,6 +11,7 @@ from portway_proxy.l7.basic import AskPassword
 from portway_proxy.l7.canary import ChooseUpstream
 from portway_proxy.l7.certified import AskCertificate
 from portway_proxy.l7.cors import AnswerOrigins
+from portway_proxy.l7.edits import EditAnswer
 from portway_proxy.l7.external import AskService
 from portway_proxy.l7.limits import Limit
 from portway_proxy.l7.redirects import ToAppRoot, ToOther, ToWww, to_https
@@ -111,6 +112,8 @@ def _changes(policy: Policy) -> Iterator[Step]:
         yield Rewrite(policy.rewrite)
     if policy.patience is not None:
         yield SetTimeouts(policy.patience)
+    if policy.edits is not None:
+        yield EditAnswer(policy.edits)
     fields = AddFields(policy)
     if not fields.idle:
         yield fields

@@ -1,0 +1,76 @@
+"""Cookies and redirects of endpoints on their way to the client, and what they share an answer with."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from portway_proxy.snapshot import Cors, Edits, ExternalAuth, Policy, RateLimit
+from wire.peers import answering, reply
+from wire.site import WEB, Net, everything_to, prefix, table, upstream
+
+EDITS = Edits(("old.example", "new.example"), ("/old/", "/"), ("http://web:8080/", "$scheme://$http_host/app/"))
+
+
+@pytest.mark.parametrize(
+    ("sent", "got"),
+    [
+        (b"Set-Cookie: a=b; Domain=old.example; Path=/old/x", b"Set-Cookie: a=b; Domain=new.example; Path=/x"),
+        (
+            b"set-cookie: a=b;path=/old/;DOMAIN=.OLD.example; Secure",
+            b"set-cookie: a=b;path=/;DOMAIN=new.example; Secure",
+        ),
+        (
+            b"Set-Cookie: a=b; Domain=sub.old.example; Path=/older",
+            b"Set-Cookie: a=b; Domain=sub.old.example; Path=/older",
+        ),
+        (b"Set-Cookie: path=/old/; Path=/x", b"Set-Cookie: path=/old/; Path=/x"),
+        (b"Location: http://web:8080/a?b=c", b"Location: http://shop.example/app/a?b=c"),
+        (b"Location: http://web:80801/", b"Location: http://web:80801/"),
+        (b"Refresh: 5; URL=http://web:8080/a", b"Refresh: 5; URL=http://shop.example/app/a"),
+        (b"X-Location: http://web:8080/a", b"X-Location: http://web:8080/a"),
+    ],
+)
+async def test_lines_are_edited_where_they_begin_as_was_said(net: Net, sent: bytes, got: bytes) -> None:
+    _, endpoint, _ = await net.pair(answering(reply(b"x", b"200 OK", sent)))
+    site = await net.site(everything_to(endpoint.port, policy=Policy(edits=EDITS)))
+    client = await net.client(site)
+    for _ in range(2):  # A head that was seen before stays as it is for others.
+        assert (await client.get("/")).status == 200
+    name, _, value = got.partition(b": ")
+    assert client.received.count(got + b"\r\n") == 2
+    assert client.received.count(name + b": " + value) == 2
+
+
+async def test_what_one_route_edits_another_does_not(net: Net) -> None:
+    line = b"Location: http://web:8080/a"
+    endpoint = await net.endpoint(answering(reply(b"x", b"302 Found", line)))
+    routes = {"": [prefix("/edited", policy=Policy(edits=EDITS)), prefix("/")]}
+    site = await net.site(table(routes, upstream(WEB, endpoint.port)))
+    client = await net.client(site)
+    assert (await client.get("/edited")).get(b"location") == b"http://shop.example/app/a"
+    assert (await client.get("/")).get(b"location") == b"http://web:8080/a"
+
+
+async def test_edited_answers_have_the_fields_of_others_too(net: Net) -> None:
+    auth = await net.endpoint(answering(reply(b"", b"200 OK", b"Set-Cookie: s=1; Path=/old/")))
+    web = await net.endpoint(answering(reply(b"x", b"302 Found", b"Location: http://web:8080/a")))
+    policy = Policy(edits=EDITS, cors=Cors(), external=ExternalAuth("auth", "/", "auth"), answer=(("X-A", "b"),))
+    site = await net.site(
+        table({"": [prefix("/", policy=policy)]}, upstream(WEB, web.port), upstream("auth", auth.port))
+    )
+    got = await (await net.client(site)).get("/", "shop.example", "Origin: https://a.example")
+    assert got.get(b"location") == b"http://shop.example/app/a"
+    assert (got.get(b"access-control-allow-origin"), got.get(b"x-a")) == (b"*", b"b")
+    assert got.get(b"set-cookie") == b"s=1; Path=/old/"  # The service's, which is no endpoint's.
+
+
+@pytest.mark.parametrize(("allow", "statuses"), [(("127.0.0.0/8",), [200, 503]), (("192.0.2.0/24",), [403, 503])])
+async def test_a_limit_counts_before_the_source_range(net: Net, allow: tuple[str, ...], statuses: list[int]) -> None:
+    limit = RateLimit("z", ((0.001, 0),))
+    site, endpoint, client = await net.pair()
+    site.serve(everything_to(endpoint.port, policy=Policy(allow=allow, limit=limit)))
+    assert [(await client.get("/")).status for _ in statuses] == statuses
+    exempt = msgspec.structs.replace(limit, zone="y", exempt=("127.0.0.0/8",))
+    site.serve(everything_to(endpoint.port, policy=Policy(allow=allow, limit=exempt)))
+    assert [(await client.get("/")).status for _ in statuses] == [statuses[0]] * 2
