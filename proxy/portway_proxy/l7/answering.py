@@ -94,6 +94,10 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
     def _end(self, exchange: Exchange, out: list[bytes] | None = None) -> None:
         """End the exchange, whose response is complete with `out`."""
 
+    @abstractmethod
+    def _leave(self, exchange: Exchange) -> None:
+        """Let go of the exchange, whose whole response was written."""
+
     def _patience(self) -> float:
         timeouts = self._timeouts
         return timeouts.response if self._framing is None else timeouts.read
@@ -190,9 +194,9 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         exchange.status = response.status
         exchange.response_size = size
         client.response_keeps = True
-        self._chunks_out = False
         self._clean = not request.upgrade
-        self._end(exchange, [response.plain, data[len(data) - size :]])
+        client.write(response.plain + data[len(data) - size :])
+        self._leave(exchange)
         return True
 
     def _frame(self, method: bytes, minor: int, response: ResponseHead) -> tuple[Framing, bytes | None]:

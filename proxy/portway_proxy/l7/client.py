@@ -214,18 +214,19 @@ class ClientConnection(Guest):
     def _serve(self, data: bytes) -> None:
         """Take the head of the next request; pipelined ones follow as each is answered."""
         ahead = self._ahead
-        begun = ahead.begun
         try:
-            taken = data if ahead.whole(data) else ahead.take_head(data)
-            if not taken:
-                self._await_head(begun)
-                return
-            head = self.http.requests.parse(taken) if self._speaker is None else self._hear(taken)
+            if not ahead.whole(data):
+                begun = ahead.begun
+                data = ahead.take_head(data)
+                if not data:
+                    self._await_head(begun)
+                    return
+            head = self.http.requests.parse(data) if self._speaker is None else self._hear(data)
         except ClientError as error:
             self._refuse(TlsToPlainPort() if data.startswith(HANDSHAKE) else error)
             return
         self.deadline = NEVER
-        self._framing = EMPTY if head.bodiless else framing_of(head, self.http.limits)
+        self._framing = framing_of(head, self.http.limits) if head.length or head.chunked else EMPTY
         self.http.begin(self, head)
 
     def _await_head(self, begun: bool) -> None:  # noqa: FBT001 - a claim, not an option

@@ -216,9 +216,12 @@ class UpstreamConnection(Answering):
         if self._chunks_out:
             trailers = () if self._framing is None else self._framing.trailers
             out.append(last_chunk(for_client(exchange, trailers)) if trailers else LAST_CHUNK)
-        client = exchange.client
         if out:
-            client.write(b"".join(out) if len(out) > 1 else out[0])
+            exchange.client.write(b"".join(out) if len(out) > 1 else out[0])
+        self._leave(exchange)
+
+    def _leave(self, exchange: Exchange) -> None:
+        client = exchange.client
         early = exchange.state is EARLY
         exchange.connection = None
         self.exchange = None
