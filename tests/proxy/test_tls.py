@@ -10,7 +10,7 @@ from certs import certificate, common_name, issue
 from portway_proxy import tls
 from portway_proxy.openssl import TICKET_KEY
 from portway_proxy.routing import RouteTable
-from portway_proxy.snapshot import Certificate, Host, Snapshot, TlsTerms
+from portway_proxy.snapshot import Certificate, ClientAuthority, Host, Snapshot, TlsTerms
 from portway_proxy.tls import CertificateStore, self_signed
 
 BUILT_IN = issue("built-in")
@@ -129,7 +129,14 @@ def test_a_context_is_made_once_and_kept_while_its_certificate_is_unchanged() ->
     served = store(SHOP, OTHER)
     before = served.context_for("shop.example")
     same = Certificate("shop/web", ("shop.example", "www.shop.example"), SHOP.chain, SHOP.key, 1)
-    served.update(Snapshot(certificates=(same, OTHER,)))
+    served.update(
+        Snapshot(
+            certificates=(
+                same,
+                OTHER,
+            )
+        )
+    )
     assert served.context_for("www.shop.example") is before
     served.update(Snapshot(certificates=(certificate("shop/web", "shop.example"),)))
     assert served.context_for("shop.example") is not before
@@ -225,7 +232,15 @@ def test_ten_thousand_certificates_are_swapped_without_a_look_at_a_key_and_known
     monkeypatch.setattr(tls, "_load", counting)
     renewed = Certificate("shop/c8", ("h8.example",), OTHER.chain, OTHER.key, 0)
     copies = [msgspec.structs.replace(one, chain=bytes(bytearray(one.chain))) for one in many]
-    served.update(Snapshot(certificates=(*copies[:8], renewed, *copies[9:],)))
+    served.update(
+        Snapshot(
+            certificates=(
+                *copies[:8],
+                renewed,
+                *copies[9:],
+            )
+        )
+    )
     assert loaded == []
     assert served.context_for("h7.example") is before[0]
     assert served.context_for("h8.example") is not before[1]
@@ -266,7 +281,9 @@ def test_without_tickets_nothing_is_resumed() -> None:
 
 def test_tls_is_spoken_as_asked_for() -> None:
     served = store(SHOP)
-    served.update(Snapshot(certificates=(SHOP,), tls=TlsTerms(protocols=("TLSv1.2",), ciphers="ECDHE-ECDSA-AES256-GCM-SHA384")))
+    served.update(
+        Snapshot(certificates=(SHOP,), tls=TlsTerms(protocols=("TLSv1.2",), ciphers="ECDHE-ECDSA-AES256-GCM-SHA384"))
+    )
     spoken = handshake(served, "shop.example").cipher()
     assert spoken is not None
     assert spoken[:2] == ("ECDHE-ECDSA-AES256-GCM-SHA384", "TLSv1.2")
@@ -298,9 +315,46 @@ def test_only_the_curves_that_are_asked_for_are_taken() -> None:
 def test_names_of_nobody_are_refused_where_that_is_asked_for(name: str | None, refused: bool) -> None:
     hosts = tuple(Host(host, ()) for host in ("*.wild.example", "routed.example"))
     served = store(SHOP)
-    served.update(Snapshot(certificates=(SHOP,), tls=TlsTerms(reject_unknown=True)), RouteTable.build(Snapshot(hosts=hosts)))
+    served.update(
+        Snapshot(certificates=(SHOP,), tls=TlsTerms(reject_unknown=True)), RouteTable.build(Snapshot(hosts=hosts))
+    )
     if refused:
         with pytest.raises(ssl.SSLError):
             handshake(served, name)
     else:
         handshake(served, name)
+
+
+def test_where_openssl_cannot_be_reached_tls_is_served_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls, "openssl", lambda: None)
+    first, second = (CertificateStore(*BUILT_IN, b"k" * TICKET_KEY) for _ in range(2))
+    for one in (first, second):
+        one.update(Snapshot(certificates=(SHOP,), tls=TlsTerms(session_timeout=60)))
+    assert resumed(first, first)
+    assert not resumed(first, second)
+
+
+def test_a_name_is_asked_by_the_authority_of_its_host_and_nobody_elses() -> None:
+    authority = ClientAuthority("shop/ca", ("*.shop.example", "shop.example"), SHOP.chain)
+    served = CertificateStore(*BUILT_IN)
+    table = RouteTable.build(Snapshot(hosts=(Host("open.shop.example", ()),)))
+    served.update(Snapshot(certificates=(SHOP, WILD), authorities=(authority,)), table)
+    for name, asked in (
+        ("shop.example", "shop/ca"),
+        ("a.shop.example", "shop/ca"),
+        ("open.shop.example", ""),
+        ("a.b.shop.example", ""),
+        ("other.example", ""),
+        ("", ""),
+    ):
+        context, by = served.welcome(name)
+        assert by == asked
+        assert (context is served.context) is not bool(asked)
+    assert served.welcome("shop.example")[0] is served.welcome("shop.example")[0]
+
+
+def test_an_authority_of_any_host_asks_who_asks_for_no_hosts_name() -> None:
+    served = CertificateStore(*BUILT_IN)
+    table = RouteTable.build(Snapshot(hosts=(Host("open.example", ()),)))
+    served.update(Snapshot(authorities=(ClientAuthority("shop/ca", ("",), SHOP.chain),)), table)
+    assert [served.welcome(name)[1] for name in ("", "nobody.example", "open.example")] == ["shop/ca", "shop/ca", ""]
