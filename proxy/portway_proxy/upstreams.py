@@ -92,6 +92,11 @@ class LiveUpstream:
         self._configure(upstream)
         self.serve(upstream.endpoints)
 
+    @property
+    def server_name(self) -> str:
+        """The name that endpoints are asked for over TLS: the external one, whose server may have many."""
+        return self.upstream.external_name
+
     # --- content
 
     def update(self, upstream: Upstream, key: bytes = b"") -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
+from pathlib import Path
 
 import bcrypt
 import msgspec
 import pytest
 
+from certs import issue
 from eventually import eventually
+from portway_proxy.errors import NameUnresolved
 from portway_proxy.l7.verdicts import Verdict, Verdicts
 from portway_proxy.resolver import Resolver
 from portway_proxy.snapshot import (
@@ -19,10 +23,12 @@ from portway_proxy.snapshot import (
     Credentials,
     ExternalAuth,
     Policy,
+    Protocol,
     RateLimit,
     Redirect,
     Upstream,
 )
+from portway_proxy.snapshot import Endpoint as EndpointOf
 from wire.peers import Client, Endpoint, Message, Peer, Script, answering, echoing, reply
 from wire.site import WEB, Net, Site, prefix, table, upstream
 
@@ -210,6 +216,23 @@ async def test_a_service_without_endpoints_lets_nobody_through(net: Net) -> None
     routes = {"": [prefix("/", policy=Policy(external=ASKED))]}
     here.site.serve(table(routes, upstream(WEB, here.web.port), upstream(AUTH, reason="no_endpoints")))
     assert ((await here.client.get("/x")).status, here.served) == (500, 0)
+
+
+async def test_a_service_outside_is_asked_for_by_its_name_over_tls(net: Net, tmp_path: Path) -> None:
+    chain, key = issue("auth.example")
+    (tmp_path / "both.pem").write_bytes(chain + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    names: list[str | None] = []
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    here, auth = await shop(net, answering(YES)), Endpoint(answering(YES))
+    await auth.start(tls=context)
+    net.stack.push_async_callback(auth.close)
+    outside = Upstream(AUTH, Protocol.HTTPS, external_name="auth.example", external_port=auth.port)
+    here.site.serve(table({"": [prefix("/", policy=Policy(external=ASKED))]}, upstream(WEB, here.web.port), outside))
+    here.site.live.upstreams[AUTH].resolved([EndpointOf("127.0.0.1", auth.port)], NameUnresolved)
+    assert (await here.client.get("/x")).status == 200
+    assert names == ["auth.example"]
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "169.254.169.254"])

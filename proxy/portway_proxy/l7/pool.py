@@ -40,6 +40,10 @@ class Occupant(Protocol):
 class Owner(Protocol):
     """The upstream that a pool belongs to."""
 
+    @property
+    def server_name(self) -> str:
+        """The name that endpoints are asked for over TLS (SNI); empty for none."""
+
     def failed(self, pool: Pool) -> None:
         """Note that the endpoint failed a request or a connection."""
 
@@ -214,7 +218,7 @@ class _Attempt:
                 pool.endpoint.address,
                 pool.endpoint.port,
                 ssl=context() if pool.secure else None,
-                server_hostname="" if pool.secure else None,
+                server_hostname=pool.owner.server_name if pool.secure else None,
             )
         except OSError as error:
             text = f"{pool.endpoint}: {error}"
