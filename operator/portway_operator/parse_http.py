@@ -8,6 +8,7 @@ from collections.abc import Callable
 from portway_operator.decode.fields import show
 from portway_operator.parse import host, networks
 from portway_proxy.patterns import BadPattern, compile_pattern
+from portway_proxy.snapshot import Protocol
 from portway_proxy.variables import unknown
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "redirect_to",
     "replacement",
     "some_networks",
+    "spoken",
     "subject_pattern",
     "template",
     "url",
@@ -218,6 +220,14 @@ def hosts(value: str) -> tuple[str, ...]:
     if not found:
         raise ValueError("it names no host")
     return tuple(found)
+
+
+def spoken(value: str) -> Protocol | None:
+    """Return what endpoints speak, or None: that is left open."""
+    found = {"HTTP": Protocol.HTTP, "HTTPS": Protocol.HTTPS, "AUTO_HTTP": None}
+    if value.upper() not in found:
+        raise ValueError("Portway speaks HTTP and HTTPS to endpoints")
+    return found[value.upper()]
 
 
 def url(value: str) -> str:

@@ -144,3 +144,25 @@ def test_the_key_of_cookies_is_in_the_snapshot_when_a_service_needs_it() -> None
     assert compiled(SHOP, settings=settings).snapshot.affinity_key is None
     assert compiled(sticky).snapshot.affinity_key is None
     assert b"k" * 8 not in repr(settings).encode()
+
+
+@pytest.mark.parametrize(
+    ("value", "app_protocol", "protocol", "code"),
+    [
+        ("HTTPS", "", Protocol.HTTPS, ""),
+        ("https", "", Protocol.HTTPS, ""),
+        ("HTTP", "https", Protocol.HTTP, ""),
+        ("AUTO_HTTP", "https", Protocol.HTTPS, ""),
+        ("GRPC", "", Protocol.HTTP, "annotation_invalid"),
+    ],
+)
+def test_an_ingress_says_what_endpoints_speak(value: str, app_protocol: str, protocol: Protocol, code: str) -> None:
+    annotation = f"annotations: {{nginx.ingress.kubernetes.io/backend-protocol: {value}}}"
+    text = SHOP.replace("kind: Ingress\nmetadata: {", f"kind: Ingress\nmetadata: {{{annotation}, ")
+    text = (
+        text.replace("targetPort: 8080}", f"targetPort: 8080, appProtocol: {app_protocol}}}") if app_protocol else text
+    )
+    found = compiled(text)
+    [served] = found.snapshot.upstreams
+    assert served.protocol is protocol
+    assert [problem.code for problem in found.problems] == ([code] if code else [])

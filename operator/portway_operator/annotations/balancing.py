@@ -12,7 +12,8 @@ from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.rows import row
 from portway_operator.annotations.service import AffinityKind, SameSite
 from portway_operator.parse import boolean, cookie_domain, cookie_path, count, one_of, seconds, token
-from portway_operator.parse_http import hash_text, next_upstream
+from portway_operator.parse_http import hash_text, next_upstream, spoken
+from portway_proxy.snapshot import Protocol
 
 __all__ = ["AffinityMode", "BalancingAnnotations", "CanaryBehavior", "LoadBalance"]
 
@@ -217,9 +218,25 @@ class BalancingAnnotations:
         nginx="proxy-next-upstream-timeout",
     )
 
+    backend_protocol: Protocol | None = row(
+        "backend-protocol",
+        spoken,
+        default=None,
+        doc="What endpoints speak: `HTTP` or `HTTPS`, whose certificate is not verified. It goes before the "
+        "`appProtocol` of the Service's port.",
+        nginx="backend-protocol",
+        fidelity=close("`GRPC`, `GRPCS` and `FCGI` are not spoken; `AUTO_HTTP` leaves it to the Service."),
+    )
+
     @property
     def balances(self) -> bool:
         """Whether they say anything that counts for endpoints."""
-        asked = (self.affinity, self.load_balance, self.upstream_hash_by, self.service_upstream)
+        asked = (
+            self.affinity,
+            self.load_balance,
+            self.upstream_hash_by,
+            self.service_upstream,
+            self.backend_protocol,
+        )
         tries = (self.next_upstream, self.next_upstream_tries, self.next_upstream_timeout)
         return any(asked) or tries != (None, None, None)

@@ -66,7 +66,7 @@ class ClientCertificateAnnotations:
         nginx="auth-tls-error-page",
         requires=_SECRET,
     )
-    auth_tls_pass_certificate: bool = row(
+    auth_tls_pass_certificate_to_upstream: bool = row(
         "auth-tls-pass-certificate-to-upstream",
         boolean,
         default=False,

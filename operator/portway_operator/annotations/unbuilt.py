@@ -82,12 +82,6 @@ _UPSTREAM_TLS = (
     _later("proxy-ssl-server-name", "Whether endpoints are told the name (SNI)."),
     _later("proxy-ssl-ciphers", "The ciphers towards endpoints.", harmless=("DEFAULT",)),
     _later("proxy-ssl-protocols", "The TLS versions towards endpoints.", harmless=("",)),
-    _later(
-        "backend-protocol",
-        "What endpoints speak.",
-        "For HTTPS set appProtocol: https on the Service's port.",
-        harmless=("HTTP", "http", "AUTO_HTTP", "auto_http"),
-    ),
     _later("ssl-ciphers", "The ciphers of a host.", harmless=("",)),
     _later("ssl-prefer-server-ciphers", "Whose order of ciphers counts.", harmless=(*_OFF, *_ON)),
 )

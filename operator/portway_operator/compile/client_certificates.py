@@ -56,7 +56,7 @@ class ClientCertificates:
             Verification(values.auth_tls_verify_client),
             values.auth_tls_match_cn,
             values.auth_tls_error_page,
-            values.auth_tls_pass_certificate,
+            values.auth_tls_pass_certificate_to_upstream,
         )
         return Access(certificate=certificate) if values.canary else self._claim(ingress, certificate, origin)
 

@@ -32,14 +32,17 @@ _UNSAFE = ("LOCK", "PATCH", "POST")
 _BALANCES = {LoadBalance.ROUND_ROBIN: Balance.ROUND_ROBIN, LoadBalance.EWMA: Balance.POWER_OF_TWO}
 
 
-def with_policy(upstream: Upstream, values: ServiceAnnotations) -> Upstream:
-    """Return `upstream` balanced, and with the policy that the annotations of its Service ask for; None for nothing."""
+def with_policy(upstream: Upstream, values: ServiceAnnotations, port: int = 0) -> Upstream:
+    """Return `upstream` balanced, and with the policy that the annotations of its Service ask for; None for nothing.
+
+    `port` is the Service's.
+    """
     opaque = upstream.protocol is Protocol.OPAQUE
     hashed = values.balance is None and values.hash_on is not None
     if opaque and values.hash_on != HashOn():
         hashed = False  # Nothing but the source address is known of a connection.
     balance = Balance.HASH if hashed else values.balance or Balance.ROUND_ROBIN
-    policy = _opaque(values, balance) if opaque else _http(values, balance)
+    policy = _opaque(values, balance) if opaque else _http(values, balance, port)
     return msgspec.structs.replace(upstream, balance=balance, policy=None if policy == _ORDINARY else policy)
 
 
@@ -60,7 +63,12 @@ def as_asked_by(upstream: Upstream, values: IngressAnnotations, own: Endpoint | 
         policy = msgspec.structs.replace(policy, affinity=_session(values))
     retries = _next(values, policy.retries or Retries())
     policy = msgspec.structs.replace(policy, retries=None if retries == Retries() else retries)
-    upstream = msgspec.structs.replace(upstream, balance=balance, policy=None if policy == _ORDINARY else policy)
+    upstream = msgspec.structs.replace(
+        upstream,
+        protocol=values.backend_protocol or upstream.protocol,
+        balance=balance,
+        policy=None if policy == _ORDINARY else policy,
+    )
     return msgspec.structs.replace(upstream, endpoints=(own,)) if values.service_upstream and own else upstream
 
 
