@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
@@ -102,6 +103,18 @@ async def test_an_object_appears_changes_and_goes(api: FakeApi) -> None:
         api.delete(Kind.INGRESS, "shop", "new")
         await eventually(lambda: not watched.has(Kind.INGRESS, "new"))
         assert watched.told() == ["+Ingress new", "~Ingress new", "-Ingress new"]
+
+
+async def test_a_user_without_a_name_watches_too(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container, whose user is a number and no line of /etc/passwd."""
+
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 65532")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    async with watching(api) as watched:
+        api.apply(ingress("new"))
+        await eventually(lambda: watched.has(Kind.INGRESS, "new"))
 
 
 async def test_changes_of_labels_status_and_managed_fields_cause_nothing(api: FakeApi) -> None:

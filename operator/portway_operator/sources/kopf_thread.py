@@ -108,6 +108,8 @@ class KopfThread:
         try:
             async with self._connection.session() as inner:
                 root = await kopf.spawn_tasks(
+                    # Else kopf asks for the user's name, and a container's user may have none.
+                    identity="portway",  # type: ignore[arg-type]  # kopf's NewType of it is not public
                     registry=self._registry(inner, sessions),
                     settings=read_only_settings(),
                     clusterwide=not self._namespaces,
