@@ -57,6 +57,7 @@ def check_command(  # noqa: PLR0913 - the options of a command are its arguments
     ] = f"{NGINX_CONTROLLER},{CONTROLLER}",
     ingress_class: Annotated[str, typer.Option(help="Names that the old annotation may say, with commas.")] = _CLASSES,
     watch_ingress_without_class: Annotated[bool, typer.Option(help="Judge Ingresses that name no class.")] = False,
+    watch_namespace: Annotated[str, typer.Option(help="Namespaces to read, with commas; all without any.")] = "",
     configmap: Annotated[
         str,
         typer.Option(
@@ -90,7 +91,11 @@ def check_command(  # noqa: PLR0913 - the options of a command are its arguments
             if file:
                 report = _of_files(file, settings, controllers)
             else:
-                report = asyncio.run(_of_cluster(Connection.load(kubeconfig, context), settings, controllers, named))
+                report = asyncio.run(
+                    _of_cluster(
+                        Connection.load(kubeconfig, context), settings, controllers, _several(watch_namespace), named
+                    )
+                )
         except (NoCluster, Unreadable, Unreachable) as error:
             _fail(str(error))
         _print(report, form)
@@ -122,12 +127,16 @@ def _of_files(paths: list[Path], settings: CompileSettings, controllers: frozens
 
 
 async def _of_cluster(
-    connection: Connection, settings: CompileSettings, controllers: frozenset[str], named: list[tuple[str, str]]
+    connection: Connection,
+    settings: CompileSettings,
+    controllers: frozenset[str],
+    namespaces: tuple[str, ...],
+    named: list[tuple[str, str]],
 ) -> Report:
     store = ObjectStore()
     with _progress() as seen:
         survey = Survey(connection, store, seen)
-        await survey.read([*named, *(() if settings.config_map else _USUAL)])
+        await survey.read(namespaces, [*named, *(() if settings.config_map else _USUAL)])
         adopt(store, controllers, CONTROLLER)
         settings = _with_config_map(store, settings)
         await survey.read_named(settings)

@@ -125,3 +125,12 @@ async def test_a_kind_that_may_not_be_read_is_said_and_held_against_nobody(tmp_p
         api.fault = forbid
         status, report = await check_cluster(tmp_path, api)
         assert (status, report["unchecked"]) == (0, [{"kind": "Secret", "reason": "403 no secrets for you"}])
+
+
+async def test_only_the_namespaces_that_are_named_are_read(tmp_path: Path) -> None:
+    async with serving() as api:
+        for raw in (theirs(), service(), endpoint_slice("web-1", "10.0.0.1"), ingress("web"), ingress("web", "other")):
+            api.apply(raw)
+        status, report = await check_cluster(tmp_path, api, "--watch-namespace", "shop")
+        assert (status, keys(report)) == (0, ["shop/web"])
+        assert "/api/v1/services" not in api.queries

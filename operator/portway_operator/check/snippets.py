@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from portway_operator.annotations import IngressAnnotations, row_of
+from portway_operator.annotations import IngressAnnotations, row_of, rows
 from portway_operator.check.directives import BadText, Directive, read_directives
 from portway_operator.check.report import Left, PathRule, Translation
 from portway_operator.decode.meta import NGINX_PREFIX, PREFIX
@@ -124,15 +124,16 @@ class _Translator:
 
     def _set(self, one: Directive, name: str, value: str) -> bool:
         """Take an annotation if its parser takes the value, and nothing else said it otherwise."""
-        entry = row_of(IngressAnnotations, PREFIX + name)
-        if entry is None or self._values.get(PREFIX + name, value) != value:
+        key = name if "/" in name else PREFIX + name
+        entry = row_of(IngressAnnotations, key)
+        if entry is None or self._values.get(key, value) != value:
             return False
         try:
             entry.parse(value)
         except ValueError as error:
-            self._leave(one, f"{PREFIX}{name}: {value}: {error}.")
+            self._leave(one, f"{key}: {value}: {error}.")
             return True
-        self._values[PREFIX + name] = value
+        self._values[key] = value
         return True
 
     def _plain(self, one: Directive) -> bool:
@@ -145,8 +146,10 @@ class _Translator:
             return True
         if one.name in _SIZES:
             return self._set(one, _SIZES[one.name], value)
-        entry = row_of(IngressAnnotations, NGINX_PREFIX + one.name.replace("_", "-"))
-        return entry is not None and bool(entry.name) and self._set(one, entry.name, value)
+        key = NGINX_PREFIX + one.name.replace("_", "-")
+        entry = row_of(IngressAnnotations, key)
+        built = entry is not None and entry in rows(IngressAnnotations).values()
+        return built and self._set(one, key, value)
 
     # --- fields
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import aiohttp
 import msgspec
@@ -12,7 +12,7 @@ from portway_operator.objects import Kind
 from portway_operator.settings import CompileSettings
 from portway_operator.sources.connection import Connection
 from portway_operator.sources.listing import ApiRefused, fetch
-from portway_operator.sources.resources import Target
+from portway_operator.sources.resources import RESOURCES, Target
 from portway_operator.store import ObjectStore
 
 __all__ = ["Seen", "Survey", "Unreachable"]
@@ -37,12 +37,13 @@ class Survey:
         self._store = store
         self._seen = seen
 
-    async def read(self, config_maps: Iterable[tuple[str, str]]) -> None:
-        """Read everything, and these single ConfigMaps where they exist; raises `Unreachable`."""
+    async def read(self, namespaces: Sequence[str], config_maps: Iterable[tuple[str, str]]) -> None:
+        """Read some namespaces, or all, and single ConfigMaps where they exist; raises `Unreachable`."""
         try:
             async with self._connection.session() as session:
                 for kind in _KINDS:
-                    await self._take(session, Target(kind))
+                    for namespace in (namespaces if RESOURCES[kind].namespaced else ()) or (None,):
+                        await self._take(session, Target(kind, namespace))
                 for key in config_maps:
                     await self._take(session, Target(Kind.CONFIG_MAP, *key))
         except (aiohttp.ClientError, msgspec.MsgspecError, OSError, TimeoutError) as error:
