@@ -177,6 +177,7 @@ policies = st.builds(
     st.lists(st.tuples(words, words), max_size=2).map(tuple),
     st.none() | st.builds(Canary, words, words, words, words, words, numbers, numbers, st.booleans()),
     st.none() | st.builds(Patience, seconds, seconds, seconds),
+    unlogged=st.booleans(),
     edits=st.none() | st.builds(Edits, *[st.none() | st.tuples(words, words)] * 3),
     external=st.none()
     | st.builds(

@@ -160,6 +160,10 @@ def _patience(policy: Policy) -> str:
     return " ".join(f"{name}={seconds:g}s" for name, seconds in times if seconds)
 
 
+def _unlogged(policy: Policy) -> str:
+    return "unlogged" if policy.unlogged else ""
+
+
 _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _https,
     _body,
@@ -181,5 +185,6 @@ _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _answer,
     _patience,
     _edits,
+    _unlogged,
     _certificate,
 )

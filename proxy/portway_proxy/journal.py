@@ -92,4 +92,10 @@ class Journal:
             self.traffic.count(batch, self._serving.live)
             if self.tracer is not None:
                 self.tracer.take(batch)
-        self._access.write(batch)
+        self._access.write([one for one in batch if _logged(one)] if self._serving.live.rules.quiet else batch)
+
+
+def _logged(exchange: Exchange) -> bool:
+    """Return whether the exchange leaves an access line."""
+    policy = None if exchange.route is None else exchange.route.policy
+    return policy is None or not policy.unlogged

@@ -161,6 +161,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     `host`: the Host that the endpoint gets, a template.
     `prefix`: the X-Forwarded-Prefix that the endpoint gets.
     `certificate`: what certificates clients have to show.
+    `unlogged`: its requests leave no access lines.
     `answer`: fields that every response has, in the place of the endpoint's own of these names.
     """
 
@@ -185,6 +186,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     certificate: ClientCertificate | None = None
     external: ExternalAuth | None = None
     edits: Edits | None = None
+    unlogged: bool = False
 
     @property
     def guards(self) -> bool:

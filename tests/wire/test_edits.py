@@ -74,3 +74,24 @@ async def test_a_limit_counts_before_the_source_range(net: Net, allow: tuple[str
     exempt = msgspec.structs.replace(limit, zone="y", exempt=("127.0.0.0/8",))
     site.serve(everything_to(endpoint.port, policy=Policy(allow=allow, limit=exempt)))
     assert [(await client.get("/")).status for _ in statuses] == [statuses[0]] * 2
+
+
+async def test_requests_of_a_quiet_route_leave_no_access_line_whatever_became_of_them(net: Net) -> None:
+    endpoint = await net.endpoint(answering(reply(b"x")))
+    quiet = Policy(unlogged=True)
+    routes = {
+        "": [
+            prefix("/quiet", policy=quiet),
+            prefix("/closed", policy=msgspec.structs.replace(quiet, deny=("127.0.0.0/8",))),
+            prefix("/"),
+        ]
+    }
+    site = await net.site(table(routes, upstream(WEB, endpoint.port)))
+    client = await net.client(site)
+    assert [(await client.get(path)).status for path in ("/quiet", "/closed", "/loud", "/quiet")] == [
+        200,
+        403,
+        200,
+        200,
+    ]
+    assert (await site.line())["target"] == "/loud"

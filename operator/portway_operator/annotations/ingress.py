@@ -77,6 +77,13 @@ class IngressAnnotations(
         doc="Header fields that every answer has, in the place of the endpoint's of these names, one a line "
         "(`X-Frame-Options: DENY`).",
     )
+    access_log: bool = row(
+        "access-log",
+        boolean,
+        default=True,
+        doc="Whether requests are written to the access log; they are counted all the same.",
+        nginx="enable-access-log",
+    )
     body_size: int | None = row(
         "body-size",
         size,

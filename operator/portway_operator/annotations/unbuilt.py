@@ -141,7 +141,6 @@ _PROXYING = (
 )
 
 _OBSERVING = (
-    _later("enable-access-log", "Whether requests are written to the access log.", harmless=_ON),
     _row(
         "enable-rewrite-log",
         "Whether rewrites are written to the error log.",

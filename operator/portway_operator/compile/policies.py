@@ -81,6 +81,7 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         patience=_patience(values),
         answer=values.response_headers,
         edits=_edits(values),
+        unlogged=not values.access_log,
         # Without a rewrite there is no prefix that the endpoint does not see.
         prefix=values.forwarded_prefix if values.rewrite_target else "",
     )

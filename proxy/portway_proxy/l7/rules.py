@@ -123,12 +123,13 @@ class RuleBook:
     """The rules of all policies of a snapshot, each found by the policy's identity.
 
     The policy's own hash would be computed anew for each request. What Secrets and limits remember goes on in the next
-    book, as long as they stay the same.
+    book, as long as they stay the same. It is `quiet` when requests of some route leave no access lines.
     """
 
-    __slots__ = ("_kept", "_rules")
+    __slots__ = ("_kept", "_rules", "quiet")
 
     def __init__(self) -> None:
+        self.quiet = False
         self._kept = _Kept()
         self._rules: dict[int, Rules] = {}
 
@@ -147,6 +148,7 @@ class RuleBook:
             policy = route.policy
             if policy is None:
                 continue
+            book.quiet = book.quiet or policy.unlogged
             rules = made.get(policy)
             if rules is None:
                 try:
