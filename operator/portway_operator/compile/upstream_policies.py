@@ -32,17 +32,14 @@ _UNSAFE = ("LOCK", "PATCH", "POST")
 _BALANCES = {LoadBalance.ROUND_ROBIN: Balance.ROUND_ROBIN, LoadBalance.EWMA: Balance.POWER_OF_TWO}
 
 
-def with_policy(upstream: Upstream, values: ServiceAnnotations, port: int = 0) -> Upstream:
-    """Return `upstream` balanced, and with the policy that the annotations of its Service ask for; None for nothing.
-
-    `port` is the Service's.
-    """
+def with_policy(upstream: Upstream, values: ServiceAnnotations) -> Upstream:
+    """Return `upstream` balanced, and with the policy that the annotations of its Service ask for; None for nothing."""
     opaque = upstream.protocol is Protocol.OPAQUE
     hashed = values.balance is None and values.hash_on is not None
     if opaque and values.hash_on != HashOn():
         hashed = False  # Nothing but the source address is known of a connection.
     balance = Balance.HASH if hashed else values.balance or Balance.ROUND_ROBIN
-    policy = _opaque(values, balance) if opaque else _http(values, balance, port)
+    policy = _opaque(values, balance) if opaque else _http(values, balance)
     return msgspec.structs.replace(upstream, balance=balance, policy=None if policy == _ORDINARY else policy)
 
 
