@@ -90,7 +90,12 @@ def test_what_would_guard_a_path_and_is_not_built_closes_it(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("enable-modsecurity", "false"), ("proxy-ssl-verify", "off"), ("mirror-target", ""), ("auth-proxy-set-headers", "")],
+    [
+        ("enable-modsecurity", "false"),
+        ("proxy-ssl-verify", "off"),
+        ("mirror-target", ""),
+        ("auth-proxy-set-headers", ""),
+    ],
 )
 def test_what_asks_for_nothing_is_no_problem(name: str, value: str) -> None:
     reading = read(IngressAnnotations, Ingress(Meta("shop", "web", annotations={NGINX + name: value})))
