@@ -115,6 +115,11 @@ async def release(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[
                     yield Release(helm, kubectl, node)
         except NoNetwork as reason:
             give_up(str(reason))
+        finally:
+            # Other tests' operators read all of the cluster.
+            for kind in ("Ingress", "Service", "Deployment", "Pod"):
+                for raw in await kubectl.list(kind, "demo"):
+                    await kubectl.delete(kind, raw["metadata"]["name"], "demo")
 
 
 async def _demo(release: Release) -> None:
