@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hmac
 import re
-import time
 from base64 import urlsafe_b64encode
+from email.utils import formatdate
 from secrets import token_bytes
 
 from portway_proxy.snapshot import Affinity, Endpoint
@@ -65,21 +65,18 @@ class CookieMaker:
         mac = hmac.digest(self._key, b"%b\0%b" % (self._upstream.encode(), what), "sha256")
         return urlsafe_b64encode(mac[:_SIZE]).rstrip(b"=")
 
-    def field(self, value: bytes, *, tls: bool, path: str = "/", agent: bytes = b"") -> bytes:
+    def field(self, value: bytes, *, tls: bool, path: str = "/", agent: bytes = b"", now: float = 0.0) -> bytes:
         """Return the line that sets the cookie to `value`, ended by CRLF.
 
-        `tls` is how the request came, `path` its route's, `agent` the browser that sent it.
+        `tls` is how the request came, `path` its route's, `agent` the browser that sent it, `now` the seconds since
+        the epoch.
         """
         affinity = self._affinity
         secure = tls if affinity.secure is None else affinity.secure
         where = (affinity.path or path).encode()
         line = b"Set-Cookie: %b=%b; Path=%b%b" % (self.name, value, where, self._head)
         if affinity.expires:
-            line += b"; Expires=%b" % _date(affinity.expires)
+            line += b"; Expires=%b" % formatdate(now + affinity.expires, usegmt=True).encode()
         if affinity.same_site and not (affinity.lenient and affinity.same_site == "None" and _MISREADERS.search(agent)):
             line += b"; SameSite=%b" % affinity.same_site.encode()
         return line + (b"; Secure" if secure else b"") + self._tail + b"\r\n"
-
-
-def _date(seconds: int) -> bytes:
-    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + seconds)).encode()

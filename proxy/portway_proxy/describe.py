@@ -81,10 +81,12 @@ def describe_upstream_policy(policy: UpstreamPolicy | None) -> list[str]:
         traits.append(_check(policy.check))
     if policy.ejection is not None:
         traits.append(_ejection(policy.ejection))
-    if policy.slow_start:
-        traits.append(f"slow-start={policy.slow_start:g}s")
-    if policy.close_on_removal:
-        traits.append("close-on-removal")
+    plain = (
+        (f"slow-start={policy.slow_start:g}s", policy.slow_start),
+        ("close-on-removal", policy.close_on_removal),
+        (f"announce={policy.announce}", policy.announce),
+    )
+    traits += [text for text, so in plain if so]
     if policy.capacity is not None:
         traits += _capacity(policy.capacity)
     return traits if policy.retries is None else traits + _retries(policy.retries)

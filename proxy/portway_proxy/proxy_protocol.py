@@ -13,8 +13,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 
 from portway_proxy.errors import BadProxyHeader
+from portway_proxy.upstream_policies import ProxyVersion
 
-__all__ = ["LONGEST", "Address", "ProxyHeader", "header_v1", "header_v2", "read_header"]
+__all__ = ["HEADERS", "LONGEST", "Address", "ProxyHeader", "header_v1", "header_v2", "read_header"]
 
 LONGEST: Final = 4096
 """Bytes of a header that is taken; nginx's too. A header of version 2 could say 65,551."""
@@ -96,6 +97,10 @@ def header_v2(source: Address | None, destination: Address | None) -> bytes:
     addresses = one.packed + other.packed + struct.pack("!HH", source.port, destination.port)
     family = _INET if one.version == 4 else _INET6
     return _START.pack(_V2, _PROXY, family << 4 | 1, len(addresses)) + addresses
+
+
+HEADERS: Final = {ProxyVersion.V1: header_v1, ProxyVersion.V2: header_v2}
+"""What makes a header of each version."""
 
 
 def _pair(source: Address, destination: Address) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Address]:

@@ -40,6 +40,7 @@ from portway_proxy.upstream_policies import (
     Ejection,
     HashOn,
     HashSource,
+    ProxyVersion,
     Retries,
     UpstreamPolicy,
 )
@@ -123,13 +124,6 @@ class Transport(StrEnum):
 
     TCP = "tcp"
     UDP = "udp"
-
-
-class ProxyVersion(StrEnum):
-    """The version of the PROXY protocol in which an endpoint is told who its client is."""
-
-    V1 = "v1"
-    V2 = "v2"
 
 
 class Severity(StrEnum):

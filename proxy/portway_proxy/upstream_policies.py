@@ -15,6 +15,7 @@ __all__ = [
     "Ejection",
     "HashOn",
     "HashSource",
+    "ProxyVersion",
     "Retries",
     "UpstreamPolicy",
 ]
@@ -133,11 +134,19 @@ class Retries(msgspec.Struct, frozen=True):
     budget: int = 20  # Linkerd 20 % and 10 a second, Envoy 20 %.
 
 
+class ProxyVersion(StrEnum):
+    """The version of the PROXY protocol in which an endpoint is told who its client is."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
 class UpstreamPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an upstream asks for beyond the ordinary; what is None is the proxy's default, or off.
 
     `slow_start` is in seconds: so long the share of an endpoint that just became ready grows; 0 is at once.
     `close_on_removal`: relays to an endpoint that is removed end at once, not when the time to drain is over.
+    `announce`: endpoints of HTTP are told who the client is, by the PROXY protocol; no two requests share a connection.
     """
 
     hash_on: HashOn | None = None
@@ -148,3 +157,4 @@ class UpstreamPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     capacity: Capacity | None = None
     retries: Retries | None = None
     close_on_removal: bool = False
+    announce: ProxyVersion | None = None

@@ -359,6 +359,7 @@ class LiveUpstream:
 
     def _attend(self, pool: Pool) -> None:
         terms = self._terms
+        pool.announce = (self.upstream.policy or _ORDINARY).announce
         pool.limited = terms is not None and terms.capacity is not None
         sticky = terms is not None and terms.sticky
         pool.attentive = sticky or pool.health.failures > 0 or pool.health.ejected

@@ -16,6 +16,7 @@ from portway_proxy.snapshot import (
     HashOn,
     HashSource,
     Protocol,
+    ProxyVersion,
     Retries,
     SharedKey,
     Upstream,
@@ -30,6 +31,18 @@ def upstream(protocol: Protocol = Protocol.HTTP, **annotations: str) -> Upstream
     reading = read(ServiceAnnotations, Service(Meta("shop", "web", annotations=named)))
     assert reading.problems == ()
     return with_policy(Upstream("shop/web:80", protocol), reading.values)
+
+
+def test_a_port_that_speaks_http_announces_clients_when_its_own_number_says_so() -> None:
+    reading = read(
+        ServiceAnnotations, Service(Meta("shop", "web", annotations={"portway.dev/proxy-protocol": "80:v2, 25:v1"}))
+    )
+    told = {port: with_policy(Upstream(f"shop/web:{port}"), reading.values, port).policy for port in (80, 81)}
+    assert told == {80: UpstreamPolicy(announce=ProxyVersion.V2), 81: None}
+    everywhere = read(
+        ServiceAnnotations, Service(Meta("shop", "web", annotations={"portway.dev/proxy-protocol": "v2"}))
+    )
+    assert with_policy(Upstream("shop/web:80"), everywhere.values, 80).policy is None
 
 
 def policy(**annotations: str) -> UpstreamPolicy | None:

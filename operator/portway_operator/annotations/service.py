@@ -266,7 +266,8 @@ class ServiceAnnotations:
         proxy_mappings,
         default=(),
         doc="`v1` or `v2`: endpoints behind the TCP ports that are opened for the Service are told who the client is, "
-        "by the PROXY protocol; `25:v1, 993:v2` says it for each port.",
+        "by the PROXY protocol; `25:v1, 993:v2` says it for each port. Of a port that speaks HTTP it is the Service's "
+        "own number that says it (`80:v2`); then each request has a connection of its own.",
     )
     accept_proxy_protocol: bool = row(
         "accept-proxy-protocol",

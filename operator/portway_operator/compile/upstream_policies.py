@@ -32,14 +32,17 @@ _UNSAFE = ("LOCK", "PATCH", "POST")
 _BALANCES = {LoadBalance.ROUND_ROBIN: Balance.ROUND_ROBIN, LoadBalance.EWMA: Balance.POWER_OF_TWO}
 
 
-def with_policy(upstream: Upstream, values: ServiceAnnotations) -> Upstream:
-    """Return `upstream` balanced, and with the policy that the annotations of its Service ask for; None for nothing."""
+def with_policy(upstream: Upstream, values: ServiceAnnotations, port: int = 0) -> Upstream:
+    """Return `upstream` balanced, and with the policy that the annotations of its Service ask for; None for nothing.
+
+    `port` is the Service's.
+    """
     opaque = upstream.protocol is Protocol.OPAQUE
     hashed = values.balance is None and values.hash_on is not None
     if opaque and values.hash_on != HashOn():
         hashed = False  # Nothing but the source address is known of a connection.
     balance = Balance.HASH if hashed else values.balance or Balance.ROUND_ROBIN
-    policy = _opaque(values, balance) if opaque else _http(values, balance)
+    policy = _opaque(values, balance) if opaque else _http(values, balance, port)
     return msgspec.structs.replace(upstream, balance=balance, policy=None if policy == _ORDINARY else policy)
 
 
@@ -119,7 +122,8 @@ def _ejection(values: ServiceAnnotations) -> Ejection | None:
     return None if ejection == Ejection() else ejection
 
 
-def _http(values: ServiceAnnotations, balance: Balance) -> UpstreamPolicy:
+def _http(values: ServiceAnnotations, balance: Balance, port: int) -> UpstreamPolicy:
+    versions = {mapping.external: mapping.version for mapping in values.proxy_protocol}
     retries = Retries(
         values.retries + 1, values.retry_on, values.retry_methods, values.retry_timeout, values.retry_budget
     )
@@ -131,6 +135,8 @@ def _http(values: ServiceAnnotations, balance: Balance) -> UpstreamPolicy:
         slow_start=values.slow_start,
         capacity=_capacity(values),
         retries=None if retries == Retries() else retries,
+        # By its number alone: `v1` for every port is about those that are opened for the Service.
+        announce=versions.get(port) if port else None,
     )
 
 

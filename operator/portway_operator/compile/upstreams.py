@@ -167,7 +167,7 @@ class Upstreams:
         annotations = self.annotations(service).values
         upstream = wanted.upstream(port, speaks(port, annotations))
         if service.meta.annotations:
-            upstream = with_policy(upstream, annotations)
+            upstream = with_policy(upstream, annotations, port.number)
         if upstream.protocol is Protocol.OPAQUE and not wanted.opaque:
             return Resolved(_without(upstream, "opaque_port"))
         ingress = self._ingress(wanted)

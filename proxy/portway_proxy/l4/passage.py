@@ -16,14 +16,13 @@ from portway_proxy.l4.records import RelayLog, RelayRecord
 from portway_proxy.l4.relay import CLOSED, Relay, reset
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l7.pool import Pool
-from portway_proxy.proxy_protocol import Address, ProxyHeader, header_v1, header_v2
+from portway_proxy.proxy_protocol import HEADERS, Address, ProxyHeader
 from portway_proxy.settings import ProxySettings
 from portway_proxy.snapshot import ListenerPolicy, ProxyVersion
 
 __all__ = ["Owner", "Passage", "RelayWorker", "Served", "Terms"]
 
 _ORDINARY = ListenerPolicy()
-_HEADERS = {ProxyVersion.V1: header_v1, ProxyVersion.V2: header_v2}
 
 
 class Served(Protocol):
@@ -293,13 +292,13 @@ class Passage:
     def _announcement(self, version: ProxyVersion) -> bytes:
         """Return the header that tells the endpoint who its client is."""
         if self._told is not None and self._told.source is not None:
-            return _HEADERS[version](self._told.source, self._told.destination)
+            return HEADERS[version](self._told.source, self._told.destination)
         try:
             source, destination = self._client.getpeername(), self._client.getsockname()
         except OSError:
             # The client has hung up meanwhile.
-            return _HEADERS[version](None, None)
-        return _HEADERS[version](Address(*source[:2]), Address(*destination[:2]))
+            return HEADERS[version](None, None)
+        return HEADERS[version](Address(*source[:2]), Address(*destination[:2]))
 
     def _relayed(self, relay: Relay) -> None:
         pool = self.pool

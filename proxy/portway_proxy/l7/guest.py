@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from portway_proxy.l7.identity import DOUBT, Doubt, Speaker, identity_of, way_of
 from portway_proxy.l7.rewrite import Repeats
+from portway_proxy.proxy_protocol import HEADERS, Address
 from portway_proxy.shown import Shown
 from portway_proxy.tls import shows_own
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.proxy_protocol import ProxyHeader
+    from portway_proxy.snapshot import ProxyVersion
 
 __all__ = ["HANDSHAKE", "Guest"]
 
@@ -85,6 +87,18 @@ class Guest(asyncio.Protocol):
         if self._shown is None:
             self._shown = Shown(self._transport.get_extra_info("ssl_object"))
         return self._shown
+
+    def announcement(self, version: ProxyVersion) -> bytes:
+        """Return the PROXY header that tells an endpoint who the client is, and where it came to."""
+        if self._told is not None and self._told.source is not None and self._told.destination is not None:
+            source, destination = self._told.source, self._told.destination
+        else:
+            source, destination = (
+                Address(*self._transport.get_extra_info(end)[:2]) for end in ("peername", "sockname")
+            )
+        peer = self.peer.decode()
+        # A field of the request may have named another client, and no port.
+        return HEADERS[version](source if source.host == peer else Address(peer, 0), destination)
 
     def doubt(self) -> None:
         """Identify the client anew with its next request: whom to believe has changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
+import socket
 import ssl
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +20,7 @@ from portway_proxy.l7.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
-    from portway_proxy.snapshot import Endpoint
+    from portway_proxy.snapshot import Endpoint, ProxyVersion
 
 __all__ = ["Occupant", "Owner", "Pool", "context"]
 
@@ -58,15 +59,17 @@ class Pool:
     """The connections of one worker to one endpoint.
 
     Of the idle ones that which was used last is taken first, so that spare ones grow old and end. `label` is the
-    endpoint for access lines. `connected` and `failed` count attempts, `connecting` those under way. While `attentive`
-    the owner wants to hear of every response, while `limited` of every place that becomes free. `deadline` is when an
-    endpoint that was removed has had its time.
+    endpoint for access lines. `connected` and `failed` count attempts, `connecting` those under way. Where it is to
+    `announce` clients, connections are for one request each. While `attentive` the owner wants to hear of every
+    response, while `limited` of every place that becomes free. `deadline` is when an endpoint that was removed has
+    had its time.
     """
 
     __slots__ = (
         "_clock",
         "_idle",
         "_open",
+        "announce",
         "attentive",
         "connected",
         "connecting",
@@ -88,6 +91,7 @@ class Pool:
         self.secure = secure
         self.label = str(endpoint).encode()
         self.retired = False
+        self.announce: ProxyVersion | None = None
         self.attentive = False
         self.limited = False
         self.connected = 0
@@ -131,7 +135,8 @@ class Pool:
     def release(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose response ended exactly where it should, or end it when there are enough."""
         http = connection.http
-        if self.retired or len(self._idle) >= http.limits.pool or http.worker.draining:
+        full = len(self._idle) >= http.limits.pool
+        if self.retired or full or self.announce is not None or http.worker.draining:
             connection.close()
         else:
             connection.deadline = http.clock.now + http.timeouts.upstream_idle
@@ -213,13 +218,7 @@ class _Attempt:
         connection = UpstreamConnection(http, pool)
         http.clock.watch(self)
         try:
-            await http.loop.create_connection(
-                lambda: connection,
-                pool.endpoint.address,
-                pool.endpoint.port,
-                ssl=context() if pool.secure else None,
-                server_hostname=pool.owner.server_name if pool.secure else None,
-            )
+            await self._connect(connection)
         except OSError as error:
             text = f"{pool.endpoint}: {error}"
             refused = isinstance(error, ConnectionRefusedError)
@@ -240,6 +239,32 @@ class _Attempt:
             connection.start(self._exchange)
         else:
             pool.release(connection)
+
+    async def _connect(self, connection: UpstreamConnection) -> None:
+        pool, loop = self._pool, self._http.loop
+        tls = context() if pool.secure else None
+        name = pool.owner.server_name if pool.secure else None
+        if pool.announce is None:
+            endpoint = pool.endpoint
+            await loop.create_connection(
+                lambda: connection, endpoint.address, endpoint.port, ssl=tls, server_hostname=name
+            )
+        else:
+            sock = await self._introduce(pool.announce)
+            await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)
+
+    async def _introduce(self, version: ProxyVersion) -> socket.socket:
+        """Return a socket that is connected to the endpoint, and has told it who the client is."""
+        endpoint, loop = self._pool.endpoint, self._http.loop
+        sock = socket.socket(socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET)
+        try:
+            sock.settimeout(0)
+            await loop.sock_connect(sock, (endpoint.address, endpoint.port))
+            await loop.sock_sendall(sock, self._exchange.client.announcement(version))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def _settle(self) -> None:
         """Count this attempt no longer among those under way."""

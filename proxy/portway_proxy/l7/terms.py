@@ -122,7 +122,7 @@ class Terms:
         route = exchange.route
         path = "/" if route is None or route.match is PathMatch.REGEX or ";" in route.path else route.path
         agent = field(exchange.head.lines, b"user-agent") or b""
-        return cookies.field(value, tls=exchange.secure, path=path, agent=agent)
+        return cookies.field(value, tls=exchange.secure, path=path, agent=agent, now=exchange.client.http.clock.wall)
 
 
 def _part(capacity: Capacity, workers: int) -> Capacity:
