@@ -105,7 +105,7 @@ class Handshakes:
             await asyncio.sleep(0.01)
 
 
-async def test_a_secret_that_turns_to_garbage_costs_its_own_hosts_their_certificate_and_nothing_else(
+async def test_a_secret_that_turns_to_garbage_costs_nobody_the_last_good_certificate_and_its_owner_hears_of_it(
     ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod
 ) -> None:
     good, bad = f"good.{namespace}.example", f"bad.{namespace}.example"
@@ -119,25 +119,26 @@ async def test_a_secret_that_turns_to_garbage_costs_its_own_hosts_their_certific
         made["spec"]["tls"] = [{"hosts": [host], "secretName": name}]
         await kubectl.apply(made)
         await proxy.answers(host, "308")
-    default, _ = await proxy.shake_hands("nobody.example")
 
     handshakes = Handshakes(proxy, good, bad)
+    last = pairs["bad"]
     async with handshakes.running():
         await handshakes.shows(good, serial(pairs["good"][0]))
-        await handshakes.shows(bad, serial(pairs["bad"][0]))
-        other_key = issue(bad)[1]
+        await handshakes.shows(bad, serial(last[0]))
         for chain, key, reason in (
             (b"garbage", b"garbage", "SecretMalformed"),
-            (pairs["bad"][0], other_key, "KeyMismatch"),
+            (last[0], issue(bad)[1], "KeyMismatch"),
         ):
             await kubectl.apply(tls_secret(namespace, chain, key, "bad"))
-            await handshakes.shows(bad, default)
             await until(partial(told, kubectl, namespace, "bad", reason), 15, "the owner is told")
-            renewed = issue(bad)
-            await kubectl.apply(tls_secret(namespace, *renewed, "bad"))
-            await handshakes.shows(bad, serial(renewed[0]))
+            await handshakes.shows(bad, serial(last[0]))
+            last = issue(bad)
+            await kubectl.apply(tls_secret(namespace, *last, "bad"))
+            await handshakes.shows(bad, serial(last[0]))
         await handshakes.shows(good, serial(pairs["good"][0]))
+    default, _ = await proxy.shake_hands("nobody.example")
     assert {number for host, number in handshakes.shown if host == good} == {serial(pairs["good"][0])}
+    assert default not in {number for _, number in handshakes.shown}, "nobody ever got the certificate of nobody"
     assert not await told(kubectl, namespace, "good", "SecretMalformed")
 
 
