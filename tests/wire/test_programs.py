@@ -18,6 +18,7 @@ from portway_proxy.snapshot import (
     Listener,
     ListenerPolicy,
     Origin,
+    Passthrough,
     Protocol,
     ProxyVersion,
     Snapshot,
@@ -67,6 +68,24 @@ async def test_psql_speaks_to_postgresql_plain_and_by_tls(proxy: Supervisor, tmp
         await output(*ask, "create table t (n int, s text)")
         assert "COPY 20000" in await output(psql, "-X", place, "-c", "copy t from stdin", given=rows)
         assert (await output(*ask, "select count(*) from t")).strip() == "20000"
+
+
+async def test_psql_finds_its_database_by_name_on_the_https_port(proxy: Supervisor, tmp_path: Path) -> None:
+    [psql] = needed("psql")
+    pair = certificate("shop/db", "db.example")
+    async with postgres(tmp_path, (pair.chain, pair.key)) as target:
+        upstream = Upstream("shop/db:5432/tcp", Protocol.OPAQUE, endpoints=(Endpoint("127.0.0.1", target),))
+        await proxy.apply(
+            Snapshot(upstreams=(upstream,), passthroughs=(Passthrough("db.example", upstream.name, ORIGIN),))
+        )
+        authority = tmp_path / "authority.crt"
+        authority.write_bytes(pair.chain)
+        where = f"host=db.example hostaddr=127.0.0.1 port={proxy.https_port} user=portway dbname=postgres"
+        ask = (psql, "-X", "-A", "-t", f"{where} sslmode=verify-full sslrootcert={authority}", "-c")
+        # Its certificate is the database's own: verified to the end of the way.
+        assert (await output(*ask, "select ssl from pg_stat_ssl where pid = pg_backend_pid()")).strip() == "t"
+        many = "select repeat('x', 1000) from generate_series(1, 20000)"
+        assert len((await output(*ask, many)).splitlines()) == 20000
 
 
 async def test_redis_cli_pipes_a_hundred_thousand_commands(proxy: Supervisor, tmp_path: Path) -> None:
