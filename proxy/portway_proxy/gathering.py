@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from portway_proxy.exposition import Totals, shrink
@@ -43,20 +42,28 @@ class Gathering:
             await asyncio.sleep(max(_EVERY, _SHARE * (loop.time() - began)))
 
     def retire(self, process: WorkerProcess) -> None:
-        """Keep what the counters of a worker that ended had reached."""
+        """Keep what the counters of a worker that ended had reached; harmless when that was done."""
         if process.last_report:
             self._totals.report(process.pid, shrink(process.last_report))
+            process.last_report = b""
         self._totals.retire(process.pid)
 
     async def _take_report(self, process: WorkerProcess) -> None:
-        with suppress(WorkerEnded, TimeoutError):
+        try:
             report = await process.report(_SCRAPE)
-            shrunk = await asyncio.to_thread(shrink, report)
-            # Once retired it must not come back: its counters are already part of the past.
-            if not process.ended.done():
-                self._totals.report(process.pid, shrunk)
-                if process.last_report is report:
-                    process.last_report = b""
+        except TimeoutError:
+            return
+        except WorkerEnded:
+            # Whoever else waits for its end may hear of it a moment later, and who asked now would see its counts fall.
+            if process.ended.done():
+                self.retire(process)
+            return
+        shrunk = await asyncio.to_thread(shrink, report)
+        # Once retired it must not come back: its counters are already part of the past.
+        if not process.ended.done():
+            self._totals.report(process.pid, shrunk)
+            if process.last_report is report:
+                process.last_report = b""
 
 
 def snapshot_samples(snapshot: Snapshot, problems: Sequence[Problem]) -> Iterator[Sample]:
