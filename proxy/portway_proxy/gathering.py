@@ -54,7 +54,9 @@ class Gathering:
         except TimeoutError:
             return
         except WorkerEnded:
-            # Whoever else waits for its end may hear of it a moment later, and who asked now would see its counts fall.
+            # Its channel may end before the process does, and whoever waits for that may hear of it later than we: a
+            # scrape that came in between would see its counts fall.
+            await asyncio.wait({process.ended}, timeout=_SCRAPE)
             if process.ended.done():
                 self.retire(process)
             return
