@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["json_line", "relay_json", "relay_text", "text_line"]
 
+# Clients repeat what they call themselves from request to request.
+_AGENTS: Final = 256
+_agents: Final[dict[bytes, bytes]] = {}
+
 # Nearly all requests are over in a second, and to format a float costs three times a look-up.
 _SHORT: Final = tuple(b"%.3f" % (thousandths / 1000) for thousandths in range(1000))
 
@@ -38,7 +42,7 @@ def text_line(exchange: Exchange, moment: Moment) -> bytes:
         exchange.status,
         exchange.response_size,
         quoted(head.referer) if head.referer else b"-",
-        quoted(head.agent) if head.agent else b"-",
+        (_agents.get(head.agent) or _quoted_agent(head.agent)) if head.agent else b"-",
         exchange.request_size,
         spent,
         upstream.label if upstream is not None else b"-",
@@ -48,6 +52,13 @@ def text_line(exchange: Exchange, moment: Moment) -> bytes:
         head.request_id or b"-",
         exchange.reason.encode() if exchange.reason else b"-",
     )
+
+
+def _quoted_agent(agent: bytes) -> bytes:
+    if len(_agents) >= _AGENTS:
+        _agents.clear()
+    found = _agents[agent] = quoted(agent)
+    return found
 
 
 def _seconds(seconds: float) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import random
+import itertools
+import secrets
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -63,8 +64,9 @@ class Http:
 
     __slots__ = (
         "_date",
+        "_id",
         "_makes_ids",
-        "_random",
+        "_next_id",
         "_second",
         "_shedding",
         "begin",
@@ -115,7 +117,8 @@ class Http:
         self.https_port = worker.settings.public_https_port or worker.settings.https_port or 443
         self.hashing = Hashing(worker.loop)
         self._makes_ids = True
-        self._random = random.Random()  # noqa: S311 - an id to find log lines by, no secret
+        self._id = secrets.token_hex(8).encode() + b"%016x"
+        self._next_id = itertools.count(secrets.randbits(63)).__next__
         self._second = 0.0
         self._date = b""
 
@@ -170,8 +173,11 @@ class Http:
                 client.squeeze()
 
     def request_id(self) -> bytes:
-        """Return a new request id: 32 hexadecimal digits, as ingress-nginx makes them; nothing where none are made."""
-        return b"%032x" % self._random.getrandbits(128) if self._makes_ids else b""
+        """Return a new request id: 32 hexadecimal digits, as ingress-nginx has them; nothing where none are made.
+
+        Half of them are this worker's own, the others count: half the price of so many random ones.
+        """
+        return self._id % self._next_id() if self._makes_ids else b""
 
     def date(self) -> bytes:
         """Return the value of a Date field, a second coarse."""
