@@ -13,6 +13,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from portway_proxy.errors import LoopLate, MemoryShort
@@ -99,6 +100,13 @@ class Overload:
         if self._handle is not None:
             self._handle.cancel()
         self._pressure.close()
+
+    def excuse(self) -> None:
+        """Hold nothing that was done until now against the loop: clients did not cause it."""
+        # Not the loop's time, which stands still while it is held up.
+        now = monotonic()
+        self._due = max(self._due, now)
+        self._http.late_from = max(self._http.late_from, now + _BEAT + self._http.limits.loop_lag)
 
     def _next(self) -> None:
         self._due = self._loop.time() + _BEAT

@@ -36,7 +36,7 @@ class Limits(msgspec.Struct, frozen=True):
     connections: int = 0  # Of clients to a worker; 0 is what descriptors allow (HAProxy). ingress-nginx 16384.
     connections_per_address: int = 0  # Of these, from one address (IPv6: a /64); 0 is any number (nginx, Envoy).
     memory: int = 0  # Resident bytes of a worker; 0 is no limit but its control group's.
-    loop_lag: float = 0.25  # Seconds that the event loop may be late before requests are refused; 0 is never.
+    loop_lag: float = 0.5  # Seconds that the event loop may be late before requests are refused; 0 is never.
 
 
 class Timeouts(msgspec.Struct, frozen=True):

@@ -218,6 +218,7 @@ class Worker:
             self._channel.send(Rejected(generation, reason[:_LONGEST_ERROR]))
         else:
             self._channel.send(Applied(generation))
+        self._overload.excuse()
 
     def _patch(self, data: bytes, generation: int) -> None:
         delta = msgspec.msgpack.decode(data, type=codec.Delta)
