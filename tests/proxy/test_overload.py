@@ -114,7 +114,8 @@ async def test_a_snapshot_that_holds_the_loop_up_makes_nobody_late(case: Case) -
     case.overload.excuse()
     assert case.http.late_from > monotonic()
     case.overload._beat()
-    assert (case.overload.lag, case.http.shedding) == (0.0, None)
+    assert case.overload.lag < 0.1
+    assert case.http.shedding is None
     case.overload.stop()
 
 
