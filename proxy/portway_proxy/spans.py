@@ -75,7 +75,7 @@ def _exporter(settings: Tracing) -> SpanExporter:
 def _span(exchange: Exchange, offset: float, resource: Resource) -> ReadableSpan:
     assert exchange.trail is not None  # noqa: S101 - it was taken for its span
     own = exchange.trail.span
-    assert own is not None  # noqa: S101 - as above
+    assert own is not None  # noqa: S101 - it was taken for its span
     attributes = _attributes(exchange)
     method = attributes["http.request.method"]
     name = "HTTP" if method == "_OTHER" else str(method)

@@ -121,7 +121,7 @@ def read_scope(scope: type[S], owner: Ingress | Service, scopes: Mapping[Kind, t
     if not owner.meta.annotations:
         return unsaid(scope)  # type: ignore[arg-type] # mypy takes no generic class for hashable
     reading = _Reading(owner, scopes)
-    reading.take(_index(scope))  # type: ignore[arg-type] # as above
+    reading.take(_index(scope))  # type: ignore[arg-type] # mypy takes no generic class for hashable
     return Reading(scope(**reading.values), tuple(sorted(reading.problems)), reading.closed)
 
 

@@ -302,7 +302,7 @@ class Passage:
 
     def _relayed(self, relay: Relay) -> None:
         pool = self.pool
-        assert pool is not None  # noqa: S101 - as above
+        assert pool is not None  # noqa: S101 - tells the type: a relay has its endpoint
         pool.left(self)
         self._owner.finish(self, relay.reason)
         self._relay = None
