@@ -32,7 +32,19 @@ from portway_proxy.snapshot import (
 from portway_proxy.upstreams import Surroundings
 from tcp import PATIENCE, End, connect
 
-__all__ = ["DB", "ORIGIN", "Endpoints", "Greeter", "Site", "greeter", "is_reset", "refusing", "site", "upstream"]
+__all__ = [
+    "DB",
+    "ORIGIN",
+    "Endpoints",
+    "Greeter",
+    "Records",
+    "Site",
+    "greeter",
+    "is_reset",
+    "refusing",
+    "site",
+    "upstream",
+]
 
 
 DB = "shop/db:5432"

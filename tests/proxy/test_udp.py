@@ -5,14 +5,13 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import cast
 
 from eventually import eventually
+from layer4 import Records
 from portway_proxy.clock import Clock
 from portway_proxy.codec import digest
 from portway_proxy.flows import FlowPage, FlowQuery
-from portway_proxy.l4.records import RelayRecord
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l4.udp import UdpPassthrough
 from portway_proxy.live import Live
@@ -40,19 +39,6 @@ ORIGIN = Origin("Service", "shop", "dns")
 def upstream(*ports: int, balance: Balance = Balance.ROUND_ROBIN, policy: UpstreamPolicy | None = None) -> Upstream:
     endpoints = tuple(sorted(Endpoint("127.0.0.1", port) for port in ports))
     return Upstream(DNS, Protocol.OPAQUE, balance, endpoints, policy=policy)
-
-
-@dataclass
-class Records:
-    """The access log of a test."""
-
-    lines: list[RelayRecord] = field(default_factory=list)
-
-    def relay(self, record: RelayRecord) -> None:
-        self.lines.append(record)
-
-    def reasons(self) -> Counter[str]:
-        return Counter(record.reason for record in self.lines)
 
 
 class Site:

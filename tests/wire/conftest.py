@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 import pytest
 
 from network import Network, NoNetwork
+from wire.parts import Web, serve_web
 from wire.site import Loop, Net
 
 
@@ -21,6 +22,13 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
 async def net() -> AsyncIterator[Net]:
     async with Net() as net:
         yield net
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[Web]:
+    """An endpoint of HTTP."""
+    async with serve_web() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="session")

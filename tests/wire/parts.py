@@ -194,6 +194,17 @@ async def fetch(port: int, path: str = "/") -> str:
         return await client.get(path)
 
 
+async def until_answered(port: int) -> None:
+    """Wait until a new connection to `port` is answered with 200."""
+    async with asyncio.timeout(10):
+        while True:
+            async with connect(port) as client:
+                client.send()
+                if (await client.take())[0] == 200:
+                    return
+            await asyncio.sleep(0.01)
+
+
 async def echoes(port: int, data: bytes = b"hello") -> bool:
     """Return whether a connection to `port` gets back what it sends."""
     async with connect(port) as client, asyncio.timeout(15):

@@ -24,7 +24,7 @@ from portway_proxy.listeners import KEEP_ALIVE
 from portway_proxy.snapshot import Endpoint, Listener, Protocol, Snapshot, Upstream
 from tcp import End, pair
 from wire.command import portway
-from wire.parts import ECHO, ORIGIN, connect, fetch, free_port, running, settings
+from wire.parts import ECHO, ORIGIN, fetch, free_port, running, settings, until_answered
 
 _ADDRESS = 5
 
@@ -218,17 +218,6 @@ async def answering(network: Network) -> AsyncIterator[None]:
         yield
 
 
-async def resolved(port: int) -> None:
-    """Wait until the name leads somewhere."""
-    async with asyncio.timeout(10):
-        while True:
-            async with connect(port) as client:
-                client.send()
-                if (await client.take())[0] == 200:
-                    return
-            await asyncio.sleep(0.05)
-
-
 async def test_while_the_name_server_is_in_a_black_hole_the_last_addresses_serve(
     network: Network, tmp_path: Path
 ) -> None:
@@ -253,7 +242,7 @@ async def test_while_the_name_server_is_in_a_black_hole_the_last_addresses_serve
     ports = ("--http-port", "0", "--https-port", "0", "--admin-port", "0", "--workers", "1")
     async with answering(network), portway("run", "-f", tmp_path / "objects", *ports, within=within) as command:
         port = await (await command.serving()).port("http")
-        await resolved(port)
+        await until_answered(port)
         with network.failing("udp dport 53 drop"):
             # It asks every ten seconds.
             await command.until("api.example does not resolve")

@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from eventually import eventually
 from portway_proxy.settings import ProxySettings
 from portway_proxy.snapshot import Snapshot
-from wire.parts import Web, connect, fetch, free_port, refused, serve_echo, serve_web, settings, snapshot, until_refused
+from wire.parts import Web, connect, fetch, free_port, refused, serve_echo, settings, snapshot, until_refused
 
 
 class Process:
@@ -90,12 +90,6 @@ async def proxy(chosen: ProxySettings, served: Snapshot, directory: Path) -> Asy
                 process.kill()
             await process.wait()
     assert not [line for line in run.lines if "Traceback" in line]
-
-
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
 
 
 def children(pid: int) -> list[int]:

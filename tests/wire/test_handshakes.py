@@ -12,7 +12,7 @@ import pytest
 from certs import certificate, common_name
 from portway_proxy.snapshot import Certificate
 from portway_proxy.supervisor import Supervisor
-from wire.parts import Web, running, serve_web, settings, snapshot
+from wire.parts import Web, running, settings, snapshot
 
 SHOP = certificate("shop/web", "shop.example")
 WILD = certificate("shop/wild", "*.shop.example")
@@ -24,12 +24,6 @@ def trusting() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
-
-
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
 
 
 @pytest.fixture

@@ -17,18 +17,12 @@ from eventually import eventually
 from portway_proxy.overload import Overload
 from portway_proxy.pressure import Pressure
 from wire.limited import confined, limited
-from wire.parts import Client, Web, connect, pids, port_of, serve_web
+from wire.parts import Client, Web, connect, pids, port_of
 from wire.peers import Endpoint, Peer, Truncated, answering, reply
 from wire.site import Net, everything_to
 
 DOWNLOAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 UPLOAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20971520\r\n\r\n" + bytes(1 << 20)
-
-
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
 
 
 def resident(pid: int) -> int:

@@ -8,7 +8,6 @@ import resource
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -35,30 +34,13 @@ from wire.parts import (
     port_of,
     running,
     serve_echo,
-    serve_web,
     settings,
     snapshot,
+    until_answered,
 )
 from wire.site import Net
 
 DOWNLOAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
-
-
-async def until_served(port: int) -> None:
-    """Wait until a new connection is served again."""
-    async with asyncio.timeout(10):
-        while True:
-            async with connect(port) as client:
-                client.send()
-                if (await client.take())[0] == 200:
-                    return
-            await asyncio.sleep(0.01)
 
 
 async def until_accepted(proxy: Supervisor, clients: int) -> None:
@@ -93,7 +75,7 @@ async def test_beyond_the_limit_clients_are_answered_503_at_once_and_those_insid
             assert await client.get() == "sent by web"
         assert (await metrics(proxy))["portway_connections_refused_total", "too_many_connections"] == 200
         await inside.pop().close()
-        await until_served(port_of(proxy))
+        await until_answered(port_of(proxy))
         for client in inside:
             await client.close()
 
@@ -117,7 +99,7 @@ async def test_a_tls_client_that_never_shakes_hands_has_a_place_until_it_leaves(
             assert (await client.take())[0] == 503
         for one in silent:
             await one.close()
-        await until_served(port_of(proxy))
+        await until_answered(port_of(proxy))
 
 
 async def test_relays_count_too_and_one_too_many_is_reset(web: Web) -> None:
@@ -134,7 +116,7 @@ async def test_relays_count_too_and_one_too_many_is_reset(web: Web) -> None:
             async with connect(port_of(proxy)) as client:
                 client.send()
                 assert (await client.take())[0] == 503
-        await until_served(port_of(proxy))
+        await until_answered(port_of(proxy))
 
 
 async def test_each_address_has_its_own_limit(web: Web) -> None:
@@ -150,7 +132,7 @@ async def test_each_address_has_its_own_limit(web: Web) -> None:
         assert await other.get() == "sent by web"
         assert (await metrics(proxy))["portway_connections_refused_total", "too_many_from_address"] == 1
         await one.pop().close()
-        await until_served(port_of(proxy))
+        await until_answered(port_of(proxy))
         for client in (*one, other):
             await client.close()
 
@@ -195,7 +177,7 @@ async def test_three_hundred_clients_and_128_descriptors_are_served_or_answered_
         found = await outcomes(port, 300)
         assert found["200"] == 16  # What is left of the 128, by two.
         assert found["200"] + found["503"] == 300
-        await until_served(port)
+        await until_answered(port)
         os.kill(pid, 0)
 
 
@@ -268,7 +250,7 @@ async def test_a_loop_that_is_late_refuses_what_has_waited_too_long_says_so_and_
         found = await metrics(proxy)
         assert found["portway_replies_total", "loop_late"] >= 1
         assert found["portway_loop_lag_seconds", "0"] > 0.01
-        await until_served(port_of(proxy))
+        await until_answered(port_of(proxy))
 
 
 async def test_in_a_late_turn_who_comes_in_time_is_served(net: Net) -> None:

@@ -53,12 +53,6 @@ async def operator(pod: Path) -> AsyncIterator[Operator]:
     await operator.server.close()
 
 
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
-
-
 def arguments(operator: Operator, pod: Path) -> list[str]:
     state = str(pod / "state")
     return ["proxy", "--operator", f"unix://{operator.path}", "--state-dir", state, "--node", "proxy-0", *ANY_PORTS]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -24,19 +23,12 @@ from wire.parts import (
     port_of,
     running,
     serve_echo,
-    serve_web,
     settings,
     snapshot,
 )
 from wire.peers import Client, Endpoint, Peer
 
 UPGRADE = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-
-
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
 
 
 async def websocket(peer: Peer) -> None:

@@ -30,7 +30,7 @@ from portway_proxy.snapshot import (
 from portway_proxy.supervisor import Supervisor
 from tcp import End
 from tcp import connect as connect_raw
-from wire.parts import Web, connect, fetch, metrics, port_of, running, serve_web, settings, snapshot
+from wire.parts import Web, connect, fetch, metrics, port_of, running, settings, snapshot
 
 ORIGIN = Origin("Ingress", "shop", "db", "spec.rules[0]")
 DB, MAIL = "shop/db:5432/tcp", "shop/mail:25/tcp"
@@ -59,12 +59,6 @@ def sharing(web: Web, *, db: int = 0, names: tuple[str, ...] = (), mail: int = 0
 async def proxy() -> AsyncIterator[Supervisor]:
     async with running(settings(head=5.0)) as supervisor:
         yield supervisor
-
-
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
 
 
 @asynccontextmanager

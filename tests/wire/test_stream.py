@@ -35,12 +35,6 @@ async def op(shared: Cluster) -> AsyncIterator[Operator]:
 
 
 @pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
 def memory() -> Iterator[Path]:
     """A directory that is in memory, as an emptyDir of medium Memory is."""
     path = Path(tempfile.mkdtemp(dir="/dev/shm"))

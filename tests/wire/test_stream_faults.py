@@ -40,12 +40,6 @@ async def op(shared: Cluster) -> AsyncIterator[Operator]:
         yield op
 
 
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
-
-
 def broken(good: Snapshot) -> Snapshot:
     """Return a snapshot that no proxy can apply, because an Ingress names an upstream that it does not have."""
     route = Route("/", PathMatch.PREFIX, "shop/nowhere:80", BLAMED)

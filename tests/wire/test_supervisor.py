@@ -45,12 +45,6 @@ async def proxy() -> AsyncIterator[Supervisor]:
         yield supervisor
 
 
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
-
-
 async def test_what_is_applied_is_served_and_readiness_says_so(proxy: Supervisor, web: Web) -> None:
     assert await admin(proxy, "/readyz") == (503, "no snapshot yet\n")
     assert await proxy.apply(snapshot(web.port)) == 1

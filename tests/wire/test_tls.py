@@ -14,15 +14,9 @@ import pytest
 from certs import certificate, issue
 from portway_proxy.snapshot import Certificate, Host, PathMatch, Policy, Route, Snapshot, TlsTerms
 from portway_proxy.supervisor import Supervisor
-from wire.parts import ORIGIN, WEB, Web, running, serve_web, settings, snapshot
+from wire.parts import ORIGIN, WEB, Web, running, settings, snapshot
 
 SHOP = certificate("shop/web", "shop.example")
-
-
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
 
 
 @pytest.fixture

@@ -11,13 +11,7 @@ from portway_proxy.errors import BadSnapshot
 from portway_proxy.snapshot import Snapshot
 from portway_proxy.supervisor import Supervisor
 from portway_proxy.tuning import Setting
-from wire.parts import Client, Web, admin, connect, fetch, pids, port_of, running, serve_web, settings, snapshot
-
-
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
+from wire.parts import Client, Web, admin, connect, fetch, pids, port_of, running, settings, snapshot
 
 
 @pytest.fixture

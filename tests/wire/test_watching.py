@@ -13,7 +13,6 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from certs import certificate
@@ -25,15 +24,9 @@ from portway_proxy.observing import Observing
 from portway_proxy.settings import ProxySettings
 from portway_proxy.snapshot import Host, Snapshot
 from portway_proxy.supervisor import Supervisor
-from wire.parts import Web, admin, fetch, free_port, metrics, port_of, running, serve_web, settings, snapshot
+from wire.parts import Web, admin, fetch, free_port, metrics, port_of, running, settings, snapshot
 
 PATIENCE = 30
-
-
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
 
 
 def named(served: Snapshot, host: str = "shop.example") -> Snapshot:

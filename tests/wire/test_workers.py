@@ -41,12 +41,6 @@ async def proxy() -> AsyncIterator[Supervisor]:
         yield supervisor
 
 
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    async with serve_web() as endpoint:
-        yield endpoint
-
-
 async def test_a_dead_worker_is_replaced_and_its_successor_serves_the_current_snapshot(
     proxy: Supervisor, web: Web
 ) -> None:
