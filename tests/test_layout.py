@@ -66,6 +66,31 @@ def test_every_module_that_the_readme_maps_is_in_the_tree() -> None:
     assert {name.rpartition("/")[2] for name in re.findall(r"`([\w/]+\.py)`", tree)} <= there
 
 
+def pages() -> list[Path]:
+    return [path for path in tracked() if path.suffix == ".md"]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what may stand behind a # in a link to a page, as hosts of repositories make it of its headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    broken = []
+    for page in pages():
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
+            path = (page.parent / target) if target else page
+            if not path.exists() or (anchor and anchor not in anchors(path)):
+                broken.append(f"{page.relative_to(ROOT)}: {target}#{anchor}")
+    assert broken == []
+
+
+def test_the_readme_leads_to_every_page_of_the_documentation() -> None:
+    linked = set(re.findall(r"\]\((docs/[\w.-]+\.md)\)", (ROOT / "README.md").read_text()))
+    assert {str(path.relative_to(ROOT)) for path in pages() if path.parent == ROOT / "docs"} == linked
+
+
 def test_every_dependency_has_a_pinned_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]

@@ -137,5 +137,5 @@ def _unread(origin: Origin, name: str, value: str) -> Problem | None:
         return note_unread(origin, name, value)
     known = sorted((*KEYS, *tuning.KEYS))
     close = difflib.get_close_matches(name, known, n=1)
-    remedy = f"Did you mean {close[0]}?" if close else "Remove it; README.md lists the keys."
+    remedy = f"Did you mean {close[0]}?" if close else "Remove it; docs/configmap.md lists the keys."
     return problems.config_key_unknown(origin, _ELSEWHERE.get(name, remedy))
