@@ -59,7 +59,8 @@ class WorkerEnded(Exception):
 class WorkerProcess:
     """A running worker. `ended` becomes its exit status (negative: the signal that killed it).
 
-    `last_report` are the samples that it sent last, packed, asked or not; empty once somebody keeps them.
+    `generation` is what it serves, as far as it said so. `last_report` are the samples that it sent last, packed,
+    asked or not; empty once somebody keeps them.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], pidfd: int, sock: socket, slot: int) -> None:
@@ -71,6 +72,7 @@ class WorkerProcess:
         self._reports: dict[int, asyncio.Future[bytes]] = {}
         self._pages: dict[int, asyncio.Future[FlowPage]] = {}
         self._sent: dict[str, socket] = {}
+        self.generation = 0
         self.last_report = b""
         self._number = 0
         # Readable once the process has ended: no signal handler, no thread, whatever loop this runs on.
@@ -167,6 +169,7 @@ class WorkerProcess:
         self._channel.send(message, [fd])
         try:
             await self._answer(future, ACK_TIMEOUT)
+            self.generation = generation
         finally:
             del self._acks[generation]
 

@@ -310,7 +310,9 @@ class Supervisor:
     async def _spread(self, generation: int, snapshot: Snapshot, digest: str) -> None:
         for process in self._serving.values():
             process.send_sockets(self._listeners.of_worker(process.slot))
-        data = codec.encode(snapshot, digest)
+        alike = all(process.generation == self.generation for process in self._serving.values())
+        known = self.snapshot.certificates if self.snapshot is not None and alike else ()
+        data = codec.encode(snapshot, digest, known)
         await self._order(data, lambda process, fd: process.apply(generation, fd))
 
     async def _order(self, data: bytes, give: Callable[[WorkerProcess, int], Awaitable[None]]) -> None:

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import Iterable
-from typing import Final, Self
+from collections.abc import Iterable, Mapping
+from typing import Final, Self, TypeVar
 
 from portway_proxy.channel import store
 from portway_proxy.openssl import openssl
@@ -20,6 +20,8 @@ from portway_proxy.snapshot import Certificate, ClientAuthority, Snapshot
 from portway_proxy.tls_terms import TlsTerms
 
 __all__ = ["CertificateStore", "Context", "self_signed", "shows_own"]
+
+K = TypeVar("K")
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class CertificateStore:
         self._default: tuple[Certificate, ...] = ()
         self._contexts: dict[tuple[bool, tuple[str, ...]], tuple[tuple[Certificate, ...], Context | None]] = {}
         self._authorities: dict[str, ClientAuthority] = {}
-        self._asking: dict[tuple[str, bool, tuple[str, ...]], Context | None] = {}
+        self._asking: dict[tuple[str, bool, tuple[str, ...]], tuple[tuple[Certificate, ...], Context | None]] = {}
         self.context = self._initial()
 
     def update(self, snapshot: Snapshot, table: RouteTable = _NOBODY) -> None:
@@ -81,17 +83,15 @@ class CertificateStore:
         self._hosts, self._table = hosts, table
         default = known.get(snapshot.default_certificate)
         self._default = () if default is None else (default,)
-        self._contexts = {
-            key: (served, context)
-            for key, (served, context) in self._contexts.items()
-            if all(_same(one, known.get(one.name)) for one in served)
-        }
-        # Few hosts ask: their contexts are made anew.
+        self._contexts = _unchanged(self._contexts, known)
+        # An authority that changes has another name; a list of revoked certificates may be megabytes.
+        named = {authority.name for authority in snapshot.authorities}
+        self._asking = {key: kept for key, kept in _unchanged(self._asking, known).items() if key[0] in named}
         self._authorities = {host: authority for authority in snapshot.authorities for host in authority.hosts}
-        self._asking.clear()
         terms = snapshot.tls or TlsTerms()
         if terms != self._terms:
             self._terms = terms
+            self._asking.clear()
             self.context = self._initial()
 
     def rekey(self, ticket_key: bytes) -> None:
@@ -111,8 +111,8 @@ class CertificateStore:
         certificates = own or self._default
         key = authority.name, bool(own), tuple(certificate.name for certificate in certificates)
         if key not in self._asking:
-            self._asking[key] = self._ask(authority, certificates, own=bool(own))
-        context = self._asking[key]
+            self._asking[key] = certificates, self._ask(authority, certificates, own=bool(own))
+        context = self._asking[key][1]
         # Without one nobody is asked, and so nobody is let in.
         return (self.context, "") if context is None else (context, authority.name)
 
@@ -259,6 +259,17 @@ def self_signed() -> tuple[bytes, bytes]:
         certificate.public_bytes(serialization.Encoding.PEM),
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     )
+
+
+def _unchanged(
+    contexts: dict[K, tuple[tuple[Certificate, ...], Context | None]], known: Mapping[str, Certificate]
+) -> dict[K, tuple[tuple[Certificate, ...], Context | None]]:
+    """Return those contexts whose certificates are all still known as they are served."""
+    return {
+        key: (served, context)
+        for key, (served, context) in contexts.items()
+        if all(_same(one, known.get(one.name)) for one in served)
+    }
 
 
 def _same(served: Certificate, now: Certificate | None) -> bool:

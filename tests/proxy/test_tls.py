@@ -358,3 +358,25 @@ def test_an_authority_of_any_host_asks_who_asks_for_no_hosts_name() -> None:
     table = RouteTable.build(Snapshot(hosts=(Host("open.example", ()),)))
     served.update(Snapshot(authorities=(ClientAuthority("shop/ca", ("",), SHOP.chain),)), table)
     assert [served.welcome(name)[1] for name in ("", "nobody.example", "open.example")] == ["shop/ca", "shop/ca", ""]
+
+
+def test_a_context_that_asks_is_kept_while_its_certificates_and_its_authority_are_unchanged() -> None:
+    authority = ClientAuthority("shop/ca@1", ("shop.example",), SHOP.chain)
+    served = CertificateStore(*BUILT_IN)
+    serves = Snapshot(certificates=(OTHER, SHOP), authorities=(authority,))
+    served.update(serves)
+    before = served.welcome("shop.example")
+    assert before[1] == "shop/ca@1"
+    renewed = msgspec.structs.replace(OTHER, chain=WILD.chain, key=WILD.key)
+    served.update(msgspec.structs.replace(serves, certificates=(renewed, SHOP)))
+    assert served.welcome("shop.example") == before
+    for other in (
+        msgspec.structs.replace(serves, certificates=(msgspec.structs.replace(SHOP, chain=WILD.chain, key=WILD.key),)),
+        msgspec.structs.replace(serves, authorities=(msgspec.structs.replace(authority, name="shop/ca@2"),)),
+        msgspec.structs.replace(serves, tls=TlsTerms(protocols=("TLSv1.3",))),
+    ):
+        served.update(serves)
+        kept = served.welcome("shop.example")[0]
+        served.update(other)
+        assert served.welcome("shop.example")[0] not in (kept, served.context)
+        assert len(served._asking) == 1

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 from certs import certificate, common_name
-from portway_proxy.snapshot import Certificate
+from eventually import eventually
+from portway_proxy.channel import store
+from portway_proxy.errors import BadSnapshot
+from portway_proxy.snapshot import Certificate, Host, PathMatch, Route
 from portway_proxy.supervisor import Supervisor
-from wire.parts import Web, running, settings, snapshot
+from wire.parts import ORIGIN, Web, pids, running, settings, snapshot
 
 SHOP = certificate("shop/web", "shop.example")
 WILD = certificate("shop/wild", "*.shop.example")
@@ -55,6 +61,16 @@ async def served(proxy: Supervisor, name: str) -> str:
     return names.pop()
 
 
+async def shown(proxy: Supervisor, name: str) -> bytes:
+    """Return the certificate (PEM) that `name` gets at whichever worker answers."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.https_port, ssl=trusting(), server_hostname=name)
+    found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.transport.abort()
+    with suppress(ConnectionError):
+        await reader.read()
+    return ssl.DER_cert_to_PEM_cert(found).encode()
+
+
 async def test_each_name_gets_its_certificate_on_every_worker(proxy: Supervisor, web: Web) -> None:
     chosen = snapshot(web.port, certificates=[SHOP, WILD, OTHER], default_certificate="other/web")
     await proxy.apply(chosen)
@@ -84,6 +100,48 @@ async def test_a_certificate_appears_changes_and_goes_while_connections_stay(pro
     assert b"sent by web" in await asyncio.wait_for(reader.read(), 15)
     writer.close()
     await writer.wait_closed()
+
+
+async def test_of_ten_thousand_certificates_workers_are_sent_what_is_new_and_all_if_that_is_unknown(
+    proxy: Supervisor, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+
+    def noting(data: bytes) -> int:
+        sent.append(data)
+        return store(data)
+
+    monkeypatch.setattr("portway_proxy.supervisor.store", noting)
+    many = [Certificate(f"many/{number}", (f"h{number}.example",), SHOP.chain, SHOP.key, 0) for number in range(9999)]
+    await proxy.apply(snapshot(web.port, certificates=[*many, SHOP]))
+    assert sent.pop().count(SHOP.key) == 10_000
+    assert await served(proxy, "h7.example") == "shop.example"
+    many[8] = msgspec.structs.replace(many[8], chain=OTHER.chain, key=OTHER.key)
+    await proxy.apply(snapshot(web.port, certificates=[*many, SHOP]))
+    [data] = sent
+    assert (data.count(SHOP.key), data.count(OTHER.key)) == (0, 1)
+    names = [await served(proxy, name) for name in ("h7.example", "h8.example", "h9.example", "shop.example")]
+    assert names == ["shop.example", "other.example", "shop.example", "shop.example"]
+    # A worker that begins now has none of them.
+    sent.clear()
+    before = pids(proxy)
+    os.kill(before[0], signal.SIGKILL)
+    await eventually(lambda: len(pids(proxy)) == 2 and pids(proxy) != before, what="another worker serves")
+    assert sent[0].count(SHOP.key) == 9999
+    assert await served(proxy, "h9.example") == "shop.example"
+
+
+async def test_after_a_snapshot_that_not_all_workers_can_serve_certificates_are_as_before(
+    proxy: Supervisor, web: Web
+) -> None:
+    await proxy.apply(snapshot(web.port, certificates=[SHOP]))
+    lost = Route("/", PathMatch.PREFIX, "shop/none:80", ORIGIN)
+    bad = snapshot(web.port, certificates=[certificate("shop/web", "shop.example")])
+    with pytest.raises(BadSnapshot):
+        await proxy.apply(msgspec.structs.replace(bad, hosts=(Host("", (lost,)),)))
+    assert await shown(proxy, "shop.example") == SHOP.chain
+    await proxy.apply(snapshot(web.port, certificates=[SHOP, OTHER]))
+    assert await shown(proxy, "shop.example") == SHOP.chain
 
 
 async def test_a_certificate_that_does_not_load_costs_its_own_names_only(
