@@ -25,9 +25,10 @@ check: venv ## Lint, format, types, import rules.
 bench: venv ## Portway beside the proxies that are installed here; ARGS="--quick" for one short round.
 	PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
-reference: venv ## Write docs/annotations.md and docs/check.schema.json from the code.
+reference: venv ## Write the pages of docs that list what the code has: annotations, flags, keys, metrics, problems.
 	$(BIN)/python -m portway_operator.annotations.reference > docs/annotations.md
 	$(BIN)/python -m portway_operator.check.forms > docs/check.schema.json
+	PYTHONPATH=tests $(BIN)/python -m reference.pages
 
 chart: venv ## Write the chart's values.schema.json and README.md from the comments of its values.yaml.
 	PYTHONPATH=tests $(BIN)/python -m chart.documents

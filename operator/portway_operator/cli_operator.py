@@ -194,15 +194,20 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     election_id: Annotated[str, typer.Option(help="The Lease by which replicas agree who writes.")] = "portway",
     election_ttl: Annotated[int, typer.Option(min=3, max=600, help="Seconds until a lost leader is replaced.")] = 15,
     # --- who we are
-    pod_name: Annotated[str, typer.Option(envvar=["PORTWAY_POD_NAME", "POD_NAME"], show_default="the host's")] = "",
+    pod_name: Annotated[
+        str, typer.Option(help="Our pod.", envvar=["PORTWAY_POD_NAME", "POD_NAME"], show_default="the host's")
+    ] = "",
     pod_namespace: Annotated[
-        str, typer.Option(envvar=["PORTWAY_POD_NAMESPACE", "POD_NAMESPACE"], show_default="the account's")
+        str,
+        typer.Option(
+            help="Its namespace.", envvar=["PORTWAY_POD_NAMESPACE", "POD_NAMESPACE"], show_default="the account's"
+        ),
     ] = "",
     operator_selector: Annotated[str, typer.Option(help="The labels of the operator's pods.")] = "",
     proxy_selector: Annotated[str, typer.Option(help="The labels of the proxies' pods.")] = "",
     # --- how proxies follow
     stream_address: Annotated[str, typer.Option(help="Where proxies follow.")] = "0.0.0.0",  # noqa: S104 - other pods
-    stream_port: Annotated[int, typer.Option(min=0, max=65535)] = PORT,
+    stream_port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes any that is free.")] = PORT,
     stream_socket: Annotated[Path | None, typer.Option(help="A Unix socket in its place, in one pod.")] = None,
     stream_hosts: Annotated[
         str, typer.Option(help="What proxies call us, for the certificate.", show_default="portway-operator.NS.svc")
@@ -221,7 +226,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     insecure_stream: Annotated[bool, typer.Option("--insecure-stream", help="No TLS: a mesh does that.")] = False,
     # --- the rest
     health_address: Annotated[str, typer.Option(help="Where /livez /readyz /metrics answer.")] = "127.0.0.1",
-    health_port: Annotated[int, typer.Option(min=0, max=65535)] = 8081,
+    health_port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes any that is free.")] = 8081,
     validating_webhook: Annotated[str, typer.Option(help="ADDRESS:PORT of the admission webhook; none without.")] = "",
     validating_webhook_certificate: Annotated[Path | None, typer.Option(help="Its certificate (PEM).")] = None,
     validating_webhook_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,

@@ -30,6 +30,8 @@ INFO = 1  # Of Helm's severities.
 FOREIGN = {"Certificate", "Issuer", "PodMonitor", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
 CLUSTERED = {"ClusterRole", "ClusterRoleBinding", "IngressClass", "ValidatingWebhookConfiguration"}
 
+_METRIC = re.compile(r"^\| `(\w+)` \| \w+ \| (.*?) \|", re.MULTILINE)
+
 _rendered = cache(lambda file: render(ci_values(file)))
 
 
@@ -352,11 +354,27 @@ def test_the_notes_say_what_to_type_next(values: Raw, command: str) -> None:
 
 
 def test_what_monitoring_reads_is_told_by_the_programs() -> None:
-    """Every metric in the rules and the dashboard is one of the documented, or the operator's."""
-    told = set(re.findall(r"`(portway_\w+)`", (ROOT / "docs" / "watching.md").read_text()))
-    source = (ROOT / "operator" / "portway_operator" / "operator_metrics.py").read_text()
-    told |= {f"portway_operator_{name}" for name in re.findall(r'"(?:portway_operator_)?(\w+)"', source)}
-    asked = set()
-    for path in (CHART / "files").iterdir():
-        asked |= {name.removesuffix("_bucket") for name in re.findall(r"\b(portway_\w+)", path.read_text())}
-    assert asked <= told
+    """Every metric in the rules and the dashboard is one of docs/metrics.md, with the labels that are asked of it."""
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    told = {name: {"pod", "namespace", "le", *labels.split(", ")} for name, labels in _METRIC.findall(page)}
+    expressions = [rule["expr"] for rule in yaml.safe_load((CHART / "files" / "rules.yaml").read_text())]
+    dashboard = json.loads((CHART / "files" / "dashboard.json").read_text())
+    expressions += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert len(expressions) > 10
+    for expression in expressions:
+        names = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bportway_\w+", expression)}
+        assert names <= told.keys(), expression
+        labels = {label for name in names for label in told[name]}
+        asked = {each.strip() for by in re.findall(r"by \(([^)]*)\)", expression) for each in by.split(",")}
+        asked |= set(re.findall(r"(\w+)=~?\"", expression))
+        assert asked <= labels, expression
+
+
+def test_labels_that_the_programs_say_themselves_are_kept() -> None:
+    """`namespace` and `service` are the Ingress's, where Prometheus would put its target's."""
+    objects = _rendered("monitoring-values.yaml")
+    monitors = [raw for raw in objects if raw["kind"] in ("ServiceMonitor", "PodMonitor")]
+    assert len(monitors) == 4
+    for raw in monitors:
+        [endpoint] = raw["spec"].get("endpoints") or raw["spec"]["podMetricsEndpoints"]
+        assert endpoint["honorLabels"] is True
