@@ -34,6 +34,7 @@ __all__ = [
     "ports",
     "proxy_mappings",
     "seconds",
+    "service_name",
     "size",
     "statuses",
     "target",
@@ -67,6 +68,7 @@ _TAKEN_FIELDS = re.compile(
     re.IGNORECASE,
 )
 _REFERENCE = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?/)?(?=.{1,253}$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+_SERVICE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _QUOTABLE = re.compile(r"[ !#-\[\]-~]{0,128}")  # What stands between quotes without an escape.
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -239,6 +241,13 @@ def object_reference(value: str) -> str:
     """Return the name of an object, perhaps with its namespace: `name` or `namespace/name`."""
     if not _REFERENCE.fullmatch(value):
         raise ValueError("it is neither name nor namespace/name")
+    return value
+
+
+def service_name(value: str) -> str:
+    """Return the name of a Service, or nothing for none."""
+    if value and not _SERVICE_NAME.fullmatch(value):
+        raise ValueError("it is no name of a Service of the same namespace")
     return value
 
 

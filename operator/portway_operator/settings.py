@@ -68,6 +68,8 @@ class CompileSettings:
     proxy_protocol_header_timeout: seconds until that header has to be there.
     generate_request_id: requests that come without an X-Request-ID get one.
     tcp_services, udp_services: `namespace/name` of the ConfigMaps that open layer 4 ports, as ingress-nginx's do.
+    custom_http_errors: statuses whose pages the default backend makes, where an Ingress does not say which.
+    disable_proxy_intercept_errors: those count for no Ingress.
     config_map: `namespace/name` of the ConfigMap whose keys count over these settings (`compile.configuration`).
     tuning: limits and timeouts of all proxies (`portway_proxy.tuning`), sorted by name.
     log_format_upstream, log_format_escape_json, disable_access_log, skip_access_log_urls: how proxies write access
@@ -120,6 +122,8 @@ class CompileSettings:
     generate_request_id: bool = True
     tcp_services: str = ""
     udp_services: str = ""
+    custom_http_errors: tuple[int, ...] = ()
+    disable_proxy_intercept_errors: bool = False
     config_map: str = ""
     tuning: tuple[Setting, ...] = ()
     log_format_upstream: str = ""

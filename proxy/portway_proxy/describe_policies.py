@@ -160,6 +160,15 @@ def _patience(policy: Policy) -> str:
     return " ".join(f"{name}={seconds:g}s" for name, seconds in times if seconds)
 
 
+def _errors(policy: Policy) -> str:
+    errors = policy.errors
+    if errors is None:
+        return ""
+    pages = f"errors={' '.join(map(str, errors.statuses))}" if errors.statuses else ""
+    absent = "without endpoints" if errors.stands_in else ""
+    return f"{' or '.join(filter(None, (pages, absent)))} by {errors.upstream}"
+
+
 def _unlogged(policy: Policy) -> str:
     return "unlogged" if policy.unlogged else ""
 
@@ -187,4 +196,5 @@ _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _edits,
     _unlogged,
     _certificate,
+    _errors,
 )

@@ -79,9 +79,7 @@ def _check(snapshot: Snapshot, routes: list[Route]) -> None:
     known = {upstream.name for upstream in snapshot.upstreams}
     parts = [(route.upstream, route.origin) for route in routes]
     policies = [(route.policy, route.origin) for route in routes if route.policy is not None]
-    parts += [(policy.canary.upstream, origin) for policy, origin in policies if policy.canary is not None]
-    asked = [(policy.external, origin) for policy, origin in policies if policy.external is not None]
-    parts += [(external.upstream, origin) for external, origin in asked if external.upstream]
+    parts += [(name, origin) for policy, origin in policies for name in policy.upstreams if name]
     parts += [(listener.upstream, listener.origin) for listener in snapshot.listeners]
     parts += [(passed.upstream, passed.origin) for passed in snapshot.passthroughs]
     if snapshot.fallback is not None:

@@ -14,6 +14,7 @@ __all__ = [
     "Cors",
     "Credentials",
     "Edits",
+    "ErrorPages",
     "ExternalAuth",
     "Patience",
     "Policy",
@@ -136,6 +137,18 @@ class Edits(msgspec.Struct, frozen=True):
     redirect: tuple[str, str] | None = None
 
 
+class ErrorPages(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Another upstream makes the pages for what did not go well.
+
+    What would reach the client with one of `statuses` (ascending), from the endpoint or from the proxy itself, is asked
+    of `upstream` instead. Where that `stands_in`, requests for which there is no endpoint go there as they are.
+    """
+
+    upstream: str
+    statuses: tuple[int, ...] = ()
+    stands_in: bool = False
+
+
 class Patience(msgspec.Struct, frozen=True, omit_defaults=True):
     """How long a route's endpoints have, in seconds; 0 leaves the proxy's own time.
 
@@ -163,6 +176,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     `certificate`: what certificates clients have to show.
     `unlogged`: its requests leave no access lines.
     `answer`: fields that every response has, in the place of the endpoint's own of these names.
+    `errors`: who makes the pages for errors.
     """
 
     https_redirect: bool = False
@@ -187,6 +201,13 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     external: ExternalAuth | None = None
     edits: Edits | None = None
     unlogged: bool = False
+    errors: ErrorPages | None = None
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """The names of the upstreams that it refers to; an empty one is none."""
+        parts = (self.canary, self.external, self.errors)
+        return tuple(part.upstream for part in parts if part is not None)
 
     @property
     def guards(self) -> bool:

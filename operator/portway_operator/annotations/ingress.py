@@ -11,6 +11,7 @@ from portway_operator.annotations.balancing import BalancingAnnotations
 from portway_operator.annotations.canary import CanaryAnnotations
 from portway_operator.annotations.client_certificates import ClientCertificateAnnotations
 from portway_operator.annotations.cors import CorsAnnotations
+from portway_operator.annotations.errors import ErrorAnnotations
 from portway_operator.annotations.external_auth import ExternalAuthAnnotations
 from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.limits import LimitAnnotations
@@ -37,6 +38,7 @@ class IngressAnnotations(
     ClientCertificateAnnotations,
     LimitAnnotations,
     CorsAnnotations,
+    ErrorAnnotations,
     ExternalAuthAnnotations,
     AccessAnnotations,
     RoutingAnnotations,

@@ -109,9 +109,6 @@ _RESPONSES = (
         ),
         ("",),
     ),
-    _later("default-backend", "The Service that answers in the place of endpoints that are not there.", harmless=("",)),
-    _later("custom-http-errors", "The statuses whose pages the default backend makes.", harmless=("",)),
-    _later("disable-proxy-intercept-errors", "Whether the ConfigMap's custom-http-errors count here."),
     _later("limit-rate", "The bytes that a response gets in a second.", harmless=("0",)),
     _later("limit-rate-after", "From which byte on.", harmless=("0",)),
 )

@@ -12,7 +12,7 @@ from portway_operator import problems
 from portway_operator.compile import observing, tls_terms, tuning
 from portway_operator.compile.nginx_keys import guards, is_nginx, note_unread
 from portway_operator.objects import ConfigMap
-from portway_operator.parse import boolean, count, field_name, networks, one_of, seconds
+from portway_operator.parse import boolean, count, field_name, networks, one_of, seconds, statuses
 from portway_operator.problems import Origin, Problem
 from portway_operator.settings import Compatibility, CompileSettings
 from portway_operator.store import ObjectStore
@@ -43,9 +43,11 @@ KEYS: Final = {
     "catch-all": Key("allow_catch_all", boolean),
     "compatibility": Key("compatibility", one_of(Compatibility)),
     "compute-full-forwarded-for": Key("compute_full_forwarded_for", boolean),
+    "custom-http-errors": Key("custom_http_errors", statuses),
     "default-backend-service": Key("default_backend_service", _service),
     "denylist-source-range": Key("deny_source_range", networks, guards=True),
     "disable-access-log": Key("disable_access_log", boolean),
+    "disable-proxy-intercept-errors": Key("disable_proxy_intercept_errors", boolean),
     "enable-opentelemetry": Key("enable_opentelemetry", boolean),
     "enable-real-ip": Key("enable_real_ip", boolean),
     "force-ssl-redirect": Key("force_ssl_redirect", boolean),

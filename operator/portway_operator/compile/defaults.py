@@ -14,7 +14,7 @@ from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
 from portway_proxy.snapshot import Origin, PathMatch, Route
 
-__all__ = ["choose_default", "default_service"]
+__all__ = ["choose_default", "default_service", "first_port"]
 
 _SERVICE = re.compile(r"([a-z0-9-]+)/([a-z0-9-]+)(?::([a-z0-9-]+))?")
 _SETTING = "default-backend-service"
@@ -36,6 +36,13 @@ def choose_default(found: Sequence[IngressRoutes], settings: CompileSettings, no
     return candidates[0] if candidates else None
 
 
+def first_port(store: ObjectStore, namespace: str, name: str) -> Wanted:
+    """Return a reference to the first port of a Service, or to the usual one where it has none."""
+    service = store.services.get((namespace, name))
+    ports = () if service is None else ports_of(service)
+    return Wanted(namespace, name, ports[0].number if ports else _USUAL_PORT)
+
+
 def default_service(
     store: ObjectStore, upstreams: Upstreams, settings: CompileSettings, noted: list[Problem]
 ) -> Route | None:
@@ -48,10 +55,8 @@ def default_service(
         noted.append(problems.setting_invalid(_SETTING, settings.default_backend_service, remedy))
         return None
     namespace, name, port = found[1], found[2], found[3]
-    service = store.services.get((namespace, name))
-    ports = () if service is None else ports_of(service)
     if port is None:
-        wanted = Wanted(namespace, name, ports[0].number if ports else _USUAL_PORT)
+        wanted = first_port(store, namespace, name)
     else:
         wanted = Wanted(namespace, name, int(port) if port.isdecimal() else port)
     origin = Origin("Setting", "", _SETTING)

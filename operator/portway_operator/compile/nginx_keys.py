@@ -172,8 +172,8 @@ _BEHAVIOUR: Final = {
         "It is not there for all Ingresses at once.",
         "Annotate the Ingresses that need it.",
         {
-            **_all("app-root custom-http-errors", _NOTHING),
-            **_all("disable-proxy-intercept-errors limit-rate limit-rate-after service-upstream", _OFF),
+            **_all("app-root", _NOTHING),
+            **_all("limit-rate limit-rate-after service-upstream", _OFF),
             **_all("relative-redirects use-port-in-redirects", _OFF),
             **_all("proxy-cookie-domain proxy-cookie-path proxy-redirect-from proxy-redirect-to", ("", "off")),
         },

@@ -8,7 +8,7 @@ from portway_operator.annotations import IngressAnnotations, Reading, unsaid
 from portway_operator.annotations.access import Satisfy
 from portway_operator.compile.access import Access
 from portway_operator.settings import CompileSettings
-from portway_proxy.snapshot import Cors, Edits, Patience, Policy, RateLimit, Redirect
+from portway_proxy.snapshot import Cors, Edits, ErrorPages, Patience, Policy, RateLimit, Redirect
 
 __all__ = ["Policies"]
 
@@ -34,12 +34,13 @@ class Policies:
         settings: CompileSettings,
         access: Access = _ANYBODY,
         zone: str = "",
+        errors: ErrorPages | None = None,
     ) -> None:
         self.values = values = reading.values
         redirect = settings.ssl_redirect if values.ssl_redirect is None else values.ssl_redirect
         closed = reading.closed or access.closed or settings.closed
         forced = settings.force_ssl_redirect if values.force_ssl_redirect is None else values.force_ssl_redirect
-        asked = forced or settings.allow_source_range or settings.deny_source_range or settings.block_cidrs
+        asked = forced or settings.allow_source_range or settings.deny_source_range or settings.block_cidrs or errors
         if values is _UNSAID and not closed and not asked:
             self._plain, self._secure = _NONE, _REDIRECTED if redirect else _NONE
             return
@@ -49,6 +50,7 @@ class Policies:
             self._plain = msgspec.structs.replace(
                 _policy(values, access, zone),
                 https_redirect=forced,
+                errors=errors,
                 allow=values.allow_source_range or settings.allow_source_range,
                 deny=_together(values.deny_source_range or settings.deny_source_range, settings.block_cidrs),
             )

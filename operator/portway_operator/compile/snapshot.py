@@ -19,6 +19,7 @@ from portway_operator.compile.client_certificates import ClientCertificates
 from portway_operator.compile.compatibility import Modes
 from portway_operator.compile.configuration import configured
 from portway_operator.compile.defaults import choose_default, default_service
+from portway_operator.compile.error_pages import PageMakers
 from portway_operator.compile.fallbacks import choose_fallback
 from portway_operator.compile.listeners import ListenerTable
 from portway_operator.compile.observing import observing_of, observing_problems
@@ -110,6 +111,7 @@ class _Compile:
         self._clients = ClientCertificates(store)
         self._upstreams = Upstreams(store, self._settings, made)
         self._services = AuthServices(self._upstreams)
+        self._pages = PageMakers(store, self._upstreams, self._settings)
         self._passed = PassthroughTable(self._upstreams)
 
     def run(self) -> Compiled:
@@ -215,7 +217,9 @@ class _Compile:
         access = self._access.read(ingress, reading.values).beside(self._services.read(ingress, reading.values))
         access = access.beside(self._clients.read(ingress, reading.values))
         self.problems += (*reading.problems, *access.problems)
-        policies = Policies(reading, self._settings, access, "/".join(ingress.meta.key))
+        errors, found_wrong = self._pages.read(ingress, reading.values)
+        self.problems += found_wrong
+        policies = Policies(reading, self._settings, access, "/".join(ingress.meta.key), errors)
         passed = self._passed.read(ingress, reading.values.tls_passthrough, guarded=policies.guarded)
         found = RouteReader(ingress, self._upstreams, policies, tls.hosts, passed).read()
         self.problems += found.problems
@@ -304,5 +308,4 @@ def _other_upstreams(snapshot: Snapshot) -> set[str]:
     policies = [route.policy for host in snapshot.hosts for route in host.routes if route.policy is not None]
     if snapshot.default is not None and snapshot.default.policy is not None:
         policies.append(snapshot.default.policy)
-    named = {policy.canary.upstream for policy in policies if policy.canary is not None}
-    return named | {policy.external.upstream for policy in policies if policy.external is not None} - {""}
+    return {name for policy in policies for name in policy.upstreams if name}

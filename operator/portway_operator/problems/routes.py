@@ -13,6 +13,7 @@ __all__ = [
     "default_taken",
     "default_unused",
     "host_unserved",
+    "pages_unmade",
     "path_pattern",
     "path_shadowed",
     "path_taken",
@@ -145,4 +146,16 @@ def canary_taken(origin: Origin, host: str, path: str, winner: Origin) -> Proble
         f"{host or 'Any host'} {path} already has the canary {winner}.",
         "This one gets no requests of it.",
         "Remove one of the two.",
+    )
+
+
+def pages_unmade(origin: Origin) -> Problem:
+    """Say that nobody makes the pages that an Ingress wants for errors."""
+    return Problem(
+        origin,
+        "pages_unmade",
+        "There is no default backend to make these pages.",
+        "Errors reach clients as they are.",
+        "Set default-backend to a Service of the namespace, or default-backend-service for all Ingresses.",
+        Severity.NOTICE,
     )

@@ -11,7 +11,7 @@ from portway_proxy.errors import BodyTooLarge, ClientError, ClientGone, RequestT
 from portway_proxy.l7 import flow
 from portway_proxy.l7.ahead import Ahead
 from portway_proxy.l7.exchange import Exchange
-from portway_proxy.l7.framing import EMPTY, Framing, Length, UntilClose, framing_of
+from portway_proxy.l7.framing import DROPPED, EMPTY, Framing, Length, UntilClose, framing_of
 from portway_proxy.l7.guest import HANDSHAKE, Guest
 from portway_proxy.l7.request import RequestHead
 from portway_proxy.l7.sockets import BROKEN, ENDED, acknowledged, heard, reset_when_closed
@@ -265,6 +265,12 @@ class ClientConnection(Guest):
             self._take_body(exchange, self._ahead.take_all())
         if self.ended and not self._framing.done:
             flow.fail(exchange, ClientGone("the client hung up within its request"))
+
+    def drop_body(self) -> None:
+        """Send what is left of the body nowhere; the connection ends with the response."""
+        if not self._framing.done:
+            self._framing = DROPPED
+            self.resume()
 
     def _take_body(self, exchange: Exchange, data: bytes) -> None:
         connection = exchange.connection

@@ -6,6 +6,7 @@ had already begun.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -69,18 +70,17 @@ def begin(client: ClientConnection, head: RequestHead) -> None:
     try:
         exchange.route = route = live.table.match(head.host, head.path)
         exchange.upstream = live.upstreams[route.upstream]
-        steps = None
         if route.policy is not None:
             rules = live.rules.of(route.policy)
             body_limit = body_limit if rules.body_limit is None else rules.body_limit
             steps = rules.secure if client.secure else rules.plain
+            exchange.passage = Passage(steps, rules.pages)
         client.body_limit = body_limit
         if body_limit and head.length is not None and head.length > body_limit:
             raise BodyTooLarge(f"the body has {head.length} bytes, {body_limit} are allowed")
-        if steps:
-            exchange.passage = passage = Passage(steps)
-            if not passage.walk(exchange):
-                return
+        passage = exchange.passage
+        if passage is not None and not passage.walk(exchange):
+            return
         attempt(exchange)
     except ProxyError as error:
         fail(exchange, error)
@@ -163,6 +163,8 @@ def fail(exchange: Exchange, error: ProxyError) -> None:
     if not answered and _again(exchange, error):
         return
     exchange.reason = error.code if isinstance(error, NoEndpoints) else error.reason
+    if isinstance(error, NoEndpoints) and _stood_in_for(exchange):
+        return
     client = exchange.client
     if answered or isinstance(error, ClientGone):
         exchange.status = exchange.status or error.status
@@ -190,7 +192,39 @@ def judge(exchange: Exchange, pool: Pool, status: int) -> bytes | None:
         pool.owner.succeeded(pool)
     if unwanted and _repeatable(exchange, upstream) and _elsewhere(exchange, pool, "status", status):
         return None
+    if status >= HTTPStatus.BAD_REQUEST and _paged(exchange, status):
+        return None
     return upstream.cookie_for(exchange, pool)
+
+
+def _stood_in_for(exchange: Exchange) -> bool:
+    """Send a request that has no endpoint to who stands in for them; return whether it is under way."""
+    passage = exchange.passage
+    other = None if passage is None or passage.pages is None else passage.pages.stand_in(exchange, passage)
+    if other is not None:
+        exchange.upstream = other
+        attempt_or_fail(exchange)
+    return other is not None
+
+
+def _paged(exchange: Exchange, status: int, fields: bytes = b"") -> bool:
+    """Ask for the page of an answer with `status`, if somebody makes it; return whether that is under way.
+
+    `fields` are lines of that answer.
+    """
+    passage = exchange.passage
+    other = None if passage is None or passage.pages is None else passage.pages.ask(exchange, passage, status)
+    if other is None or passage is None:
+        return False
+    passage.answer += fields
+    _detach(exchange)
+    if exchange.pool is not None:
+        _passed_on(exchange, exchange.pool, status)
+    exchange.tried = ()
+    exchange.upstream = other
+    exchange.client.drop_body()
+    attempt_or_fail(exchange)
+    return True
 
 
 def _detach(exchange: Exchange) -> None:
@@ -263,6 +297,10 @@ def answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool)
     """
     client = exchange.client
     http = client.http
+    if exchange.passage is not None:
+        if _paged(exchange, status, fields):
+            return
+        status = exchange.passage.failed or status
     exchange.status = status
     keeps = keeps and client.keeps(exchange.head)
     fields += b"Date: %b\r\n" % http.date()

@@ -15,7 +15,18 @@ from portway_proxy.settings import Limits
 if TYPE_CHECKING:
     from portway_proxy.l7.request import RequestHead
 
-__all__ = ["EMPTY", "LAST_CHUNK", "Chunked", "Framing", "Length", "UntilClose", "chunk", "framing_of", "last_chunk"]
+__all__ = [
+    "DROPPED",
+    "EMPTY",
+    "LAST_CHUNK",
+    "Chunked",
+    "Framing",
+    "Length",
+    "UntilClose",
+    "chunk",
+    "framing_of",
+    "last_chunk",
+]
 
 LAST_CHUNK = b"0\r\n\r\n"
 """The end of a chunked body without trailers."""
@@ -71,6 +82,23 @@ class Length:
 
 EMPTY = Length(0)
 """The framing of a message without a body; it has no state to share by accident."""
+
+
+class _Dropped:
+    """A body that nobody wants any more, and whose end nobody looks for."""
+
+    __slots__ = ()
+
+    done = False
+    trailers = ()
+
+    def take(self, data: bytes, out: list[bytes]) -> int:  # noqa: ARG002 - a framing's signature
+        """Return how many bytes `data` has: all of them are dropped."""
+        return len(data)
+
+
+DROPPED = _Dropped()
+"""The framing of what is left of a body that is dropped."""
 
 
 class UntilClose:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.limits import Limit
+    from portway_proxy.l7.pages import Pages
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
     from portway_proxy.settings import Timeouts
@@ -40,13 +41,35 @@ class Passage:
     it); each ends in CRLF. An endpoint's own fields that are called as one of `replaced` (lower-case) do not reach the
     client. `edit` makes of each of the others what does. `leaves` are the limits that count the exchange while it is
     under way, each with what it counts it by. `timeouts` are the route's own, where it has any.
+
+    `pages` may answer in the place of an error. Once they do, `instead` is what is asked of them, and `failed` the
+    status that they stand for. `target` is the one of the request, where a step has changed that.
     """
 
-    __slots__ = ("_next", "_steps", "answer", "edit", "fields", "host", "leaves", "replaced", "timeouts", "well")
+    __slots__ = (
+        "_next",
+        "_steps",
+        "answer",
+        "edit",
+        "failed",
+        "fields",
+        "host",
+        "instead",
+        "leaves",
+        "pages",
+        "replaced",
+        "target",
+        "timeouts",
+        "well",
+    )
 
-    def __init__(self, steps: tuple[Step, ...]) -> None:
+    def __init__(self, steps: tuple[Step, ...], pages: Pages | None = None) -> None:
         self._steps = steps
         self._next = 0
+        self.pages = pages
+        self.instead: RequestHead | None = None
+        self.failed = 0
+        self.target = b""
         self.host = b""
         self.fields = b""
         self.answer = b""

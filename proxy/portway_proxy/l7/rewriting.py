@@ -36,7 +36,7 @@ class Rewrite:
             int(piece) if place % 2 else piece.encode() for place, piece in enumerate(_GROUP.split(path)) if piece
         ]
 
-    def __call__(self, exchange: Exchange, passage: Passage) -> bool:  # noqa: ARG002 - a step's signature
+    def __call__(self, exchange: Exchange, passage: Passage) -> bool:
         """Return True; raises `BadTarget` where the new path would climb above the root."""
         head = exchange.head
         if head.path == b"*":
@@ -48,6 +48,7 @@ class Rewrite:
         )
         # A group may hold dots that become a segment of their own only beside what the target puts around them.
         path = canonical_path(path if path.startswith(b"/") else b"/" + path)
+        passage.target = head.target
         query = b"&".join(part for part in (self._query, head.target.partition(b"?")[2]) if part)
         head.target = path + b"?" + query if query else path
         return True

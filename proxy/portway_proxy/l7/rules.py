@@ -14,6 +14,7 @@ from portway_proxy.l7.cors import AnswerOrigins
 from portway_proxy.l7.edits import EditAnswer
 from portway_proxy.l7.external import AskService
 from portway_proxy.l7.limits import Limit
+from portway_proxy.l7.pages import Pages
 from portway_proxy.l7.redirects import ToAppRoot, ToOther, ToWww, to_https
 from portway_proxy.l7.rewriting import AddFields, Rewrite, SetTimeouts
 from portway_proxy.l7.sources import EitherSuffices, FromNetworks
@@ -43,15 +44,18 @@ class _Kept:
 class Rules:
     """A policy in service: what `plain` and `secure` (TLS) requests have to pass, in order, and the body's limit.
 
+    `pages` are those for errors, if somebody makes any.
+
     The order is nginx's: answers that need no endpoint come first, then limits, then who may come here.
     """
 
-    __slots__ = ("body_limit", "plain", "secure")
+    __slots__ = ("body_limit", "pages", "plain", "secure")
 
     def __init__(self, policy: Policy, kept: _Kept) -> None:
         self.body_limit = policy.body_size
         self.plain: tuple[Step, ...] = (_closed,)
         self.secure: tuple[Step, ...] = (_closed,)
+        self.pages = None if policy.errors is None or policy.closed else Pages(policy.errors)
         if policy.closed:
             return
         first, last = tuple(_answers(policy)), (*_access(policy, kept), *_changes(policy))

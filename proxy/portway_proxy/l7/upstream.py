@@ -157,6 +157,7 @@ class UpstreamConnection(Answering):
             self._transport.write(client.repeats.request_head(head, client.forwarded, self._pool.label))
         else:
             self._timeouts = timeouts_of(exchange)
+            head = passage.instead or head
             self._transport.write(passage.request(head, client.forwarded, self._pool.label))
         if not head.length and not head.chunked:
             exchange.on(REQUEST_SENT)
