@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -46,3 +47,45 @@ def common_name(der: bytes | None) -> str:
     assert der is not None
     [attribute] = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return str(attribute.value)
+
+
+class Authority:
+    """A certificate that issues others; `pem` is what trusts it."""
+
+    def __init__(self, name: str = "authority", issuer: Authority | None = None) -> None:
+        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.pem = _signed(self.key, self.name, issuer or self, x509.BasicConstraints(ca=True, path_length=None))
+
+    def issue(self, *names: str) -> tuple[bytes, bytes]:
+        """Return certificate and key (PEM) for names, or addresses."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
+        chain = _signed(key, subject, self, x509.SubjectAlternativeName([_general(name) for name in names]))
+        return chain, key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    def revoking(self, certificate: bytes) -> bytes:
+        """Return a list on which a certificate is revoked."""
+        now = datetime.datetime.now(datetime.UTC)
+        serial = x509.load_pem_x509_certificate(certificate).serial_number
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+        made = x509.CertificateRevocationListBuilder().issuer_name(self.name).add_revoked_certificate(entry)
+        made = made.last_update(now - datetime.timedelta(hours=1)).next_update(now + datetime.timedelta(days=1))
+        return made.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _signed(key: ec.EllipticCurvePrivateKey, subject: x509.Name, by: Authority, extension: x509.ExtensionType) -> bytes:
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(by.name).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
+    builder = builder.not_valid_after(now + datetime.timedelta(days=30)).add_extension(extension, critical=False)
+    return builder.sign(by.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

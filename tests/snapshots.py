@@ -19,10 +19,12 @@ from portway_proxy.snapshot import (
     Edits,
     Ejection,
     Endpoint,
+    EndpointTls,
     ExternalAuth,
     HashOn,
     HashSource,
     Host,
+    Keyring,
     Listener,
     Origin,
     PathMatch,
@@ -75,7 +77,13 @@ FULL = Snapshot(
     default=Route("/", PathMatch.PREFIX, "shop/web:80", Origin("Ingress", "shop", "rest", "spec.defaultBackend")),
     upstreams=(
         Upstream("shop/db:5432", Protocol.OPAQUE, Balance.RANDOM, (Endpoint("fd00::1", 5432),)),
-        Upstream("shop/external:443", Protocol.HTTPS, external_name="api.example", external_port=443),
+        Upstream(
+            "shop/external:443",
+            Protocol.HTTPS,
+            external_name="api.example",
+            external_port=443,
+            tls=EndpointTls("api.example", verify=True, keyring="shop/keys@1"),
+        ),
         Upstream("shop/none:80", reason="service_missing"),
         Upstream(
             "shop/tuned:80", balance=Balance.HASH, endpoints=(Endpoint("10.0.0.3", 80, "a", ("a", "b")),), policy=TUNED
@@ -84,6 +92,7 @@ FULL = Snapshot(
     ),
     listeners=(Listener(5432, "shop/db:5432", Origin("Service", "shop", "db", "spec.ports[0]")),),
     certificates=(Certificate("shop/tls", ("*.shop.example", "shop.example"), b"chain", KEY, 1_900_000_000),),
+    keyrings=(Keyring("shop/keys@1", b"ca", chain=b"chain of ours", key=KEY),),
     default_certificate="shop/tls",
     affinity_key=SharedKey(KEY),
     trust=Trust(("10.0.0.0/8",), Belief.REQUEST, proxy_protocol=True),

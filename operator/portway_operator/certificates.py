@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from portway_operator.objects import Fault, Secret
 
-__all__ = ["CertificateReader", "KeyPair", "covers"]
+__all__ = ["CertificateReader", "KeyPair", "covers", "pair_in"]
 
 Key: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -67,12 +67,10 @@ class CertificateReader:
         seen = self._read.get(secret.meta.key)
         if seen is not None and (seen[0] is secret or (seen[0].data == secret.data and seen[0].type == secret.type)):
             return seen[1]
-        try:
-            found: KeyPair | Fault = _key_pair(secret)
-        except _Unusable as unusable:
-            found = Fault("data", unusable.code, unusable.found, "", _REMEDY)
-        except Exception as error:  # noqa: BLE001 - tenants write what is parsed here; the fault names the error
-            found = Fault("data", "secret_malformed", f"It cannot be read ({type(error).__name__}).", "", _REMEDY)
+        if secret.type == _TLS_SECRET:
+            found = pair_in(secret)
+        else:
+            found = _fault(f"It is of type {secret.type!r}, not {_TLS_SECRET}.", "secret_malformed")
         self._read[secret.meta.key] = (secret, found)
         if isinstance(found, KeyPair):
             self._good.pop(secret.meta.key, None)
@@ -107,6 +105,20 @@ class CertificateReader:
         self._good.pop((namespace, name), None)
 
 
+def pair_in(secret: Secret) -> KeyPair | Fault:
+    """Return the key pair in a Secret of any type, or the fault that keeps it from being used."""
+    try:
+        return _key_pair(secret)
+    except _Unusable as unusable:
+        return _fault(unusable.found, unusable.code)
+    except Exception as error:  # noqa: BLE001 - tenants write what is parsed here; the fault names the error
+        return _fault(f"It cannot be read ({type(error).__name__}).", "secret_malformed")
+
+
+def _fault(found: str, code: str) -> Fault:
+    return Fault("data", code, found, "", _REMEDY)
+
+
 def covers(names: Sequence[str], host: str) -> bool:
     """Return whether a certificate with these names is good for `host`; a wildcard stands for one label."""
     return host in names or f"*.{host.partition('.')[2]}" in names
@@ -122,8 +134,6 @@ class _Unusable(Exception):
 
 
 def _key_pair(secret: Secret) -> KeyPair:
-    if secret.type != _TLS_SECRET:
-        raise _Unusable(f"It is of type {secret.type!r}, not {_TLS_SECRET}.")
     for part in ("tls.crt", "tls.key"):
         if not secret.data.get(part):
             why = next((f"{fault.field}: {fault.found}" for fault in secret.faults if part in fault.field), "")

@@ -37,6 +37,7 @@ __all__ = [
     "service_name",
     "size",
     "statuses",
+    "switch",
     "target",
     "token",
 ]
@@ -98,6 +99,13 @@ def boolean(value: str) -> bool:
     if value in _FALSE:
         return False
     raise ValueError("it is neither true nor false")
+
+
+def switch(value: str) -> bool:
+    """Return what `on` or `off` says, as nginx has it, or `true` or `false`."""
+    if value.lower() in ("on", "off"):
+        return value.lower() == "on"
+    return boolean(value)
 
 
 def size(value: str) -> int:

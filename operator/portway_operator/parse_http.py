@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from portway_proxy.snapshot import Protocol
 from portway_proxy.variables import unknown
 
 __all__ = [
+    "certificate_name",
     "domain_pair",
     "field_names",
     "fields",
@@ -220,6 +222,17 @@ def hosts(value: str) -> tuple[str, ...]:
     if not found:
         raise ValueError("it names no host")
     return tuple(found)
+
+
+def certificate_name(value: str) -> str:
+    """Return a name or an address that a certificate may have; the name lower-case."""
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        [name] = hosts(value) if "," not in value else ("",)
+    if not name:
+        raise ValueError("it is not one name such as web.shop.svc")
+    return name
 
 
 def spoken(value: str) -> Protocol | None:

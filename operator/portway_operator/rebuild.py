@@ -15,6 +15,8 @@ from copy import copy
 from dataclasses import dataclass, replace
 from math import inf
 
+import msgspec
+
 from portway_operator.batches import Batches
 from portway_operator.compile import Compiled, compile_snapshot, compile_upstream
 from portway_operator.settings import CompileSettings
@@ -238,6 +240,10 @@ class Rebuild:
         new = []
         for name in names:
             before, after = old.get(name), compile_upstream(self._store, self._settings, name)
+            if before is not None and after is not None and before.tls != after.tls:
+                # Its keyring is of a snapshot that is yet to come.
+                self.poke()
+                after = msgspec.structs.replace(after, tls=before.tls)
             if before is None or after is None or before.reason != after.reason:
                 # More than its endpoints is another now, its problems at least: a whole compile tells.
                 self.poke()

@@ -6,12 +6,12 @@ import asyncio
 import logging
 import random
 import re
-import ssl
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from portway_proxy.l7.pool import Pool, context
+from portway_proxy.errors import EndpointUnreadable
+from portway_proxy.l7.pool import Pool
 from portway_proxy.snapshot import Check, CheckKind
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 _AT_ONCE = 16  # Checks of one upstream that run together: 1,000 endpoints are no reason for 1,000 connections.
 _LONGEST_LINE = 1024
+_UNREAD = (asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 _WELL = re.compile(rb"HTTP/1\.[01] [23][0-9][0-9](?: [^\r\n]*)?\r\n")
 
 
@@ -74,7 +75,7 @@ async def _keep(live: LiveUpstream, check: Check) -> None:
 async def _ask(live: LiveUpstream, pool: Pool, check: Check, few: asyncio.Semaphore) -> None:
     async with few:
         passed = False
-        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        with suppress(OSError, TimeoutError, EndpointUnreadable, *_UNREAD):
             async with asyncio.timeout(check.timeout):
                 passed = await _passes(pool, check)
     if pool.retired:
@@ -88,10 +89,14 @@ async def _ask(live: LiveUpstream, pool: Pool, check: Check, few: asyncio.Semaph
 async def _passes(pool: Pool, check: Check) -> bool:
     """Return whether the endpoint accepts a connection, and over HTTP answers well."""
     http = check.kind is CheckKind.HTTP
-    secure: ssl.SSLContext | None = context() if http and pool.secure else None
+    tls = pool.context() if http else None
     endpoint = pool.endpoint
     reader, writer = await asyncio.open_connection(
-        endpoint.address, endpoint.port, ssl=secure, server_hostname="" if secure else None, limit=_LONGEST_LINE
+        endpoint.address,
+        endpoint.port,
+        ssl=tls,
+        server_hostname=None if tls is None else pool.speech.name,
+        limit=_LONGEST_LINE,
     )
     try:
         if not http:

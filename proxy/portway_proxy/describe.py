@@ -14,6 +14,7 @@ from portway_proxy.snapshot import (
     Check,
     CheckKind,
     Ejection,
+    EndpointTls,
     HashOn,
     ListenerPolicy,
     Retries,
@@ -46,7 +47,9 @@ def describe(snapshot: Snapshot) -> str:
 def describe_json(snapshot: Snapshot) -> bytes:
     """Return the snapshot as JSON; of a certificate its name, hosts and expiry, and never a key or hash."""
     # Emptied first, so that no key is ever copied into what is shown.
-    emptied = msgspec.structs.replace(snapshot, certificates=(), authorities=(), affinity_key=None, credentials=())
+    emptied = msgspec.structs.replace(
+        snapshot, certificates=(), authorities=(), affinity_key=None, credentials=(), keyrings=()
+    )
     shown = msgspec.to_builtins(emptied)
     shown["credentials"] = [{"name": one.name, "users": len(one.users)} for one in snapshot.credentials]
     shown["certificates"] = [
@@ -66,6 +69,7 @@ def describe_upstream(upstream: Upstream) -> str:
         where = f"503 {upstream.reason or 'no_endpoints'}"
     unusual = ((upstream.protocol, "http"), (upstream.balance, "round-robin"))
     traits = [str(trait) for trait, usual in unusual if trait != usual]
+    traits += _tls(upstream.tls) if upstream.tls is not None else []
     traits += describe_upstream_policy(upstream.policy)
     return f"{upstream.name} -> {where}" + (f" ({', '.join(traits)})" if traits else "")
 
@@ -90,6 +94,17 @@ def describe_upstream_policy(policy: UpstreamPolicy | None) -> list[str]:
     if policy.capacity is not None:
         traits += _capacity(policy.capacity)
     return traits if policy.retries is None else traits + _retries(policy.retries)
+
+
+def _tls(tls: EndpointTls) -> list[str]:
+    plain = (
+        (f"verified as {tls.name} to a depth of {tls.depth}", tls.verify),
+        (f"told {tls.name}", tls.told),
+        (f"keyring={tls.keyring}", tls.keyring),
+        (f"protocols={' '.join(tls.protocols)}", tls.protocols),
+        (f"ciphers={tls.ciphers}", tls.ciphers),
+    )
+    return [text for text, so in plain if so]
 
 
 def _hash_on(on: HashOn) -> str:

@@ -29,6 +29,8 @@ __all__ = [
     "ConnectTimeout",
     "Denied",
     "EndpointRemoved",
+    "EndpointUnreadable",
+    "EndpointUnverified",
     "ExpectationFailed",
     "FieldsTooLarge",
     "Forbidden",
@@ -389,6 +391,19 @@ class ConnectTimeout(UpstreamError):
     status = 504
     reason = "connect_timeout"
     retry = Retry.ALWAYS
+
+
+class EndpointUnreadable(UpstreamError):
+    """An endpoint and the proxy do not come to terms about TLS."""
+
+    reason = "endpoint_tls"
+    retry = Retry.ALWAYS
+
+
+class EndpointUnverified(EndpointUnreadable):
+    """An endpoint shows a certificate that is not the one to expect; nothing of a request is sent to it."""
+
+    reason = "endpoint_unverified"
 
 
 class NameUnresolved(UpstreamError):

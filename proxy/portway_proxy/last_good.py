@@ -17,7 +17,7 @@ import msgspec
 
 from portway_proxy import codec
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.snapshot import Certificate, SharedKey, Snapshot
+from portway_proxy.snapshot import Certificate, Keyring, SharedKey, Snapshot
 
 __all__ = ["PAUSE", "LastGood", "in_memory"]
 
@@ -83,7 +83,8 @@ class LastGood:
         if lost := len(snapshot.certificates) - len(kept):
             _log.warning("%d certificates of the last good snapshot are left out: their keys were not kept", lost)
         affinity = SharedKey(keys[_AFFINITY]) if _AFFINITY in keys else None
-        return msgspec.structs.replace(snapshot, certificates=kept, affinity_key=affinity)
+        keyrings = tuple(_with_key(keyring, keys.get(_name(keyring))) for keyring in snapshot.keyrings)
+        return msgspec.structs.replace(snapshot, certificates=kept, affinity_key=affinity, keyrings=keyrings)
 
     def note(self, snapshot: Snapshot) -> None:
         """Remember that `snapshot` is served; it is written by `run`."""
@@ -120,6 +121,7 @@ class LastGood:
     def _save_keys(self, snapshot: Snapshot) -> None:
         if in_memory(self._directory):
             keys = {_name(certificate): certificate.key for certificate in snapshot.certificates}
+            keys |= {_name(keyring): keyring.key for keyring in snapshot.keyrings if keyring.key}
             if snapshot.affinity_key is not None:
                 keys[_AFFINITY] = snapshot.affinity_key.value
             _write(self._key_file, msgspec.msgpack.encode(keys))
@@ -146,12 +148,20 @@ class LastGood:
 
 def _without_keys(snapshot: Snapshot) -> Snapshot:
     bare = tuple(msgspec.structs.replace(certificate, key=b"") for certificate in snapshot.certificates)
-    return msgspec.structs.replace(snapshot, certificates=bare, affinity_key=None)
+    keyrings = tuple(msgspec.structs.replace(keyring, key=b"") for keyring in snapshot.keyrings)
+    return msgspec.structs.replace(snapshot, certificates=bare, affinity_key=None, keyrings=keyrings)
 
 
-def _name(certificate: Certificate) -> str:
+def _with_key(keyring: Keyring, key: bytes | None) -> Keyring:
+    """Return the keyring with its key, or without the chain that is of no use: endpoints that ask for one refuse us."""
+    if key is None:
+        return msgspec.structs.replace(keyring, chain=b"")
+    return msgspec.structs.replace(keyring, key=key)
+
+
+def _name(owner: Certificate | Keyring) -> str:
     """Return what a key is filed under: the chain that it belongs to, whatever the certificate is called."""
-    return hashlib.sha256(certificate.chain).hexdigest()
+    return hashlib.sha256(owner.chain).hexdigest()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -43,6 +43,7 @@ class Live:
         routes = _routes(snapshot)
         _check(snapshot, routes)
         rules = previous.rules.next(routes, snapshot.credentials)
+        previous.around.contexts.update(snapshot.keyrings)
         kept: dict[str, LiveUpstream] = {}
         key = _key(snapshot)
         same_key = key == _key(previous.snapshot)
@@ -84,6 +85,10 @@ def _check(snapshot: Snapshot, routes: list[Route]) -> None:
     parts += [(passed.upstream, passed.origin) for passed in snapshot.passthroughs]
     if snapshot.fallback is not None:
         parts.append((snapshot.fallback.upstream, snapshot.fallback.origin))
+    keyrings = {"", *(keyring.name for keyring in snapshot.keyrings)}
+    for each in snapshot.upstreams:
+        if each.tls is not None and each.tls.keyring not in keyrings:
+            raise BadSnapshot(f"{each.name} refers to the keyring {each.tls.keyring}, which the snapshot does not have")
     for upstream, origin in parts:
         if upstream not in known:
             raise BadSnapshot(f"{origin} refers to the upstream {upstream}, which the snapshot does not have")

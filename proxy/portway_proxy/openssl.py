@@ -51,6 +51,11 @@ class OpenSsl:
         self._load_names.restype, self._load_names.argtypes = ctypes.c_void_p, (ctypes.c_char_p,)
         self._set_names = _function(library.SSL_CTX_set_client_CA_list, None, ctypes.c_void_p)
         self._timeout = _function(library.SSL_CTX_set_timeout, ctypes.c_long, ctypes.c_long)
+        self._expectations = _function(library.SSL_CTX_get0_param, ctypes.c_void_p)
+        self._expect_name = _function(
+            library.X509_VERIFY_PARAM_set1_host, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t
+        )
+        self._expect_address = _function(library.X509_VERIFY_PARAM_set1_ip_asc, ctypes.c_int, ctypes.c_char_p)
 
     def works(self) -> bool:
         """Return whether contexts are where they are looked for, and take what they are given."""
@@ -83,6 +88,16 @@ class OpenSsl:
         """Return OpenSSL's code for what is wrong with the peer's certificate, 0 for nothing, and its words for it."""
         code = self._result(_connection(connection))
         return code, self._words(code).decode(errors="replace")
+
+    def expect(self, context: ssl.SSLContext, name: str, depth: int) -> None:
+        """Have peers verified by `name`, or an address, whatever they are told, and chains of at most `depth` between.
+
+        Raises `ValueError` for a name that can be none.
+        """
+        wanted, encoded = self._expectations(_pointer(context)), name.encode("idna")
+        self._depth(_pointer(context), depth)
+        if not self._expect_address(wanted, encoded) and not self._expect_name(wanted, encoded, len(encoded)):
+            raise ValueError(f"{name!r} is no name for a certificate")
 
     def set_session_timeout(self, context: ssl.SSLContext, seconds: int) -> None:
         """Have sessions resumed for so long."""

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 import msgspec
 
+from portway_proxy.endpoint_tls import EndpointTls, Keyring
 from portway_proxy.observing import Observing
 from portway_proxy.policies import (
     BasicAuth,
@@ -63,12 +64,14 @@ __all__ = [
     "Edits",
     "Ejection",
     "Endpoint",
+    "EndpointTls",
     "ErrorPages",
     "ExternalAuth",
     "Fallback",
     "HashOn",
     "HashSource",
     "Host",
+    "Keyring",
     "Listener",
     "ListenerPolicy",
     "Origin",
@@ -191,6 +194,7 @@ class Upstream(msgspec.Struct, frozen=True, omit_defaults=True):
     `endpoints` are sorted. With none, `reason` is the reason code of the 503 that requests get
     (`service_missing`, `port_missing`, `no_endpoints`). An ExternalName service has `external_name` instead
     of endpoints: the proxy resolves it and connects to `external_port` there. An ordinary one has no policy at all.
+    `tls` is for endpoints that speak it; without, they are not verified.
     """
 
     name: str
@@ -201,6 +205,7 @@ class Upstream(msgspec.Struct, frozen=True, omit_defaults=True):
     external_port: int = 0
     reason: str = ""
     policy: UpstreamPolicy | None = None
+    tls: EndpointTls | None = None
 
 
 class Route(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -316,7 +321,8 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     `credentials`, sorted by name, are those that policies name. `trust` is whom the proxy believes; without it
     nobody. `request_ids`: requests that come without an X-Request-ID get one. `observing` is what the operator's
     ConfigMap says of access lines and traces, and `settings`, sorted by name, what it says of limits and timeouts.
-    `tls` is how TLS is spoken, where that is not as usual. `authorities`, sorted by name, are those of clients.
+    `tls` is how TLS is spoken, where that is not as usual. `authorities`, sorted by name, are those of clients,
+    `keyrings` those for endpoints.
     """
 
     hosts: tuple[Host, ...] = ()
@@ -336,3 +342,4 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     observing: Observing | None = None
     tls: TlsTerms | None = None
     authorities: tuple[ClientAuthority, ...] = ()
+    keyrings: tuple[Keyring, ...] = ()

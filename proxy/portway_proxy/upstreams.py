@@ -9,10 +9,12 @@ from functools import partial
 from secrets import token_bytes
 
 from portway_proxy.clock import NEVER, Still, Watch
+from portway_proxy.endpoint_contexts import EndpointContexts
+from portway_proxy.endpoint_tls import EndpointTls
 from portway_proxy.errors import AddressRefused, NoEndpoints, ProxyError
 from portway_proxy.l7 import flow
 from portway_proxy.l7.exchange import Exchange
-from portway_proxy.l7.pool import Pool
+from portway_proxy.l7.pool import PLAIN, Pool, Speech
 from portway_proxy.l7.queue import Queue
 from portway_proxy.l7.terms import Terms
 from portway_proxy.metrics import QUEUED, Sample
@@ -27,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _ORDINARY = UpstreamPolicy()
 _EJECTION = Ejection()
+_TLS = EndpointTls()
 _ALWAYS = float("-inf")
 
 
@@ -43,6 +46,7 @@ class Surroundings:
     zone: str = ""
     drain: float = 30.0
     key: bytes = field(default_factory=lambda: token_bytes(32), repr=False)
+    contexts: EndpointContexts = field(default_factory=EndpointContexts, repr=False)
 
 
 class LiveUpstream:
@@ -93,9 +97,9 @@ class LiveUpstream:
         self.serve(upstream.endpoints)
 
     @property
-    def server_name(self) -> str:
-        """The name that endpoints are asked for over TLS: the external one, whose server may have many."""
-        return self.upstream.external_name
+    def contexts(self) -> EndpointContexts:
+        """What TLS connections to endpoints are made with."""
+        return self._around.contexts
 
     # --- content
 
@@ -126,13 +130,13 @@ class LiveUpstream:
 
     def serve(self, endpoints: Collection[Endpoint]) -> None:
         """Send new requests to these endpoints; idle connections to others end, busy ones have a time to finish."""
-        secure = self.upstream.protocol is Protocol.HTTPS
-        kept = {(pool.endpoint.address, pool.endpoint.port): pool for pool in self.pools if pool.secure is secure}
+        speech = _speech(self.upstream)
+        kept = {(pool.endpoint.address, pool.endpoint.port): pool for pool in self.pools if pool.speech == speech}
         # The first endpoints have nobody who could take their share meanwhile.
         since = self._around.clock.now if self.pools else _ALWAYS
         pools = []
         for endpoint in endpoints:
-            pool = kept.get((endpoint.address, endpoint.port)) or Pool(endpoint, self, since, secure=secure)
+            pool = kept.get((endpoint.address, endpoint.port)) or Pool(endpoint, self, since, speech)
             pool.endpoint = endpoint
             pools.append(pool)
         gone = set(self.pools).difference(pools)
@@ -375,3 +379,11 @@ class LiveUpstream:
         yield from self.tally.samples(name, self.pools)
         if self._queue is not None:
             yield QUEUED.sample(len(self._queue), name)
+
+
+def _speech(upstream: Upstream) -> Speech:
+    if upstream.protocol is not Protocol.HTTPS:
+        return PLAIN
+    tls = upstream.tls or _TLS
+    # The server of an external name may have many.
+    return Speech(tls, tls.name if tls.told else upstream.external_name)

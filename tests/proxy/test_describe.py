@@ -28,7 +28,8 @@ from snapshots import FULL, TUNED, snapshots
 
 GOLDEN = """\
 * prefix / => shop/none:80 -> 503 service_missing  <- Ingress shop/web spec.rules[0].http.paths[0]
-*.shop.example prefix / => shop/external:443 -> api.example:443 (https)  <- Ingress shop/web spec.rules[0].http.paths[0]
+*.shop.example prefix / => shop/external:443 -> api.example:443\
+ (https, verified as api.example to a depth of 1, keyring=shop/keys@1)  <- Ingress shop/web spec.rules[0].http.paths[0]
 shop.example exact /exact => shop/web:80 -> 10.0.0.1:8080 10.0.0.2:8080 [https-redirect, body-size=1024]\
   <- Ingress shop/web spec.rules[0].http.paths[0]
 shop.example prefix /closed => shop/web:80 -> 10.0.0.1:8080 10.0.0.2:8080 [closed=bad_allow_list]\

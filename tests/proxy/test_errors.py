@@ -55,6 +55,8 @@ STATUSES = {
     "NoDescriptors": 503,
     "ConnectFailed": 502,
     "ConnectTimeout": 504,
+    "EndpointUnreadable": 502,
+    "EndpointUnverified": 502,
     "NameUnresolved": 502,
     "AddressRefused": 502,
     "UpstreamStale": 502,
@@ -109,6 +111,8 @@ def test_only_an_endpoint_that_got_nothing_lets_every_method_try_another() -> No
         "ConnectTimeout": Retry.ALWAYS,
         "UpstreamStale": Retry.SAFE,
         "EndpointRemoved": Retry.SAFE,
+        "EndpointUnreadable": Retry.ALWAYS,
+        "EndpointUnverified": Retry.ALWAYS,
     }
 
 

@@ -294,11 +294,10 @@ class Endpoint:
         return sum(not peer.how and not peer.lost for peer in self.peers)
 
     def _accept(self) -> Peer:
-        peer = _Accepted(self)
-        self.peers.append(peer)
-        return peer
+        return _Accepted(self)
 
     def begin(self, peer: Peer) -> None:
+        self.peers.append(peer)
         self._tasks.spawn(self._run(peer), "script")
 
     async def _run(self, peer: Peer) -> None:

@@ -222,8 +222,7 @@ class BalancingAnnotations:
         "backend-protocol",
         spoken,
         default=None,
-        doc="What endpoints speak: `HTTP` or `HTTPS`, whose certificate is not verified. It goes before the "
-        "`appProtocol` of the Service's port.",
+        doc="What endpoints speak: `HTTP` or `HTTPS`. It goes before the `appProtocol` of the Service's port.",
         nginx="backend-protocol",
         fidelity=close("`GRPC`, `GRPCS` and `FCGI` are not spoken; `AUTO_HTTP` leaves it to the Service."),
     )

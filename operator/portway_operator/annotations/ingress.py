@@ -11,6 +11,7 @@ from portway_operator.annotations.balancing import BalancingAnnotations
 from portway_operator.annotations.canary import CanaryAnnotations
 from portway_operator.annotations.client_certificates import ClientCertificateAnnotations
 from portway_operator.annotations.cors import CorsAnnotations
+from portway_operator.annotations.endpoint_tls import EndpointTlsAnnotations
 from portway_operator.annotations.errors import ErrorAnnotations
 from portway_operator.annotations.external_auth import ExternalAuthAnnotations
 from portway_operator.annotations.fidelity import close
@@ -36,6 +37,7 @@ class IngressAnnotations(
     BalancingAnnotations,
     CanaryAnnotations,
     ClientCertificateAnnotations,
+    EndpointTlsAnnotations,
     LimitAnnotations,
     CorsAnnotations,
     ErrorAnnotations,

@@ -74,14 +74,7 @@ _EXTERNAL_AUTH = (
     _later("enable-global-auth", "Whether the ConfigMap's global-auth-url counts here.", harmless=(*_OFF, *_ON)),
 )
 
-_UPSTREAM_TLS = (
-    _later("proxy-ssl-secret", "The certificate that endpoints are shown.", harmless=("",), invalid=_CLOSED),
-    _later("proxy-ssl-verify", "Whether endpoints' certificates are verified.", invalid=_CLOSED),
-    _later("proxy-ssl-verify-depth", "How long an endpoint's chain may be.", harmless=("1",)),
-    _later("proxy-ssl-name", "The name that endpoints' certificates must have.", harmless=("",)),
-    _later("proxy-ssl-server-name", "Whether endpoints are told the name (SNI)."),
-    _later("proxy-ssl-ciphers", "The ciphers towards endpoints.", harmless=("DEFAULT",)),
-    _later("proxy-ssl-protocols", "The TLS versions towards endpoints.", harmless=("",)),
+_TLS = (
     _later("ssl-ciphers", "The ciphers of a host.", harmless=("",)),
     _later("ssl-prefer-server-ciphers", "Whose order of ciphers counts.", harmless=(*_OFF, *_ON)),
 )
@@ -181,7 +174,7 @@ _OBSOLETE = (
 
 UNBUILT: tuple[Row, ...] = (
     *_EXTERNAL_AUTH,
-    *_UPSTREAM_TLS,
+    *_TLS,
     *_BALANCING,
     *_RESPONSES,
     *_PROXYING,

@@ -13,6 +13,7 @@ from portway_operator.compile import observing, tls_terms, tuning
 from portway_operator.compile.nginx_keys import guards, is_nginx, note_unread
 from portway_operator.objects import ConfigMap
 from portway_operator.parse import boolean, count, field_name, networks, one_of, seconds, statuses
+from portway_operator.parse_tls import ciphers, protocols
 from portway_operator.problems import Origin, Problem
 from portway_operator.settings import Compatibility, CompileSettings
 from portway_operator.store import ObjectStore
@@ -73,9 +74,9 @@ KEYS: Final = {
     "proxy-real-ip-cidr": Key("proxy_real_ip_cidr", networks),
     "proxy-stream-timeout": Key("stream_timeout", seconds(1, 30 * 86400)),
     "skip-access-log-urls": Key("skip_access_log_urls", observing.paths),
-    "ssl-ciphers": Key("ssl_ciphers", tls_terms.ciphers),
+    "ssl-ciphers": Key("ssl_ciphers", ciphers),
     "ssl-ecdh-curve": Key("ssl_ecdh_curve", tls_terms.curves),
-    "ssl-protocols": Key("ssl_protocols", tls_terms.protocols),
+    "ssl-protocols": Key("ssl_protocols", protocols),
     "ssl-redirect": Key("ssl_redirect", boolean),
     "ssl-reject-handshake": Key("ssl_reject_handshake", boolean),
     "ssl-session-tickets": Key("ssl_session_tickets", boolean),

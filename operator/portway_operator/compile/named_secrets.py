@@ -7,6 +7,7 @@ from portway_operator.compile.access import AccessReader
 from portway_operator.compile.classes import Classes
 from portway_operator.compile.client_certificates import ClientCertificates
 from portway_operator.compile.configuration import configured
+from portway_operator.compile.endpoint_tls import EndpointSecrets
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
 
@@ -17,7 +18,7 @@ def named_secrets(store: ObjectStore, settings: CompileSettings) -> frozenset[tu
     """Return the namespaces and names of the Secrets that annotations of our Ingresses name."""
     settings, _ = configured(store, settings)
     classes = Classes(store.ingress_classes.values(), settings)
-    readers = (AccessReader(store), ClientCertificates(store))
+    readers = (AccessReader(store), ClientCertificates(store), EndpointSecrets())
     for ingress in store.ingresses.values():
         if ingress.meta.annotations and classes.ours(ingress):
             values = read(IngressAnnotations, ingress).values

@@ -99,7 +99,7 @@ class RouteReader:
 
     def _route(self, host: str, key: PathKey, backend: Backend, place: str) -> Route:
         """Return the route of a path to a backend, and note what is wrong with the reference."""
-        asker = self._ingress.meta.name if self._values.balances else ""
+        asker = self._ingress.meta.name if self._values.balances or self._values.asks_of_tls else ""
         wanted = Wanted(self._ingress.meta.namespace, backend.service, backend.port, ingress=asker)
         origin = at(self._ingress, place)
         if host not in self._passed:

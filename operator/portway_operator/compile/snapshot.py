@@ -19,6 +19,7 @@ from portway_operator.compile.client_certificates import ClientCertificates
 from portway_operator.compile.compatibility import Modes
 from portway_operator.compile.configuration import configured
 from portway_operator.compile.defaults import choose_default, default_service
+from portway_operator.compile.endpoint_tls import EndpointSecrets, keyrings
 from portway_operator.compile.error_pages import PageMakers
 from portway_operator.compile.fallbacks import choose_fallback
 from portway_operator.compile.listeners import ListenerTable
@@ -109,6 +110,7 @@ class _Compile:
         self._modes = Modes(self._classes, self._settings)
         self._access = AccessReader(store)
         self._clients = ClientCertificates(store)
+        self._keys = EndpointSecrets()
         self._upstreams = Upstreams(store, self._settings, made)
         self._services = AuthServices(self._upstreams)
         self._pages = PageMakers(store, self._upstreams, self._settings)
@@ -173,14 +175,18 @@ class _Compile:
         key = SharedKey(self._settings.affinity_key) if sticky and self._settings.affinity_key else None
         return Compiled(
             msgspec.structs.replace(
-                snapshot, upstreams=tuple(upstreams), problems=tuple(sorted(set(self.problems))), affinity_key=key
+                snapshot,
+                upstreams=tuple(upstreams),
+                problems=tuple(sorted(set(self.problems))),
+                affinity_key=key,
+                keyrings=keyrings(self._store, upstreams),
             ),
             {key: tuple(names) for key, names in by_service.items()},
             frozenset(ingress.meta.key for ingress in ingresses),
             tuple(one for one in owned if not self._store.refusal(one)),
             self._upstreams.made,
             self._settings,
-            frozenset(self._access.secrets | self._clients.secrets),
+            frozenset(self._access.secrets | self._clients.secrets | self._keys.secrets),
         )
 
     def _guard(self, owner: T, work: Callable[[T], R], otherwise: R) -> R:
@@ -216,6 +222,7 @@ class _Compile:
         reading = read(IngressAnnotations, ingress)
         access = self._access.read(ingress, reading.values).beside(self._services.read(ingress, reading.values))
         access = access.beside(self._clients.read(ingress, reading.values))
+        self._keys.read(ingress, reading.values)
         self.problems += (*reading.problems, *access.problems)
         errors, found_wrong = self._pages.read(ingress, reading.values)
         self.problems += found_wrong

@@ -9,13 +9,10 @@ from typing import Final
 from portway_operator.settings import CompileSettings
 from portway_proxy.tls_terms import TlsTerms
 
-__all__ = ["WITHOUT_EFFECT", "ciphers", "curves", "protocols", "redirect_code", "terms_of"]
+__all__ = ["WITHOUT_EFFECT", "curves", "redirect_code", "terms_of"]
 
-_LIST: Final = re.compile(r"[!+@A-Za-z0-9:_=.-]{1,2000}")
 _CURVES: Final = re.compile(r"[A-Za-z0-9-]{1,32}(?::[A-Za-z0-9-]{1,32}){0,15}")
 _CODE: Final = re.compile(r"30[1278]")
-_KNOWN: Final = ("TLSv1.2", "TLSv1.3")
-_OLD: Final = ("SSLv2", "SSLv3", "TLSv1", "TLSv1.1")
 
 _SPLIT: Final = "Each worker has its own, for clients of TLS 1.2 that know no tickets."
 _STAPLING: Final = "Python's ssl and OpenSSL behind it give a server no way to staple, and authorities give up OCSP."
@@ -47,24 +44,6 @@ def terms_of(settings: CompileSettings) -> TlsTerms | None:
         plain_paths=settings.no_tls_redirect_locations,
     )
     return None if terms == TlsTerms() else terms
-
-
-def protocols(text: str) -> tuple[str, ...]:
-    """Return the versions of TLS that blanks part; older ones are left out beside newer; raises ValueError."""
-    named = text.split()
-    if unknown := [name for name in named if name not in (*_KNOWN, *_OLD)]:
-        raise ValueError(f"{unknown[0]} is none of {' '.join(_KNOWN)}")
-    found = tuple(name for name in _KNOWN if name in named)
-    if not found:
-        raise ValueError("it names neither TLSv1.2 nor TLSv1.3")
-    return found
-
-
-def ciphers(text: str) -> str:
-    """Return a list of ciphers as OpenSSL has it; raises ValueError for what can be none."""
-    if not _LIST.fullmatch(text):
-        raise ValueError("it is no list of ciphers such as ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384")
-    return text
 
 
 def curves(text: str) -> str:

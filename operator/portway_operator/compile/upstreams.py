@@ -13,16 +13,20 @@ import msgspec
 from portway_operator import problems
 from portway_operator.addresses import name_refusal
 from portway_operator.annotations import IngressAnnotations, Reading, ServiceAnnotations, read
+from portway_operator.compile.client_certificates import own_namespace
+from portway_operator.compile.endpoint_tls import endpoint_tls
 from portway_operator.compile.upstream_policies import as_asked_by, with_policy
 from portway_operator.endpoints import Found, SlicePick, find_endpoints
-from portway_operator.objects import EndpointSlice, Ingress, Kind, PortRef, Service, ServicePort
+from portway_operator.objects import EndpointSlice, Ingress, Kind, PortRef, Secret, Service, ServicePort
 from portway_operator.ports import find_port, port_names, speaks, speaks_http2, speaks_unknown
 from portway_operator.problems import Problem, at
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
-from portway_proxy.snapshot import Endpoint, Origin, Protocol, Transport, Upstream
+from portway_proxy.snapshot import Endpoint, Origin, Protocol, Severity, Transport, Upstream
 
 __all__ = ["Made", "Resolved", "Upstreams", "Wanted", "parse_name"]
+
+Key = tuple[str, str]
 
 _NAME = re.compile(r"([^/:]+)/([^/:]+):([^/:#]+)(?:/(tcp|udp))?(?:#([^/:]+))?")
 _DIGITS = re.compile(r"[0-9]+")
@@ -84,9 +88,11 @@ class Made:
     slices: tuple[EndpointSlice, ...]
     ingress: Ingress | None
     resolved: Resolved
+    named: Key | None = None
+    secret: Secret | None = None
 
     def of(self, service: Service | None, slices: tuple[EndpointSlice, ...], ingress: Ingress | None) -> bool:
-        """Return whether it was made of these very objects."""
+        """Return whether it was made of these very objects; the Secret that the Ingress named is another matter."""
         return self.service is service and self.slices is slices and self.ingress is ingress
 
 
@@ -117,13 +123,22 @@ class Upstreams:
             service, slices = self._store.services.get(key), self._store.endpoint_slices.of(*key)
             ingress = self._ingress(wanted)
             found = self._before.get(wanted)
-            if found is None or not found.of(service, slices, ingress):
-                found = Made(service, slices, ingress, self._make(wanted))
+            if found is None or not found.of(service, slices, ingress) or self._secret(found.named) is not found.secret:
+                resolved, named = self._make(wanted), self._named(ingress)
+                found = Made(service, slices, ingress, resolved, named, self._secret(named))
             self.made[wanted] = found
         return found.resolved
 
     def _ingress(self, wanted: Wanted) -> Ingress | None:
         return self._store.ingresses.get((wanted.namespace, wanted.ingress)) if wanted.ingress else None
+
+    def _named(self, ingress: Ingress | None) -> Key | None:
+        """Return the Secret for TLS to endpoints that an Ingress names."""
+        named = "" if ingress is None else read(IngressAnnotations, ingress).values.proxy_ssl_secret
+        return own_namespace(named, ingress) if named and ingress is not None else None
+
+    def _secret(self, key: Key | None) -> Secret | None:
+        return None if key is None else self._store.secrets.get(key)
 
     def reference_problems(self, wanted: Wanted, origin: Origin) -> list[Problem]:
         """Return what is wrong with a reference made at `origin`; what the Service itself lacks is found there."""
@@ -170,14 +185,27 @@ class Upstreams:
             upstream = with_policy(upstream, annotations, port.number)
         if upstream.protocol is Protocol.OPAQUE and not wanted.opaque:
             return Resolved(_without(upstream, "opaque_port"))
-        ingress = self._ingress(wanted)
-        if ingress is not None:
-            own = Endpoint(service.cluster_ips[0], port.number) if service.cluster_ips and port.number else None
-            upstream = as_asked_by(upstream, read(IngressAnnotations, ingress).values, own)
         found = () if wanted.opaque else _protocol_problems(service, port)
+        if (ingress := self._ingress(wanted)) is not None:
+            upstream, more = self._asked(upstream, service, port, ingress)
+            found = (*found, *more)
+        if upstream.reason:
+            return Resolved(upstream, found)
         if service.type == "ExternalName":
             return self._external(service, port, upstream, found)
         return self._with_endpoints(service, upstream, _pick(port, wanted.transport, declared=declared), found)
+
+    def _asked(
+        self, upstream: Upstream, service: Service, port: ServicePort, ingress: Ingress
+    ) -> tuple[Upstream, tuple[Problem, ...]]:
+        """Return the upstream as an Ingress asks for it, closed where that cannot be, and what is wrong with that."""
+        own = Endpoint(service.cluster_ips[0], port.number) if service.cluster_ips and port.number else None
+        values = read(IngressAnnotations, ingress).values
+        upstream = as_asked_by(upstream, values, own)
+        tls = endpoint_tls(upstream, service, ingress, values, self._secret(self._named(ingress)))
+        if not isinstance(tls, Problem):
+            return msgspec.structs.replace(upstream, tls=tls), ()
+        return _without(upstream, tls.code) if tls.severity is Severity.ERROR else upstream, (tls,)
 
     def _external(
         self, service: Service, port: ServicePort, upstream: Upstream, found: tuple[Problem, ...]

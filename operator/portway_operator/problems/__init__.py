@@ -65,6 +65,8 @@ from portway_operator.problems.routes import (
 from portway_operator.problems.services import (
     address_refused,
     app_protocol_unknown,
+    endpoint_secret_unusable,
+    endpoint_tls_idle,
     endpoints_ignored,
     external_name_disabled,
     external_name_refused,
@@ -128,6 +130,8 @@ __all__ = [
     "config_value_invalid",
     "default_taken",
     "default_unused",
+    "endpoint_secret_unusable",
+    "endpoint_tls_idle",
     "endpoints_ignored",
     "everybody_trusted",
     "external_name_disabled",

@@ -11,6 +11,8 @@ from portway_proxy.snapshot import Origin, Problem, Severity, Transport
 __all__ = [
     "address_refused",
     "app_protocol_unknown",
+    "endpoint_secret_unusable",
+    "endpoint_tls_idle",
     "endpoints_ignored",
     "external_name_disabled",
     "external_name_refused",
@@ -99,6 +101,29 @@ def external_name_disabled(origin: Origin) -> Problem:
         "This installation does not serve Services of type ExternalName.",
         "Requests get 503.",
         "Use a Service with endpoints, or start Portway with --allow-external-name.",
+    )
+
+
+def endpoint_tls_idle(origin: Origin, upstream: str) -> Problem:
+    """Say that annotations are about TLS to endpoints that do not speak it."""
+    return Problem(
+        origin,
+        "endpoint_tls_idle",
+        f"Annotations about TLS to endpoints have no effect: {upstream} is spoken to in clear.",
+        "They are ignored.",
+        "Set backend-protocol to HTTPS, or appProtocol: https on the Service's port; or remove them.",
+        Severity.NOTICE,
+    )
+
+
+def endpoint_secret_unusable(origin: Origin, secret: str, found: str) -> Problem:
+    """Say that the Secret for TLS to endpoints cannot be used; `found` is a sentence."""
+    return Problem(
+        origin,
+        "endpoint_secret_unusable",
+        f"Secret {secret}: {found}",
+        "The paths of the Ingress answer 503.",
+        "Give it a PEM chain and its unencrypted key as tls.crt and tls.key, authorities as ca.crt, or both.",
     )
 
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import socket
 import ssl
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from portway_proxy.clock import NEVER, Watch
-from portway_proxy.errors import ConnectFailed, ConnectTimeout, EndpointRemoved, NoDescriptors, ProxyError
+from portway_proxy.endpoint_contexts import RESUMED, Kept
+from portway_proxy.errors import (
+    ConnectFailed,
+    ConnectTimeout,
+    EndpointRemoved,
+    EndpointUnreadable,
+    EndpointUnverified,
+    NoDescriptors,
+    ProxyError,
+)
 from portway_proxy.health import Health
 from portway_proxy.l7 import flow
 from portway_proxy.l7.exchange import PENDING, Exchange
@@ -19,10 +27,12 @@ from portway_proxy.l7.trail import trail_of
 from portway_proxy.l7.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
+    from portway_proxy.endpoint_contexts import EndpointContext, EndpointContexts
+    from portway_proxy.endpoint_tls import EndpointTls
     from portway_proxy.l7.http import Http
     from portway_proxy.snapshot import Endpoint, ProxyVersion
 
-__all__ = ["Occupant", "Owner", "Pool", "context"]
+__all__ = ["PLAIN", "Occupant", "Owner", "Pool", "Speech"]
 
 # What this machine lacks, not what the endpoint did: the last is a port for our side of the connection.
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
@@ -38,12 +48,23 @@ class Occupant(Protocol):
         """End at once."""
 
 
+class Speech(NamedTuple):
+    """How endpoints are spoken to: over TLS by `tls`, in clear without it. `name` is what they are told (SNI)."""
+
+    tls: EndpointTls | None = None
+    name: str = ""
+
+
+PLAIN = Speech()
+"""HTTP/1.1 in clear."""
+
+
 class Owner(Protocol):
     """The upstream that a pool belongs to."""
 
     @property
-    def server_name(self) -> str:
-        """The name that endpoints are asked for over TLS (SNI); empty for none."""
+    def contexts(self) -> EndpointContexts:
+        """What TLS connections are made with."""
 
     def failed(self, pool: Pool) -> None:
         """Note that the endpoint failed a request or a connection."""
@@ -82,13 +103,17 @@ class Pool:
         "owner",
         "retired",
         "secure",
+        "session",
+        "speech",
     )
 
-    def __init__(self, endpoint: Endpoint, owner: Owner, since: float, *, secure: bool) -> None:
+    def __init__(self, endpoint: Endpoint, owner: Owner, since: float, speech: Speech = PLAIN) -> None:
         self.endpoint = endpoint
         self.owner = owner
         self.health = Health(since)
-        self.secure = secure
+        self.speech = speech
+        self.secure = speech.tls is not None
+        self.session: Kept | None = None
         self.label = str(endpoint).encode()
         self.retired = False
         self.announce: ProxyVersion | None = None
@@ -116,6 +141,11 @@ class Pool:
         """How many requests are in flight: a connection has one, or is idle."""
         return len(self._open) + self.connecting - len(self._idle)
 
+    def context(self) -> EndpointContext | None:
+        """Return what makes TLS connections, or None where they are in clear; raises `EndpointUnreadable`."""
+        tls = self.speech.tls
+        return None if tls is None else self.owner.contexts.context((tls, ()))
+
     def has_room(self, connections: int, requests: int) -> bool:
         """Return whether one more request would keep to these limits; 0 is none."""
         if requests and self.load >= requests:
@@ -135,6 +165,8 @@ class Pool:
     def release(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose response ended exactly where it should, or end it when there are enough."""
         http = connection.http
+        if self.secure and not connection.reused:
+            self.session = connection.session() or self.session
         full = len(self._idle) >= http.limits.pool
         if self.retired or full or self.announce is not None or http.worker.draining:
             connection.close()
@@ -219,10 +251,8 @@ class _Attempt:
         http.clock.watch(self)
         try:
             await self._connect(connection)
-        except OSError as error:
-            text = f"{pool.endpoint}: {error}"
-            refused = isinstance(error, ConnectionRefusedError)
-            self._fail(NoDescriptors(text) if error.errno in _OURS else ConnectFailed(text, refused=refused))
+        except (OSError, EndpointUnreadable) as error:
+            self._fail(_failure(error, pool.endpoint))
             return
         except asyncio.CancelledError:
             # Given up just when it connected, it is closed without being told.
@@ -242,8 +272,9 @@ class _Attempt:
 
     async def _connect(self, connection: UpstreamConnection) -> None:
         pool, loop = self._pool, self._http.loop
-        tls = context() if pool.secure else None
-        name = pool.owner.server_name if pool.secure else None
+        tls = pool.context()
+        name = None if tls is None else pool.speech.name
+        RESUMED.set(pool.session)
         if pool.announce is None:
             endpoint = pool.endpoint
             await loop.create_connection(
@@ -287,11 +318,15 @@ class _Attempt:
             flow.fail(self._exchange, error)
 
 
-@functools.cache
-def context() -> ssl.SSLContext:
-    """Return what connections over TLS to endpoints use."""
-    # As ingress-nginx's default: encrypted, not verified; an endpoint's certificate seldom names a pod's address.
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.check_hostname = False
-    made.verify_mode = ssl.CERT_NONE
-    return made
+def _failure(error: OSError | EndpointUnreadable, endpoint: Endpoint) -> ProxyError:
+    """Return why there is no connection."""
+    if isinstance(error, EndpointUnreadable):
+        return error
+    text = f"{endpoint}: {error}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return EndpointUnverified(text)
+    if isinstance(error, ssl.SSLError):
+        return EndpointUnreadable(text)
+    if error.errno in _OURS:
+        return NoDescriptors(text)
+    return ConnectFailed(text, refused=isinstance(error, ConnectionRefusedError))

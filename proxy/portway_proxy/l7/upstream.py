@@ -8,6 +8,7 @@ import select
 from typing import TYPE_CHECKING, cast
 
 from portway_proxy.clock import NEVER
+from portway_proxy.endpoint_contexts import Kept
 from portway_proxy.errors import (
     ProxyError,
     UpstreamReset,
@@ -120,6 +121,10 @@ class UpstreamConnection(Answering):
             flow.fail(exchange, UpstreamTimeout(f"{self._pool.endpoint} was silent for too long"))
 
     # --- the pool's side
+
+    def session(self) -> Kept | None:
+        """Return the TLS session, if there is one to go on with."""
+        return Kept.of(self._transport.get_extra_info("ssl_object"))
 
     def quiet(self) -> bool:
         """Return whether nothing has arrived on this idle connection, neither bytes nor its end."""
