@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from portway_proxy.observing import Sampler
 from portway_proxy.tls_terms import ACME
@@ -70,6 +71,9 @@ class CompileSettings:
     tcp_services, udp_services: `namespace/name` of the ConfigMaps that open layer 4 ports, as ingress-nginx's do.
     custom_http_errors: statuses whose pages the default backend makes, where an Ingress does not say which.
     disable_proxy_intercept_errors: those count for no Ingress.
+    for_all: fields of `IngressAnnotations` and their values, sorted, where an Ingress says nothing itself.
+    global_auth: those of the service that is asked for the paths of all Ingresses, but of those that do without it.
+    no_auth_locations: paths of rules that begin so ask for no password, and no service.
     config_map: `namespace/name` of the ConfigMap whose keys count over these settings (`compile.configuration`).
     tuning: limits and timeouts of all proxies (`portway_proxy.tuning`), sorted by name.
     log_format_upstream, log_format_escape_json, disable_access_log, skip_access_log_urls: how proxies write access
@@ -122,6 +126,9 @@ class CompileSettings:
     generate_request_id: bool = True
     tcp_services: str = ""
     udp_services: str = ""
+    for_all: tuple[tuple[str, Any], ...] = ()
+    global_auth: tuple[tuple[str, Any], ...] = ()
+    no_auth_locations: tuple[str, ...] = (ACME,)
     custom_http_errors: tuple[int, ...] = ()
     disable_proxy_intercept_errors: bool = False
     config_map: str = ""

@@ -123,10 +123,12 @@ def test_a_reference_by_name_and_by_number_is_one_upstream() -> None:
 
 
 def test_what_goes_wrong_inside_costs_that_ingress_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(scope: type[IngressAnnotations], owner: Ingress) -> Reading[IngressAnnotations]:
+    def failing(
+        scope: type[IngressAnnotations], owner: Ingress, usual: IngressAnnotations
+    ) -> Reading[IngressAnnotations]:
         if owner.meta.name == "bad":
             raise ZeroDivisionError
-        return read(scope, owner)
+        return read(scope, owner, usual)
 
     monkeypatch.setattr(module, "read", failing)
     result = compiled(ingress("bad"), ingress("good"), SERVICE, SLICE, settings=STANDALONE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portway_operator.compile import tls_terms, tuning
+from portway_operator.compile import for_all, tls_terms, tuning
 from portway_operator.compile.configuration import KEYS
 from portway_operator.compile.nginx_keys import NGINX_KEYS, is_nginx
 from portway_operator.objects import ConfigMap, Meta
@@ -60,6 +60,8 @@ worker-cpu-affinity worker-processes worker-serial-reloads worker-shutdown-timeo
 """
 
 
+READ = {*KEYS, *for_all.KEYS, *tuning.KEYS, *tls_terms.WITHOUT_EFFECT}
+
 _SETTINGS = CompileSettings(config_map="nginx/nginx")
 
 
@@ -77,11 +79,11 @@ def policy(data: dict[str, str]) -> Policy | None:
 def test_no_key_of_ingress_nginx_is_unknown(name: str) -> None:
     # One that goes to standard output there; here only who starts the proxies may name a file.
     if name != "access-log-path":
-        assert name in {*KEYS, *tuning.KEYS, *tls_terms.WITHOUT_EFFECT} or is_nginx(name)
+        assert name in READ or is_nginx(name)
 
 
 def test_a_key_that_is_read_has_no_row_that_says_it_is_not() -> None:
-    assert not NGINX_KEYS.keys() & {*KEYS, *tuning.KEYS, *tls_terms.WITHOUT_EFFECT}
+    assert not NGINX_KEYS.keys() & READ
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,11 @@ def test_a_key_that_is_read_has_no_row_that_says_it_is_not() -> None:
         ("use-gzip", "false", []),
         ("use-gzip", "true", [("config_key_refused", Severity.NOTICE)]),
         ("load-balance", "round_robin", []),
-        ("load-balance", "ewma", [("config_key_refused", Severity.NOTICE)]),
+        ("load-balance", "fair", [("config_value_invalid", Severity.ERROR)]),
+        ("global-auth-url", "nowhere", [("config_value_invalid", Severity.ERROR)]),
+        ("global-auth-cache-duration", "soon", [("config_value_invalid", Severity.ERROR)]),
+        ("no-auth-locations", "acme", [("config_value_invalid", Severity.ERROR)]),
+        ("retry-non-idempotent", "perhaps", [("config_value_invalid", Severity.ERROR)]),
         ("enable-modsecurity", "false", []),
         ("enable-modsecurity", "true", [("config_key_refused", Severity.ERROR)]),
         ("http-snippet", "map $a $b {}", [("config_key_refused", Severity.NOTICE)]),

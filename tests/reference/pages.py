@@ -18,7 +18,7 @@ import typer.main
 
 from portway_operator import problems
 from portway_operator.cli import app
-from portway_operator.compile import compile_snapshot, tuning
+from portway_operator.compile import compile_snapshot, for_all, tuning
 from portway_operator.compile.configuration import KEYS
 from portway_operator.compile.nginx_keys import NGINX_KEYS
 from portway_operator.operator_app import OperatorApp
@@ -143,6 +143,7 @@ def config_map() -> str:
     """Return docs/configmap.md: every key, and those of ingress-nginx that set nothing."""
     usual = CompileSettings()
     read = [(f"`{name}`", _default(getattr(usual, key.setting)), _pages(name)) for name, key in KEYS.items()]
+    read += [(f"`{name}`", _default(for_all.default(name)), _pages(name)) for name in for_all.KEYS]
     usuals = {row.name: f"`{tuned.usual(row):g}`" for row in tuned.ROWS}
     read += [(f"`{name}`", usuals.get(name, ""), _pages(name)) for name in tuning.KEYS]
     idle = [(f"`{name}`", row.reason, row.remedy) for name, row in NGINX_KEYS.items() if name not in keys()]
@@ -162,7 +163,7 @@ def config_map() -> str:
 
 def keys() -> set[str]:
     """Return every key that sets something."""
-    return {*KEYS, *tuning.KEYS}
+    return {*KEYS, *for_all.KEYS, *tuning.KEYS}
 
 
 def _default(value: object) -> str:

@@ -58,9 +58,9 @@ stringData: {{auth: "ada:{hashed}"}}
 
 
 @asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[tuple[Command, Ask]]:
+async def running(directory: Path, *flags: str) -> AsyncIterator[tuple[Command, Ask]]:
     async with (
-        portway("run", *ANY_PORTS, "--workers", "2", "-f", directory) as command,
+        portway("run", *ANY_PORTS, "--workers", "2", *flags, "-f", directory) as command,
         aiohttp.ClientSession() as session,
     ):
         await command.serving()
@@ -113,6 +113,41 @@ spec: {{ports: [{{port: 4180}}]}}
 """)
             await command.until("1 problem gone")
             assert {(await ask())[0] for _ in range(4)} == {200}
+
+
+async def test_a_service_of_the_config_map_is_asked_for_all_but_those_that_do_without(tmp_path: Path) -> None:
+    async with serve_web("a") as web, serve_web("auth") as auth:
+        (tmp_path / "shop.yaml").write_text(
+            shop(web.port)
+            + "---\n"
+            + shop(web.port, enable_global_auth="false")
+            .replace("shop.example", "free.example")
+            .replace(" web\n", " free\n")
+        )
+        (tmp_path / "auth.yaml").write_text(f"""\
+apiVersion: v1
+kind: Service
+metadata: {{name: auth, namespace: sso, annotations: {{portway.dev/endpoints: "127.0.0.1:{auth.port}"}}}}
+spec: {{ports: [{{port: 80}}]}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: settings, namespace: portway}}
+data: {{global-auth-url: "http://auth.sso.svc/slow"}}
+""")
+        async with running(tmp_path, "--configmap", "portway/settings") as (command, ask):
+            auth.release.set()
+            assert ((await ask())[0], auth.slow) == (200, 1)
+            assert ((await ask(Host="free.example"))[0], auth.slow) == (200, 1)
+            (tmp_path / "auth.yaml").unlink()
+            (tmp_path / "settings.yaml").write_text("""\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: portway}
+data: {global-auth-url: "http://auth.sso.svc/slow"}
+""")
+            await command.until("There is no Service sso/auth")
+            assert ((await ask())[0], (await ask(Host="free.example"))[0]) == (503, 200)
 
 
 async def test_what_is_not_built_and_would_guard_a_path_closes_it_and_names_its_line(tmp_path: Path) -> None:

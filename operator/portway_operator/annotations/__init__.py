@@ -46,6 +46,6 @@ SCOPES: Mapping[Kind, type] = {Kind.INGRESS: IngressAnnotations, Kind.SERVICE: S
 """The table of each kind that may be annotated."""
 
 
-def read(scope: type[S], owner: Ingress | Service) -> Reading[S]:
-    """Return what the annotations of `owner` say, by the table `scope`."""
-    return read_scope(scope, owner, SCOPES)
+def read(scope: type[S], owner: Ingress | Service, usual: S | None = None) -> Reading[S]:
+    """Return what the annotations of `owner` say, by the table `scope`; what they do not say is as `usual`."""
+    return read_scope(scope, owner, SCOPES, usual)

@@ -18,6 +18,16 @@ from portway_proxy.snapshot import Protocol
 __all__ = ["AffinityMode", "BalancingAnnotations", "CanaryBehavior", "LoadBalance"]
 
 _COOKIE = ("affinity",)
+_ASKED = (
+    "affinity",
+    "backend_protocol",
+    "load_balance",
+    "next_upstream",
+    "next_upstream_timeout",
+    "next_upstream_tries",
+    "service_upstream",
+    "upstream_hash_by",
+)
 _YEAR = 366 * 86400.0
 _MOST = 1_000
 
@@ -227,15 +237,6 @@ class BalancingAnnotations:
         fidelity=close("`GRPC`, `GRPCS` and `FCGI` are not spoken; `AUTO_HTTP` leaves it to the Service."),
     )
 
-    @property
-    def balances(self) -> bool:
-        """Whether they say anything that counts for endpoints."""
-        asked = (
-            self.affinity,
-            self.load_balance,
-            self.upstream_hash_by,
-            self.service_upstream,
-            self.backend_protocol,
-        )
-        tries = (self.next_upstream, self.next_upstream_tries, self.next_upstream_timeout)
-        return any(asked) or tries != (None, None, None)
+    def balances(self, usual: BalancingAnnotations) -> bool:
+        """Return whether they say anything that counts for endpoints, beyond what is `usual`."""
+        return any(getattr(self, name) != getattr(usual, name) for name in _ASKED)

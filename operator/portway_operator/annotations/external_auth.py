@@ -112,6 +112,14 @@ class ExternalAuthAnnotations:
         requires=("auth_cache_key",),
         fidelity=close("Only 2xx, 401 and 403 are remembered."),
     )
+    enable_global_auth: bool = row(
+        "enable-global-auth",
+        boolean,
+        default=True,
+        doc="Whether the service that the ConfigMap names for all (`global-auth-url`) is asked here too, where no "
+        "`auth-url` names another.",
+        nginx="enable-global-auth",
+    )
     auth_always_set_cookie: bool = row(
         "auth-always-set-cookie",
         boolean,

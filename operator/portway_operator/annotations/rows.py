@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Generic, TypeVar
 
 from portway_operator.annotations.fidelity import EXACT, Fidelity
@@ -116,19 +116,32 @@ def key_of(owner: Ingress | Service, entry: Row) -> str:
     return next((key for key in entry.keys if key in owner.meta.annotations), entry.keys[0])
 
 
-def read_scope(scope: type[S], owner: Ingress | Service, scopes: Mapping[Kind, type]) -> Reading[S]:
-    """Return what the annotations of `owner` say, by the table `scope`; `scopes` are the tables of all kinds."""
+def read_scope(
+    scope: type[S], owner: Ingress | Service, scopes: Mapping[Kind, type], usual: S | None = None
+) -> Reading[S]:
+    """Return what the annotations of `owner` say, by the table `scope`; what they do not say is as `usual`.
+
+    `scopes` are the tables of all kinds.
+    """
+    if usual is None:
+        usual = unsaid(scope).values  # type: ignore[arg-type] # mypy takes no generic class for hashable
     if not owner.meta.annotations:
-        return unsaid(scope)  # type: ignore[arg-type] # mypy takes no generic class for hashable
+        return _unsaid(usual)
     reading = _Reading(owner, scopes)
-    reading.take(_index(scope))  # type: ignore[arg-type] # mypy takes no generic class for hashable
-    return Reading(scope(**reading.values), tuple(sorted(reading.problems)), reading.closed)
+    reading.take(_index(scope))  # type: ignore[arg-type] # as above
+    values: S = dataclasses.replace(usual, **reading.values)  # type: ignore[type-var] # a scope is a dataclass
+    return Reading(values, tuple(sorted(reading.problems)), reading.closed)
 
 
 @cache
 def unsaid(scope: type[S]) -> Reading[S]:
     """Return what most objects say: nothing. It is shared, as each compile reads thousands of them."""
     return Reading(scope())
+
+
+@lru_cache(maxsize=8)
+def _unsaid(usual: S) -> Reading[S]:
+    return Reading(usual)
 
 
 @dataclass(frozen=True, slots=True)

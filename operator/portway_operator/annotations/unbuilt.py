@@ -71,7 +71,6 @@ _EXTERNAL_AUTH = (
         ("",),
         _CLOSED,
     ),
-    _later("enable-global-auth", "Whether the ConfigMap's global-auth-url counts here.", harmless=(*_OFF, *_ON)),
 )
 
 _TLS = (

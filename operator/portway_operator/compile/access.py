@@ -32,6 +32,11 @@ class Access:
     closed: str = ""
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def asks(self) -> bool:
+        """Whether a password is asked for, or a service."""
+        return self.basic is not None or self.external is not None
+
     def beside(self, other: Access) -> Access:
         """Return what this and another part of the annotations ask for together."""
         return Access(

@@ -13,6 +13,7 @@ from portway_operator.compile.upstreams import Upstreams, Wanted
 from portway_operator.objects import Ingress
 from portway_operator.parse_auth import AuthUrl
 from portway_operator.problems import Origin, at
+from portway_operator.settings import CompileSettings
 from portway_proxy.snapshot import ExternalAuth, Protocol, Upstream
 
 __all__ = ["AuthServices"]
@@ -24,18 +25,23 @@ _BACK = "$scheme://$http_host$escaped_request_uri"
 class AuthServices:
     """Reads which services Ingresses ask; `outside` are those that are no Service of the cluster, by name."""
 
-    __slots__ = ("_upstreams", "outside")
+    __slots__ = ("_config_map", "_for_all", "_upstreams", "outside")
 
-    def __init__(self, upstreams: Upstreams) -> None:
+    def __init__(self, upstreams: Upstreams, settings: CompileSettings) -> None:
         self.outside: dict[str, Upstream] = {}
+        self._for_all = IngressAnnotations(**dict(settings.global_auth))
+        namespace, _, name = settings.config_map.partition("/")
+        self._config_map = Origin("ConfigMap", namespace, name, "data[global-auth-url]")
         self._upstreams = upstreams
 
     def read(self, ingress: Ingress, values: IngressAnnotations) -> Access:
         """Return what an Ingress with these annotations asks of a service."""
+        origin = at(ingress, f"metadata.annotations[{key_of(ingress, rows(IngressAnnotations)['auth_url'])}]")
+        if values.auth_url is None and values.enable_global_auth:
+            values, origin = self._for_all, self._config_map
         url = values.auth_url
         if url is None:
             return Access()
-        origin = at(ingress, f"metadata.annotations[{key_of(ingress, rows(IngressAnnotations)['auth_url'])}]")
         where = self._where(url, origin)
         if isinstance(where, Access):
             return where

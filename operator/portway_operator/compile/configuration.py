@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from portway_operator import problems
-from portway_operator.compile import observing, tls_terms, tuning
+from portway_operator.compile import for_all, observing, tls_terms, tuning
 from portway_operator.compile.nginx_keys import guards, is_nginx, note_unread
 from portway_operator.objects import ConfigMap
 from portway_operator.parse import boolean, count, field_name, networks, one_of, seconds, statuses
@@ -109,11 +109,15 @@ def configured(store: ObjectStore, settings: CompileSettings) -> tuple[CompileSe
 def _read(found: ConfigMap, settings: CompileSettings) -> tuple[CompileSettings, list[Problem]]:
     changes: dict[str, Any] = {}
     tuned: dict[str, float] = {}
+    common: dict[str, str] = {}
     noted: list[Problem] = []
     closed = ""
     for name, value in sorted(found.data.items(), key=lambda entry: (entry[0] != tuning.BUFFERS, entry[0])):
         origin = Origin("ConfigMap", found.meta.namespace, found.meta.name, f"data[{name}]")
         key = KEYS.get(name)
+        if name in for_all.KEYS:
+            common[name] = value
+            continue
         if key is None and name not in tuning.KEYS:
             problem = _unread(origin, name, value)
             noted += [] if problem is None else [problem]
@@ -129,7 +133,13 @@ def _read(found: ConfigMap, settings: CompileSettings) -> tuple[CompileSettings,
             problem = problems.config_value_invalid(origin, value, str(error), guards=guarding)
             noted.append(problem)
             closed = closed or (problem.code if guarding else "")
-    return replace(settings, **changes, tuning=tuning.settings(tuned), closed=closed), noted
+    spread, wrong = for_all.changes(common)
+    for name, sentence in wrong.items():
+        origin = Origin("ConfigMap", found.meta.namespace, found.meta.name, f"data[{name}]")
+        problem = problems.config_value_invalid(origin, common[name], sentence, guards=for_all.guards(name))
+        noted.append(problem)
+        closed = closed or (problem.code if for_all.guards(name) else "")
+    return replace(settings, **changes, **spread, tuning=tuning.settings(tuned), closed=closed), noted
 
 
 def _unread(origin: Origin, name: str, value: str) -> Problem | None:
@@ -138,7 +148,7 @@ def _unread(origin: Origin, name: str, value: str) -> Problem | None:
         return problems.config_key_idle(origin, tls_terms.WITHOUT_EFFECT[name])
     if is_nginx(name):
         return note_unread(origin, name, value)
-    known = sorted((*KEYS, *tuning.KEYS))
+    known = sorted((*KEYS, *for_all.KEYS, *tuning.KEYS))
     close = difflib.get_close_matches(name, known, n=1)
     remedy = f"Did you mean {close[0]}?" if close else "Remove it; docs/configmap.md lists the keys."
     return problems.config_key_unknown(origin, _ELSEWHERE.get(name, remedy))

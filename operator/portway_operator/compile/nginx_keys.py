@@ -119,25 +119,6 @@ _GUARDS: Final = {
         "Have a firewall before Portway do so, and remove the key.",
         _all("block-referers block-user-agents", _NOTHING),
     ),
-    **_lacks(
-        "Portway asks an authority for single Ingresses alone.",
-        "Annotate the Ingresses with auth-url and what belongs to it.",
-        {"global-auth-url": _NOTHING},
-        guarding=True,
-    ),
-    **_lacks(
-        "It belongs to global-auth-url, which Portway does not have.",
-        "Annotate the Ingresses with auth-url and what belongs to it.",
-        {
-            **_all("global-auth-cache-key global-auth-request-redirect global-auth-response-headers", _NOTHING),
-            "global-auth-signin": _NOTHING,
-            "global-auth-always-set-cookie": _OFF,
-            "global-auth-cache-duration": ("", "200 202 401 5m"),
-            "global-auth-method": ("", "GET"),
-            "global-auth-signin-redirect-param": ("", "rd"),
-            "no-auth-locations": ("", "/.well-known/acme-challenge"),
-        },
-    ),
 }
 
 _BEHAVIOUR: Final = {
@@ -155,27 +136,11 @@ _BEHAVIOUR: Final = {
         _all("enable-brotli use-gzip", _OFF),
     ),
     **_lacks(
-        "Portway asks this of each Service, so that all Ingresses that lead to it agree.",
-        "Annotate the Services: portway.dev/balance, hash-on, retry-on, retries, retry-timeout.",
-        {
-            "load-balance": ("", "round_robin"),
-            "proxy-next-upstream": ("", "error timeout"),
-            "proxy-next-upstream-timeout": ("", "0"),
-            "proxy-next-upstream-tries": ("", "3"),
-            "retry-non-idempotent": _OFF,
-            "upstream-hash-by": _NOTHING,
-            "upstream-hash-by-subset": _OFF,
-            "upstream-hash-by-subset-size": ("", "3"),
-        },
-    ),
-    **_lacks(
         "It is not there for all Ingresses at once.",
         "Annotate the Ingresses that need it.",
         {
-            **_all("app-root", _NOTHING),
-            **_all("limit-rate limit-rate-after service-upstream", _OFF),
+            **_all("limit-rate limit-rate-after", _OFF),
             **_all("relative-redirects use-port-in-redirects", _OFF),
-            **_all("proxy-cookie-domain proxy-cookie-path proxy-redirect-from proxy-redirect-to", ("", "off")),
         },
     ),
     **_lacks(

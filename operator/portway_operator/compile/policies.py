@@ -6,6 +6,7 @@ import msgspec
 
 from portway_operator.annotations import IngressAnnotations, Reading, unsaid
 from portway_operator.annotations.access import Satisfy
+from portway_operator.compile import for_all
 from portway_operator.compile.access import Access
 from portway_operator.settings import CompileSettings
 from portway_proxy.snapshot import Cors, Edits, ErrorPages, Patience, Policy, RateLimit, Redirect
@@ -14,8 +15,8 @@ __all__ = ["Policies"]
 
 _NONE = Policy()
 _REDIRECTED = Policy(https_redirect=True)
-_UNSAID = unsaid(IngressAnnotations).values
 _ANYBODY = Access()
+_UNSAID = unsaid(IngressAnnotations).values
 _USUAL = Patience()
 _UNEDITED = Edits()
 
@@ -23,10 +24,10 @@ _UNEDITED = Edits()
 class Policies:
     """The policies of one Ingress's routes: those of hosts with TLS, and those of others.
 
-    `zone` is what its limits count by. `values` are what its annotations say.
+    `zone` is what its limits count by. `values` are what its annotations say, `usual` what those say that say nothing.
     """
 
-    __slots__ = ("_plain", "_secure", "values")
+    __slots__ = ("_open_paths", "_plain", "_secure", "usual", "values")
 
     def __init__(
         self,
@@ -37,11 +38,13 @@ class Policies:
         errors: ErrorPages | None = None,
     ) -> None:
         self.values = values = reading.values
+        self.usual = for_all.usual(settings)
+        self._open_paths = settings.no_auth_locations if access.asks else ()
         redirect = settings.ssl_redirect if values.ssl_redirect is None else values.ssl_redirect
         closed = reading.closed or access.closed or settings.closed
         forced = settings.force_ssl_redirect if values.force_ssl_redirect is None else values.force_ssl_redirect
         asked = forced or settings.allow_source_range or settings.deny_source_range or settings.block_cidrs or errors
-        if values is _UNSAID and not closed and not asked:
+        if values is _UNSAID and not closed and not asked and access is _ANYBODY:
             self._plain, self._secure = _NONE, _REDIRECTED if redirect else _NONE
             return
         if closed:
@@ -61,9 +64,11 @@ class Policies:
         """Whether not everybody may come to the routes."""
         return self._plain.guards
 
-    def of(self, *, tls: bool) -> Policy | None:
-        """Return the policy of a route; None when it asks for nothing."""
+    def of(self, path: str = "/", *, tls: bool) -> Policy | None:
+        """Return the policy of a route with that path; None when it asks for nothing."""
         policy = self._secure if tls else self._plain
+        if self._open_paths and path.startswith(self._open_paths):
+            policy = msgspec.structs.replace(policy, basic=None, external=None)
         return None if policy == _NONE else policy
 
 

@@ -99,13 +99,14 @@ class RouteReader:
 
     def _route(self, host: str, key: PathKey, backend: Backend, place: str) -> Route:
         """Return the route of a path to a backend, and note what is wrong with the reference."""
-        asker = self._ingress.meta.name if self._values.balances or self._values.asks_of_tls else ""
+        asks = self._values.balances(self._policies.usual) or self._values.asks_of_tls
+        asker = self._ingress.meta.name if asks else ""
         wanted = Wanted(self._ingress.meta.namespace, backend.service, backend.port, ingress=asker)
         origin = at(self._ingress, place)
         if host not in self._passed:
             self._problems += self._upstreams.reference_problems(wanted, origin)
         name = self._upstreams.resolve(wanted).upstream.name
-        return Route(*key, name, origin, self._policies.of(tls=host in self._secured))
+        return Route(*key, name, origin, self._policies.of(key[0], tls=host in self._secured))
 
 
 class HostTable:

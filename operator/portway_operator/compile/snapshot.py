@@ -12,6 +12,7 @@ import msgspec
 
 from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations, read
+from portway_operator.compile import for_all
 from portway_operator.compile.access import AccessReader
 from portway_operator.compile.auth_services import AuthServices
 from portway_operator.compile.classes import Classes
@@ -112,7 +113,7 @@ class _Compile:
         self._clients = ClientCertificates(store)
         self._keys = EndpointSecrets()
         self._upstreams = Upstreams(store, self._settings, made)
-        self._services = AuthServices(self._upstreams)
+        self._services = AuthServices(self._upstreams, self._settings)
         self._pages = PageMakers(store, self._upstreams, self._settings)
         self._passed = PassthroughTable(self._upstreams)
 
@@ -219,7 +220,7 @@ class _Compile:
     def _routes(self, ingress: Ingress, tls: TlsTable) -> IngressRoutes:
         if self._refused(ingress):
             return IngressRoutes(ingress)
-        reading = read(IngressAnnotations, ingress)
+        reading = read(IngressAnnotations, ingress, for_all.usual(self._settings))
         access = self._access.read(ingress, reading.values).beside(self._services.read(ingress, reading.values))
         access = access.beside(self._clients.read(ingress, reading.values))
         self._keys.read(ingress, reading.values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from portway_operator.annotations import IngressAnnotations, ServiceAnnotations
@@ -22,7 +24,7 @@ from portway_proxy.snapshot import (
     UpstreamPolicy,
 )
 
-__all__ = ["as_asked_by", "with_policy"]
+__all__ = ["as_asked_by", "as_asked_of_all", "with_policy"]
 
 _ORDINARY = UpstreamPolicy()
 _HOUR = 3600.0
@@ -70,6 +72,20 @@ def as_asked_by(upstream: Upstream, values: IngressAnnotations, own: Endpoint | 
         policy=None if policy == _ORDINARY else policy,
     )
     return msgspec.structs.replace(upstream, endpoints=(own,)) if values.service_upstream and own else upstream
+
+
+def as_asked_of_all(
+    upstream: Upstream, usual: IngressAnnotations, own: ServiceAnnotations, address: Endpoint | None
+) -> Upstream:
+    """Return `upstream` as the settings want it; what its Service says itself, in `own`, counts over that.
+
+    `address` is the Service's own, if it has one.
+    """
+    if own.balance is not None or own.hash_on is not None:
+        usual = replace(usual, load_balance=None, upstream_hash_by="")
+    if upstream.policy is not None and upstream.policy.retries is not None:
+        usual = replace(usual, next_upstream=None, next_upstream_tries=None, next_upstream_timeout=None)
+    return as_asked_by(upstream, usual, address)
 
 
 def _session(values: IngressAnnotations) -> Affinity:

@@ -13,9 +13,10 @@ import msgspec
 from portway_operator import problems
 from portway_operator.addresses import name_refusal
 from portway_operator.annotations import IngressAnnotations, Reading, ServiceAnnotations, read
+from portway_operator.compile import for_all
 from portway_operator.compile.client_certificates import own_namespace
 from portway_operator.compile.endpoint_tls import endpoint_tls
-from portway_operator.compile.upstream_policies import as_asked_by, with_policy
+from portway_operator.compile.upstream_policies import as_asked_by, as_asked_of_all, with_policy
 from portway_operator.endpoints import Found, SlicePick, find_endpoints
 from portway_operator.objects import EndpointSlice, Ingress, Kind, PortRef, Secret, Service, ServicePort
 from portway_operator.ports import find_port, port_names, speaks, speaks_http2, speaks_unknown
@@ -29,6 +30,7 @@ __all__ = ["Made", "Resolved", "Upstreams", "Wanted", "parse_name"]
 Key = tuple[str, str]
 
 _NAME = re.compile(r"([^/:]+)/([^/:]+):([^/:#]+)(?:/(tcp|udp))?(?:#([^/:]+))?")
+_UNSAID = IngressAnnotations()
 _DIGITS = re.compile(r"[0-9]+")
 _NOTHING: Final[Mapping[Wanted, Made]] = MappingProxyType({})
 
@@ -102,12 +104,14 @@ class Upstreams:
     `before` is what was made with equal settings: where neither the Service nor a slice changed since, it stands.
     """
 
-    __slots__ = ("_annotations", "_before", "_settings", "_store", "made")
+    __slots__ = ("_annotations", "_before", "_settings", "_store", "_usual", "made")
 
     def __init__(self, store: ObjectStore, settings: CompileSettings, before: Mapping[Wanted, Made] = _NOTHING) -> None:
         self.made: dict[Wanted, Made] = {}
         self._store = store
         self._settings = settings
+        usual = for_all.usual(settings)
+        self._usual = usual if usual.balances(_UNSAID) else None
         self._before = before
         self._annotations: dict[tuple[str, str], Reading[ServiceAnnotations]] = {}
 
@@ -185,6 +189,8 @@ class Upstreams:
             upstream = with_policy(upstream, annotations, port.number)
         if upstream.protocol is Protocol.OPAQUE and not wanted.opaque:
             return Resolved(_without(upstream, "opaque_port"))
+        if self._usual is not None and not wanted.opaque:
+            upstream = as_asked_of_all(upstream, self._usual, annotations, _own(service, port))
         found = () if wanted.opaque else _protocol_problems(service, port)
         if (ingress := self._ingress(wanted)) is not None:
             upstream, more = self._asked(upstream, service, port, ingress)
@@ -199,9 +205,8 @@ class Upstreams:
         self, upstream: Upstream, service: Service, port: ServicePort, ingress: Ingress
     ) -> tuple[Upstream, tuple[Problem, ...]]:
         """Return the upstream as an Ingress asks for it, closed where that cannot be, and what is wrong with that."""
-        own = Endpoint(service.cluster_ips[0], port.number) if service.cluster_ips and port.number else None
         values = read(IngressAnnotations, ingress).values
-        upstream = as_asked_by(upstream, values, own)
+        upstream = as_asked_by(upstream, values, _own(service, port))
         tls = endpoint_tls(upstream, service, ingress, values, self._secret(self._named(ingress)))
         if not isinstance(tls, Problem):
             return msgspec.structs.replace(upstream, tls=tls), ()
@@ -238,6 +243,11 @@ class Upstreams:
             return Resolved(upstream, problems_before + refused)
         empty = problems.no_endpoints(at(service), _port_of(upstream), found.detail)
         return Resolved(_without(upstream, "no_endpoints"), (*problems_before, *refused, empty))
+
+
+def _own(service: Service, port: ServicePort) -> Endpoint | None:
+    """Return the Service's own address, if it has one."""
+    return Endpoint(service.cluster_ips[0], port.number) if service.cluster_ips and port.number else None
 
 
 def _port_of(upstream: Upstream) -> str:
