@@ -185,12 +185,9 @@ class Upstreams:
             return Resolved(_without(wanted.upstream(), "port_missing"))
         annotations = self.annotations(service).values
         upstream = wanted.upstream(port, speaks(port, annotations))
-        if service.meta.annotations:
-            upstream = with_policy(upstream, annotations, port.number)
+        upstream = self._as_its_service_says(upstream, service, port)
         if upstream.protocol is Protocol.OPAQUE and not wanted.opaque:
             return Resolved(_without(upstream, "opaque_port"))
-        if self._usual is not None and not wanted.opaque:
-            upstream = as_asked_of_all(upstream, self._usual, annotations, _own(service, port))
         found = () if wanted.opaque else _protocol_problems(service, port)
         if (ingress := self._ingress(wanted)) is not None:
             upstream, more = self._asked(upstream, service, port, ingress)
@@ -200,6 +197,15 @@ class Upstreams:
         if service.type == "ExternalName":
             return self._external(service, port, upstream, found)
         return self._with_endpoints(service, upstream, _pick(port, wanted.transport, declared=declared), found)
+
+    def _as_its_service_says(self, upstream: Upstream, service: Service, port: ServicePort) -> Upstream:
+        """Return the upstream as its Service asks for it, and else the settings for all."""
+        own = self.annotations(service).values
+        if service.meta.annotations:
+            upstream = with_policy(upstream, own, port.number)
+        if self._usual is None or upstream.protocol is Protocol.OPAQUE:
+            return upstream
+        return as_asked_of_all(upstream, self._usual, own, _own(service, port))
 
     def _asked(
         self, upstream: Upstream, service: Service, port: ServicePort, ingress: Ingress
