@@ -249,6 +249,17 @@ async def test_a_response_whose_end_overtakes_its_client_leaves_a_connection_tha
     assert len(endpoint.peers) == 1
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+async def test_a_head_of_which_only_a_few_bytes_come_first_is_waited_for(net: Net, size: int) -> None:
+    site, _, client = await net.pair(echoing)
+    for request in (b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n") * 2:
+        client.send(request[:size])
+        before = site.counters.received
+        await eventually(lambda: site.counters.received > before, what="the bytes arrive")  # noqa: B023
+        client.send(request[size:])
+        assert (await client.response()).body == request[4:6]
+
+
 async def test_lone_empty_lines_before_requests_are_forgiven(net: Net) -> None:
     _, endpoint, client = await net.pair(echoing)
     for number in range(3):

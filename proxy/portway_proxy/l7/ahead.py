@@ -27,19 +27,15 @@ class Ahead:
         """Whether all that is held was searched for the end of a head, in vain."""
         return self._searched > 0
 
-    def whole(self, data: bytes) -> bool:
-        """Return whether nothing is held and `data` is one whole head, too short to pass any limit."""
-        size = len(data)
-        if self.held or self._forgiven:
-            return False
-        return size <= self._short and data.find(b"\r\n\r\n") == size - 4 and data[0] != _CR
-
     def take_head(self, data: bytes | bytearray) -> bytes:
         """Return the next head, or nothing while it is incomplete; what is not returned is held.
 
         Raises like `head.find_end`.
         """
         held = self.held
+        whole = not held and not self._forgiven and 0 < data.find(b"\r\n\r\n") == len(data) - 4
+        if whole and len(data) <= self._short and data[0] != _CR:
+            return bytes(data)  # As nearly all come, and too short to pass any limit.
         if held or data.startswith(b"\r\n"):
             data = self._gather(data)
         end = find_end(data, self._searched, self._limits)

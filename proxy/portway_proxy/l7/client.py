@@ -213,23 +213,25 @@ class ClientConnection(Guest):
 
     def _serve(self, data: bytes) -> None:
         """Take the head of the next request; pipelined ones follow as each is answered."""
-        ahead = self._ahead
-        try:
-            if not ahead.whole(data):
+        ahead, block = self._ahead, self._block
+        head = None if block is None or ahead.held else self.http.requests.again(data, block)
+        if head is None:
+            try:
                 begun = ahead.begun
                 data = ahead.take_head(data)
                 if not data:
                     self._await_head(begun)
                     return
-            head = self.http.requests.parse(data) if self._speaker is None else self._hear(data)
-        except ClientError as error:
-            self._refuse(TlsToPlainPort() if data.startswith(HANDSHAKE) else error)
-            return
+                head = self._head_of(data)
+            except ClientError as error:
+                self._refuse(TlsToPlainPort() if data.startswith(HANDSHAKE) else error)
+                return
         self.deadline = NEVER
         self._framing = framing_of(head, self.http.limits) if head.length or head.chunked else EMPTY
         self.http.begin(self, head)
 
     def _await_head(self, begun: bool) -> None:  # noqa: FBT001 - a claim, not an option
+        self._block = None  # What comes next is no head, or not all that has come of one.
         if self.ended:
             self._end()  # The rest will not come.
         elif self._ahead.held.startswith(HANDSHAKE):

@@ -19,6 +19,7 @@ __all__ = [
     "response_role",
     "tokens",
     "unmarked",
+    "upgrades",
 ]
 
 
@@ -110,6 +111,7 @@ _RESPONSE = {
 
 # What a name may hold beside letters, digits and hyphens; servers of CGI's family turn all of it into `_`.
 _MARKS = b"!#$%&'*+.^_`|~"
+_OURS = (b"http/", b"tls/")
 _ALIASES = bytes.maketrans(_MARKS, b"-" * len(_MARKS))
 
 
@@ -148,6 +150,23 @@ def offers(asked: bytes, taken: bytes) -> bool:
     """Return whether the protocols that an endpoint switched to were asked for, both as Upgrade fields say it."""
     switched = protocols(taken.lower())
     return bool(switched) and set(switched) <= set(protocols(asked.lower()))
+
+
+def upgrades(value: bytes, method: bytes) -> list[bytes]:
+    """Return the protocols of an Upgrade field that an endpoint is asked for.
+
+    Another version of HTTP, or TLS, would end what we understand of the connection. WebSocket begins with GET (RFC
+    6455, 4.1); other protocols may begin with any method (RFC 9110, 7.8), as SPDY does with POST.
+    """
+    asked = []
+    for protocol in protocols(value):
+        name = protocol.lower()
+        if name == b"websocket":
+            if method == b"GET":
+                asked.append(name)
+        elif name != b"h2c" and not name.startswith(_OURS):
+            asked.append(protocol)
+    return asked
 
 
 def tokens(value: bytes) -> list[bytes]:

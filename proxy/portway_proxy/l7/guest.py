@@ -13,6 +13,7 @@ from portway_proxy.tls import shows_own
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
+    from portway_proxy.l7.recall import Block
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.proxy_protocol import ProxyHeader
     from portway_proxy.snapshot import ProxyVersion
@@ -33,6 +34,7 @@ class Guest(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_block",
         "_shown",
         "_speaker",
         "_told",
@@ -64,6 +66,7 @@ class Guest(asyncio.Protocol):
         self.forwarded = b""
         self.repeats = Repeats()
         self._told = told
+        self._block: Block | None = None
         self._speaker: Speaker | Doubt | None = None
 
     def identify(self) -> bool:
@@ -109,6 +112,15 @@ class Guest(asyncio.Protocol):
         origin, self.origin = self.origin, None
         if origin is not None:
             self.http.gate.leave(origin)
+
+    def _head_of(self, data: bytes) -> RequestHead:
+        """Return the request head that `data` is; who speaks for itself is likely to repeat its `_block` of fields."""
+        if self._speaker is not None:
+            return self._hear(data)
+        requests = self.http.requests
+        head = requests.parse(data)
+        self._block = requests.block
+        return head
 
     def _hear(self, data: bytes) -> RequestHead:
         """Take the head of a peer that speaks for its clients, or that may no longer do so."""

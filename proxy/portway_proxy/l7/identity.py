@@ -126,7 +126,7 @@ class SpokenParser(RequestParser):
 
     __slots__ = ("said",)
 
-    _LONGEST_BLOCK: ClassVar[int] = 0  # What a block said would have to be remembered with it.
+    _REMEMBERS: ClassVar[bool] = False  # What a block said would have to be remembered with it.
 
     def parse(self, data: bytes) -> RequestHead:
         """Return the request head that `data` is."""

@@ -20,19 +20,18 @@ from portway_proxy.errors import (
     UnknownCoding,
     VersionUnsupported,
 )
-from portway_proxy.l7.fields import RequestRole, protocols, request_role, tokens
+from portway_proxy.l7.fields import RequestRole, request_role, tokens, upgrades
 from portway_proxy.l7.head import DIGITS, ORDINARY, FieldParser, TakeTable, drop_nominated
-from portway_proxy.l7.target import canonical_path, parse_host, split_absolute
+from portway_proxy.l7.recall import Beginning, Block, Recall
+from portway_proxy.l7.target import canonical_target, parse_host, split_absolute
 from portway_proxy.l7.trailers import ACCEPTED
 from portway_proxy.settings import Limits
 
 __all__ = ["RequestHead", "RequestParser"]
 
-_OURS = (b"http/", b"tls/")
-_HASH = 0x23  # A number: to look for `b"#"` with `in` costs ten times as much.
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-_REMEMBERED = 1024  # Spellings of hosts, and blocks of fields, that a parser remembers before it starts over.
+_REMEMBERED = 1024  # Spellings of hosts that a parser remembers before it starts over.
 # The beginning that a remembered block may follow, the Host included where it comes first; llhttp judges the others.
 _PLAIN = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!-~]*) HTTP/1\.1\r\n(?:[Hh]ost: ([!-~]+)\r\n)?")
 _VERSION_SIZE = 11  # Bytes between the target and the first field.
@@ -47,11 +46,13 @@ class RequestHead:
     `path` is canonical and decides the route; `target` is what goes on. `lines` are the fields that go on, each ended
     by CRLF. `length` is the body's; None without Content-Length. `upgrade` lists what an endpoint may switch to.
     `forwarded_host` is the Host that a trusted peer says the client used, or empty. `nominated` are fields that go
-    no further, wherever they stand, in lower case.
+    no further, wherever they stand, in lower case. Heads with one
+    `beginning` have one host and path.
     """
 
     __slots__ = (
         "agent",
+        "beginning",
         "chunked",
         "expects",
         "forwarded_host",
@@ -95,26 +96,34 @@ class RequestHead:
         self.size: int = 0
         self.trace_parent = b""
         self.nominated: Sequence[bytes] = ()
+        self.beginning: Beginning | None = None
 
-    @classmethod
-    def alike(cls, other: RequestHead, method: bytes, target: bytes) -> RequestHead:
-        """Return the head of another request with the same fields; both share `lines`."""
+    def again(self, beginning: Beginning, size: int) -> RequestHead:
+        """Return the head of another request with the same fields behind another beginning; both share `lines`."""
         # Each attribute once: `__init__` would set most of them for nothing.
-        head = cls.__new__(cls)
-        head.method = method
-        head.raw_target = head.target = head.path = target
+        head = RequestHead.__new__(RequestHead)
+        head.method = beginning.method
+        head.raw_target = beginning.raw_target
+        head.target = beginning.target
+        head.path = beginning.path
         head.minor = 1
-        head.lines = other.lines
-        head.raw_host = other.raw_host
-        head.host = other.host
-        head.length = other.length
+        head.lines = self.lines
+        if beginning.host is None:
+            head.raw_host = self.raw_host
+            head.host = self.host
+            head.beginning = None
+        else:
+            head.raw_host = beginning.raw_host
+            head.host = beginning.host
+            head.beginning = beginning
+        head.length = self.length
         head.chunked = False
-        head.keep_alive = other.keep_alive
+        head.keep_alive = self.keep_alive
         head.upgrade = head.expects = head.request_id = head.forwarded_host = head.trace_parent = b""
-        head.referer = other.referer
-        head.agent = other.agent
-        head.size = 0
-        head.nominated = other.nominated
+        head.referer = self.referer
+        head.agent = self.agent
+        head.size = size
+        head.nominated = self.nominated
         return head
 
     @property
@@ -137,48 +146,73 @@ class RequestHead:
 class RequestParser(FieldParser):
     """Parses request heads, one whole head at a time."""
 
-    __slots__ = ("_blocks", "_fault", "_head", "_hosts", "_limits", "_rests", "_singles", "_takes_trailers", "_upgrade")
+    __slots__ = (
+        "_fault",
+        "_head",
+        "_hosts",
+        "_limits",
+        "_recall",
+        "_short",
+        "_singles",
+        "_takes_trailers",
+        "_upgrade",
+        "block",
+    )
 
-    _LONGEST_BLOCK: ClassVar[int] = 1024  # Bytes of a block that is remembered: each kind stays below 2 MiB.
+    _REMEMBERS: ClassVar[bool] = True
 
     def __init__(self, limits: Limits, role: Callable[[bytes], int] = request_role) -> None:
         super().__init__(role, self._TAKE)
         self._limits = limits
+        self._short = min(limits.request_line, limits.field, limits.head)
         self._hosts: dict[bytes, bytes] = {}
-        self._blocks: dict[bytes, RequestHead] = {}
-        self._rests: dict[bytes, RequestHead] = {}
+        self._recall = Recall()
+        self.block: Block | None = None
+
+    def again(self, data: bytes, block: Block) -> RequestHead | None:
+        """Return the whole head that `data` is, when it ends in `block` behind a beginning that is known; else None.
+
+        `block` is what this parser said of another head, perhaps long ago.
+        """
+        if len(data) > self._short or not data.endswith(block.text):
+            return None
+        beginning = block.beginnings.get(data[: block.start])
+        return None if beginning is None or not self._recall.knows(block) else block.model.again(beginning, len(data))
 
     def parse(self, data: bytes) -> RequestHead:
         """Return the request head that `data` is, the empty line at its end included.
 
-        Raises a `ClientError` for everything that RFC 9112 forbids; nothing is repaired. A client repeats its fields
-        from request to request, and what follows the Host is the same for many hosts: what was parsed before is not
-        parsed again.
+        Raises a `ClientError` for everything that RFC 9112 forbids; nothing is repaired. What was parsed before is not
+        parsed again; `block` is what a client is likely to repeat, or None.
         """
         begun = _PLAIN.match(data)
-        if begun is None:
+        if begun is None or not self._REMEMBERS:
+            self.block = None
             return self._parse(data)
-        host = begun[3]
-        # What follows a Host is no whole block, and means nothing without one.
-        blocks = self._blocks if host is None else self._rests
-        block = data[begun.end() :]
-        known = blocks.get(block)
-        if known is not None and begun.end(2) + _VERSION_SIZE <= self._limits.request_line:
-            head = RequestHead.alike(known, begun[1], begun[2])
-            head.size = len(data)
-            if host is not None:
-                head.raw_host = host
-                head.host = self._hosts.get(host) or self._host_of(host)
-            self._finish_path(head)
-            return head
+        hosted = begun[3] is not None
+        text = data[begun.end() :]
+        self.block = block = self._recall.block(text, hosted=hosted)
+        if block is not None and begun.end(2) + _VERSION_SIZE <= self._limits.request_line:
+            return block.model.again(self._begin_with(begun), len(data))
         head = self._parse(data)
         # An Upgrade counts after GET alone, so that fields with one mean something else after other methods.
-        if len(block) <= self._LONGEST_BLOCK and not self._upgrade and head.ordinary:
-            if len(blocks) >= _REMEMBERED:
-                blocks.clear()
+        if not self._upgrade and head.ordinary:
             # A head of its own: what a policy changes of this one is for this request alone.
-            blocks[block] = RequestHead.alike(head, head.method, head.raw_target)
+            model = head.again(Beginning(head.method, head.target, head.path, head.raw_target), len(data))
+            self._recall.keep_block(text, model, hosted=hosted)
         return head
+
+    def _begin_with(self, begun: re.Match[bytes]) -> Beginning:
+        """Return the beginning of a head whose fields are known."""
+        target = begun[2]
+        path, sent = canonical_target(target)
+        beginning = Beginning(begun[1], sent, path, target)
+        host = begun[3]
+        if host is not None:
+            beginning.raw_host = host
+            beginning.host = self._hosts.get(host) or self._host_of(host)
+        self._recall.keep_beginning(begun[0], beginning)
+        return beginning
 
     def _parse(self, data: bytes) -> RequestHead:
         self._fault: ClientError | None = None
@@ -307,17 +341,7 @@ class RequestParser(FieldParser):
                 authority, head.target = split_absolute(target)
         self._finish_host(head, authority)
         if head.path != b"*":
-            self._finish_path(head)
-
-    def _finish_path(self, head: RequestHead) -> None:
-        target = head.target
-        path, mark, query = target.partition(b"?")
-        if _HASH in query:
-            raise BadTarget("the target holds a fragment")
-        canonical = canonical_path(path)
-        head.path = canonical
-        if canonical is not path:
-            head.target = canonical + mark + query
+            head.path, head.target = canonical_target(head.target)
 
     def _finish_host(self, head: RequestHead, authority: bytes | None) -> None:
         raw = head.raw_host
@@ -345,7 +369,7 @@ class RequestParser(FieldParser):
         head.keep_alive = b"close" not in nominated and (head.minor == 1 or b"keep-alive" in nominated)
         # Never with a body: an upgrade that is refused must leave nothing behind.
         if b"upgrade" in nominated and head.bodiless and head.minor == 1:
-            head.upgrade = b", ".join(_upgrades(self._upgrade, head.method))
+            head.upgrade = b", ".join(upgrades(self._upgrade, head.method))
         if nominated not in ORDINARY:
             head.nominated = nominated
             drop_nominated(head.lines, nominated)
@@ -364,23 +388,6 @@ class RequestParser(FieldParser):
         RequestRole.AGENT: _agent,
         RequestRole.TRACE_PARENT: _trace_parent,
     }
-
-
-def _upgrades(value: bytes, method: bytes) -> list[bytes]:
-    """Return the protocols of an Upgrade field that an endpoint is asked for.
-
-    Another version of HTTP, or TLS, would end what we understand of the connection. WebSocket begins with GET (RFC
-    6455, 4.1); other protocols may begin with any method (RFC 9110, 7.8), as SPDY does with POST.
-    """
-    asked = []
-    for protocol in protocols(value):
-        name = protocol.lower()
-        if name == b"websocket":
-            if method == b"GET":
-                asked.append(name)
-        elif name != b"h2c" and not name.startswith(_OURS):
-            asked.append(protocol)
-    return asked
 
 
 def _refusal(error: httptools.HttpParserError) -> ClientError:

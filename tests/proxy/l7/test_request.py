@@ -17,6 +17,11 @@ def parse(*lines: bytes, start: bytes = b"GET / HTTP/1.1", host: bytes | None = 
     return RequestParser(LIMITS).parse(b"".join(line + b"\r\n" for line in (start, *fields, b"")))
 
 
+def understood(head: RequestHead) -> dict[str, object]:
+    """Return all that a head says; whether its beginning is remembered is no part of that."""
+    return {name: getattr(head, name) for name in RequestHead.__slots__ if name != "beginning"}
+
+
 def names(head: RequestHead) -> list[bytes]:
     return [line.partition(b":")[0] for line in head.lines]
 
@@ -266,14 +271,75 @@ def test_fields_that_came_before_mean_the_same_for_another_host_and_nothing_with
     for host in (b"a.example", b"b.example", b"A.example:80", b"a.example"):
         head = parser.parse(request(host))
         fresh = RequestParser(LIMITS).parse(request(host))
-        assert {name: getattr(head, name) for name in RequestHead.__slots__} == {
-            name: getattr(fresh, name) for name in RequestHead.__slots__
-        }
+        assert understood(head) == understood(fresh)
     for bad in (request(), request(b"a.example", b"b.example"), request(b"a..b"), request(b"a b"), request(b"a/b")):
         with pytest.raises(BadHost):
             parser.parse(bad)
     with pytest.raises(BadHost):
         parser.parse(b"GET /p HTTP/1.1\r\nHost: a\r\nX: 1\r\nUser-Agent: u\r\nHost: b\r\n\r\n")
+
+
+def again(parser: RequestParser, *heads: bytes) -> list[RequestHead | None]:
+    """Return what `parser` knows of each head by the block of the first one, which it has parsed twice."""
+    parser.parse(heads[0])
+    parser.parse(heads[0])
+    assert parser.block is not None
+    return [parser.again(head, parser.block) for head in heads]
+
+
+def test_a_head_whose_beginning_and_fields_came_before_is_known_as_a_whole() -> None:
+    parser = RequestParser(LIMITS)
+    other = b"GET /b HTTP/1.1\r\nHost: b\r\n"
+    parser.parse(other + b"X: 1\r\n\r\n")
+    parser.parse(other + b"X: 1\r\n\r\n")
+    fields = b"X: 2\r\nUser-Agent: u\r\n\r\n"
+    first, second = again(parser, b"GET /a?q HTTP/1.1\r\nHost: a\r\n" + fields, other + fields)
+    assert first is not None
+    assert second is not None
+    assert understood(first) == understood(RequestParser(LIMITS).parse(b"GET /a?q HTTP/1.1\r\nHost: a\r\n" + fields))
+    assert understood(second) == understood(RequestParser(LIMITS).parse(other + fields))
+    assert first.beginning is not second.beginning
+    assert first is not again(parser, b"GET /a?q HTTP/1.1\r\nHost: a\r\n" + fields)[0]
+
+
+@pytest.mark.parametrize(
+    "first", [b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n", b"GET / HTTP/1.1\r\nX: 1\r\nHost: a\r\n\r\n"]
+)
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"GET / HTTP/1.1\r\nX: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\nX: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n",
+        b"ET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n",
+        b"X: 1\r\n\r\n",
+        b"",
+    ],
+)
+def test_no_block_is_known_behind_a_beginning_that_it_has_no_meaning_behind(first: bytes, other: bytes) -> None:
+    parser = RequestParser(LIMITS)
+    for known in (b"GET / HTTP/1.1\r\nX: 2\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: 2\r\n\r\n"):
+        parser.parse(known)
+        parser.parse(known)
+    assert again(parser, first, other)[1] is None
+
+
+def test_what_another_parser_remembers_is_nothing_to_this_one() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n"
+    parser = RequestParser(LIMITS)
+    assert again(parser, head)[0] is not None
+    assert parser.block is not None
+    assert RequestParser(LIMITS).again(head, parser.block) is None
+
+
+def test_a_head_that_is_too_long_is_not_known_by_its_parts() -> None:
+    parser = RequestParser(Limits(head=64))
+    fields = b"X: 345678901234567890\r\n\r\n"
+    short, long = b"GET / HTTP/1.1\r\nHost: a\r\n", b"GET /4567890123456789 HTTP/1.1\r\nHost: a\r\n"
+    parser.parse(long + b"\r\n")
+    parser.parse(long + b"\r\n")
+    assert [head is None for head in again(parser, short + fields, long + fields)] == [False, True]
 
 
 def test_a_parser_remembers_a_bounded_number_of_hosts() -> None:
