@@ -8,6 +8,7 @@ from portway_proxy.access_log import AccessLog
 from portway_proxy.clock import Clock
 from portway_proxy.journal import Journal
 from portway_proxy.l4.splicer import Splicer
+from portway_proxy.l7.asker import OpenClient
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.http import Http
@@ -35,7 +36,7 @@ class Parts:
         access = AccessLog(self.clock, AccessLogSettings(enabled=False))
         self.journal = Journal(self, self.clock, access, Traffic(1000))
         self.counters = Counters()
-        self.clients: set[ClientConnection] = set()
+        self.clients: set[OpenClient] = set()
         self.draining = False
 
     def exchange(self, head: bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", started: float = 0.0) -> Exchange:

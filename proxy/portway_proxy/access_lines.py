@@ -33,12 +33,12 @@ def text_line(exchange: Exchange, moment: Moment) -> bytes:
     upstream = exchange.upstream
     response = exchange.response
     spent = _seconds(exchange.ended - exchange.started)
-    return b'%b - - [%b] "%b %b HTTP/1.%d" %d %d "%b" "%b" %d %b [%b] %b %d %b %b %b\n' % (
+    return b'%b - - [%b] "%b %b %b" %d %d "%b" "%b" %d %b [%b] %b %d %b %b %b\n' % (
         exchange.peer,
         moment.local,
         head.method,
         quoted(head.raw_target),
-        head.minor,
+        exchange.client.versions[head.minor],
         exchange.status,
         exchange.response_size,
         quoted(head.referer) if head.referer else b"-",
@@ -76,7 +76,7 @@ def json_line(exchange: Exchange, moment: Moment) -> bytes:
         "method": head.method.decode(),
         "host": (head.raw_host or b"").decode(),
         "target": head.raw_target.decode(),
-        "version": f"1.{head.minor}",
+        "version": exchange.client.versions[head.minor].decode().removeprefix("HTTP/"),
         "status": exchange.status,
         "request_size": exchange.request_size,
         "response_size": exchange.response_size,

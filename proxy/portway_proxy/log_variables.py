@@ -183,7 +183,7 @@ def _args(exchange: Exchange) -> bytes:
 
 def _request(exchange: Exchange) -> bytes:
     head = exchange.head
-    return b"%b %b HTTP/1.%d" % (head.method, head.raw_target, head.minor)
+    return b"%b %b %b" % (head.method, head.raw_target, exchange.client.versions[head.minor])
 
 
 def _user(exchange: Exchange) -> bytes:
@@ -319,7 +319,7 @@ _OWN: Final[dict[str, Getter]] = {
     "request_length": lambda exchange: b"%d" % (exchange.head.size + exchange.request_size),
     "request_time": lambda exchange: b"%.3f" % (exchange.ended - exchange.started),
     "scheme": _scheme,
-    "server_protocol": lambda exchange: b"HTTP/1.%d" % exchange.head.minor,
+    "server_protocol": lambda exchange: exchange.client.versions[exchange.head.minor],
     "service_name": lambda exchange: _service(exchange, 0),
     "service_port": lambda exchange: _service(exchange, 2),
     "status": lambda exchange: b"%d" % exchange.status,

@@ -168,10 +168,7 @@ class Overload:
         for unsent, _, client in greedy:
             if unsent <= usual:
                 break
-            if client.exchange is None:
-                client.abort()
-            else:
-                flow.fail(client.exchange, MemoryShort(f"{unsent} bytes wait for somebody to read them"))
+            client.cut(MemoryShort(f"{unsent} bytes wait for somebody to read them"))
 
     def _refuse(self) -> None:
         why = MemoryShort if self.level >= Level.REFUSING else LoopLate if self._wary else None

@@ -74,7 +74,7 @@ from portway_proxy.tuning import tuned
 from portway_proxy.upstreams import Surroundings
 
 if TYPE_CHECKING:
-    from portway_proxy.l7.client import ClientConnection
+    from portway_proxy.l7.asker import OpenClient
     from portway_proxy.settings import ProxySettings
     from portway_proxy.snapshot import Snapshot
 
@@ -109,7 +109,7 @@ class Worker:
             lengths=settings.metrics_names == INGRESS_NGINX,
         )
         self.journal = Journal(self, self.clock, self.access, traffic)
-        self.clients: set[ClientConnection] = set()
+        self.clients: set[OpenClient] = set()
         self.live = Live.empty(_surroundings(self.clock, configure))
         self.draining = False
         self._http = Http(self)
@@ -295,7 +295,7 @@ class Worker:
         yield from self.journal.samples()
         if self.settings.metrics_names == INGRESS_NGINX:
             controller = Controller.of(self.settings.namespace, self.settings.node)
-            idle = sum(client.exchange is None for client in self.clients)
+            idle = sum(not client.exchanges for client in self.clients)
             yield from request_samples(self.journal.traffic.records, controller)
             yield from process_samples(self.counters, idle, controller)
         for reason, count in self.gate.refused.items():

@@ -12,8 +12,7 @@ from portway_proxy.errors import BadChunk, ProxyError, UpstreamBadResponse
 from portway_proxy.l7 import flow, tunnel
 from portway_proxy.l7.exchange import RESPONDING, RESPONSE_HEAD, UPGRADED, WAITING, Exchange
 from portway_proxy.l7.fields import offers
-from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose, chunk
-from portway_proxy.l7.rewrite import response_head, switching_head
+from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
 from portway_proxy.l7.trail import trail_of
 
 if TYPE_CHECKING:
@@ -25,14 +24,6 @@ __all__ = ["Answering"]
 
 _BEGINNING = b"HTTP/1."
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-_CHUNKED_FIELD = b"Transfer-Encoding: chunked\r\n"
-# Whether the client's connection stays, its minor version -> the field that says so.
-_PERSISTENCE = {
-    (False, 0): b"Connection: close\r\n",
-    (False, 1): b"Connection: close\r\n",
-    (True, 0): b"Connection: keep-alive\r\n",
-    (True, 1): b"",
-}
 
 
 class Answering(asyncio.Protocol, metaclass=ABCMeta):
@@ -42,7 +33,6 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
     """
 
     __slots__ = (
-        "_chunks_out",
         "_clean",
         "_framing",
         "_held",
@@ -64,7 +54,6 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         self._pool = pool
         self._held = b""
         self._framing: Framing | None = None
-        self._chunks_out = False
         self._clean = True
         self._interim = 0
         self._timeouts = http.timeouts
@@ -91,8 +80,8 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         """End the connection at once."""
 
     @abstractmethod
-    def _end(self, exchange: Exchange, out: list[bytes] | None = None) -> None:
-        """End the exchange, whose response is complete with `out`."""
+    def _end(self, exchange: Exchange, head: bytes = b"", pieces: list[bytes] | None = None) -> None:
+        """End the exchange, whose response is complete with `pieces`, and its `head` if that has not left."""
 
     @abstractmethod
     def _leave(self, exchange: Exchange) -> None:
@@ -131,9 +120,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         self._interim += 1
         if self._interim > self.http.limits.interim_responses:
             raise UpstreamBadResponse("the endpoint sent too many interim responses")
-        if exchange.head.minor == 1:
-            fields = b"".join(response.lines)
-            exchange.client.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (response.status, response.phrase, fields))
+        exchange.client.interim(exchange.head, response)
 
     def _upgrade(self, exchange: Exchange, response: ResponseHead, data: bytes) -> None:
         if not offers(exchange.head.upgrade, response.upgrade) or exchange.state is not WAITING:
@@ -149,7 +136,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         lines = response.lines if passage is None else passage.lines_for_client(response.lines, 101)
         trail_of(exchange).headed = self.http.loop.time()
         if exchange.connection is not None:
-            tunnel.begin(exchange, exchange.connection, switching_head(response, lines, own or b""), data)
+            tunnel.begin(exchange, exchange.connection, exchange.client.switch(response, lines, own or b""), data)
 
     def _begin(self, exchange: Exchange, response: ResponseHead, data: bytes) -> None:
         own = b""
@@ -162,16 +149,11 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         exchange.status = response.status
         exchange.on(RESPONSE_HEAD)
         request = exchange.head
-        client = exchange.client
-        framing, field = self._frame(request.method, request.minor, response)
-        self._framing = framing
-        keeps = field is not None and exchange.state is RESPONDING and client.keeps(request)
-        client.response_keeps = keeps
-        persistence = _PERSISTENCE[keeps, request.minor] + own
+        self._framing = framing = self._frame(request.method, response)
         self._clean = response.keep_alive and exchange.state is RESPONDING and not request.upgrade
         if exchange.passage is not None:
             response = exchange.passage.response(response)
-        head = response_head(response, field or b"", self.http.date(), persistence)
+        head = exchange.client.head_of(exchange, response, own)
         trail = trail_of(exchange)
         trail.headed = self.http.loop.time()
         trail.head_size = len(head)
@@ -193,49 +175,36 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         exchange.response = response
         exchange.status = response.status
         exchange.response_size = size
-        client.response_keeps = True
         self._clean = not request.upgrade
-        client.write(response.plain + data[len(data) - size :])
+        client.forward(response, data[len(data) - size :])
         self._leave(exchange)
         return True
 
-    def _frame(self, method: bytes, minor: int, response: ResponseHead) -> tuple[Framing, bytes | None]:
-        """Return the framing of the response's body and the field that frames it for the client; None: its end does."""
-        self._chunks_out = False
-        length = response.length
-        if method == b"HEAD" or response.status == 304:
-            return EMPTY, b"" if length is None else b"Content-Length: %d\r\n" % length
-        if response.status == 204:
-            return EMPTY, b""
-        if length is not None:
-            return Length(length), b"Content-Length: %d\r\n" % length
-        framing = Chunked(self.http.limits) if response.chunked else UntilClose()
-        if minor == 0:
-            return framing, None
-        self._chunks_out = True
-        return framing, _CHUNKED_FIELD
+    def _frame(self, method: bytes, response: ResponseHead) -> Framing:
+        """Return where the response's body ends."""
+        if method == b"HEAD" or response.status in (204, 304):
+            return EMPTY
+        if response.length is not None:
+            return Length(response.length)
+        return Chunked(self.http.limits) if response.chunked else UntilClose()
 
     def _take_body(self, exchange: Exchange, framing: Framing, data: bytes, head: bytes) -> None:
         pieces: list[bytes] = []
         used = 0
         if data and not framing.done:
             used = framing.take(data, pieces)
-        out = [head] if head else []
         if pieces:
             exchange.response_size += sum(map(len, pieces))
-            if self._chunks_out:
-                out.append(chunk(pieces))
-            else:
-                out += pieces
         if not framing.done:
-            if not exchange.client.write_paused:
+            client = exchange.client
+            if not client.write_paused:
                 self.deadline = self.http.clock.now + self._timeouts.read
-            if out:
-                exchange.client.write(b"".join(out) if len(out) > 1 else out[0])
+            if head or pieces:
+                client.deliver(head, pieces)
             return
         if used < len(data):
             self._clean = False
-        self._end(exchange, out)
+        self._end(exchange, head, pieces)
 
 
 def _check_unfinished(data: bytes) -> None:

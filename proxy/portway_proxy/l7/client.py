@@ -12,11 +12,13 @@ from portway_proxy.l7 import flow
 from portway_proxy.l7.ahead import Ahead
 from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.framing import DROPPED, EMPTY, Framing, Length, UntilClose, framing_of
-from portway_proxy.l7.guest import HANDSHAKE, Guest
+from portway_proxy.l7.guest import HANDSHAKE
 from portway_proxy.l7.request import RequestHead
+from portway_proxy.l7.responder import Responder
 from portway_proxy.l7.sockets import BROKEN, ENDED, acknowledged, heard, reset_when_closed
 
 if TYPE_CHECKING:
+    from portway_proxy.errors import ProxyError
     from portway_proxy.l7.http import Http
     from portway_proxy.proxy_protocol import ProxyHeader
 
@@ -26,7 +28,7 @@ _LOOK = 1.0  # Seconds between two looks at a client that nobody reads from.
 _LINGER = 5.0  # Seconds that a client may go on sending what nobody reads; nginx's lingering_timeout.
 
 
-class ClientConnection(Guest):
+class ClientConnection(Responder):
     """The protocol of one client connection.
 
     Bytes that cannot be used yet (a part of a head, a pipelined request) are held, a bounded number of them. `ended`
@@ -43,7 +45,6 @@ class ClientConnection(Guest):
         "deadline",
         "ended",
         "exchange",
-        "response_keeps",
         "write_paused",
     )
 
@@ -53,7 +54,6 @@ class ClientConnection(Guest):
         self.deadline = NEVER
         self.ended = False
         self.body_limit = 0
-        self.response_keeps = True
         self.write_paused = False
         self._framing: Framing = EMPTY
         self._ahead = Ahead(http.limits)
@@ -70,6 +70,11 @@ class ClientConnection(Guest):
     def trailers(self) -> Sequence[bytes]:
         """The fields behind the body of the request, as `Name: value`; none before its end."""
         return self._framing.trailers
+
+    @property
+    def exchanges(self) -> Sequence[Exchange]:
+        """What is under way: one exchange, or none."""
+        return () if self.exchange is None else (self.exchange,)
 
     @property
     def gone(self) -> bool:
@@ -308,11 +313,6 @@ class ClientConnection(Guest):
             return False
         return not self.ended or bool(self._ahead.held)
 
-    def write(self, data: bytes) -> None:
-        """Send bytes to the client."""
-        self.http.counters.sent += len(data)
-        self._transport.write(data)
-
     def finished(self, *, keeps: bool) -> None:
         """Go on to the next request, or end the connection."""
         if not keeps or (self.ended and not self._ahead.held):
@@ -358,6 +358,13 @@ class ClientConnection(Guest):
         self._lingering = True
         reset_when_closed(self._transport)
         self._transport.abort()
+
+    def cut(self, error: ProxyError) -> None:
+        """End with `error` what is under way, or the connection if nothing is."""
+        if self.exchange is None:
+            self.abort()
+        else:
+            flow.fail(self.exchange, error)
 
     def close(self) -> None:
         """End the connection once what was written has left."""

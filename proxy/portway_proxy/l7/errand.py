@@ -12,6 +12,7 @@ from portway_proxy.l7.exchange import Exchange
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from portway_proxy.l7.asker import Asker
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
     from portway_proxy.live import LiveUpstream
@@ -30,7 +31,7 @@ class Errand(ClientConnection):
 
     __slots__ = ("_sent", "_size", "_then")
 
-    def __init__(self, asker: ClientConnection, then: Callable[[ResponseHead | None], None]) -> None:
+    def __init__(self, asker: Asker, then: Callable[[ResponseHead | None], None]) -> None:
         super().__init__(asker.http, tls=asker.tls)
         self.peer = asker.peer
         self.secure = asker.secure

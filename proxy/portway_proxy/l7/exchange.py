@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from portway_proxy.l7.client import ClientConnection
+    from portway_proxy.l7.asker import Asker
     from portway_proxy.l7.passage import Passage
     from portway_proxy.l7.pool import Pool
     from portway_proxy.l7.request import RequestHead
@@ -115,11 +115,11 @@ class Exchange:
         "upstream",
     )
 
-    def __init__(self, client: ClientConnection, head: RequestHead, started: float) -> None:
-        self.client = client
+    def __init__(self, client: Asker, head: RequestHead, started: float) -> None:
+        # Said outright, for mypy: the modules that read these come before this one in their circle of imports.
+        self.client: Asker = client
         self.peer = client.peer
         self.secure = client.secure
-        # Said outright, for mypy: the modules that read these come before this one in their circle of imports.
         self.head: RequestHead = head
         self.started: float = started
         self.ended: float

@@ -27,11 +27,10 @@ from portway_proxy.errors import (
 from portway_proxy.health import GATEWAY_STATUSES
 from portway_proxy.l7.exchange import ATTEMPT_FAILED, DONE, EARLY, END, PENDING, RESPONDING, Exchange
 from portway_proxy.l7.passage import Passage
-from portway_proxy.l7.replies import reply
 from portway_proxy.l7.trail import trail_of
 
 if TYPE_CHECKING:
-    from portway_proxy.l7.client import ClientConnection
+    from portway_proxy.l7.asker import Asker
     from portway_proxy.l7.pool import Pool
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.live import LiveUpstream
@@ -57,7 +56,7 @@ _FAILURES = (UpstreamReset, UpstreamBadResponse, UpstreamTimeout)
 _ANSWERED = (EARLY, RESPONDING)
 
 
-def begin(client: ClientConnection, head: RequestHead) -> None:
+def begin(client: Asker, head: RequestHead) -> None:
     """Route a request and send it on its way, or answer it."""
     http = client.http
     exchange = client.exchange = Exchange(client, head, http.loop.time())
@@ -86,7 +85,7 @@ def begin(client: ClientConnection, head: RequestHead) -> None:
         fail(exchange, error)
 
 
-def begin_in_time(client: ClientConnection, head: RequestHead) -> None:
+def begin_in_time(client: Asker, head: RequestHead) -> None:
     """Begin, unless the loop should have looked at its clock long ago (`Http.late_from`): who comes now has waited.
 
     Such a request is refused in a moment (`Http.refused`): who is told at once comes again at once.
@@ -97,12 +96,12 @@ def begin_in_time(client: ClientConnection, head: RequestHead) -> None:
         begin(client, head)
 
 
-def refuse(client: ClientConnection, head: RequestHead) -> None:
+def refuse(client: Asker, head: RequestHead) -> None:
     """Refuse a request that comes while memory is short."""
     fail(_unrouted(client, head), MemoryShort("there is no memory for another request"))
 
 
-def _unrouted(client: ClientConnection, head: RequestHead) -> Exchange:
+def _unrouted(client: Asker, head: RequestHead) -> Exchange:
     http = client.http
     exchange = client.exchange = Exchange(client, head, http.loop.time())
     if not head.request_id:
@@ -306,18 +305,11 @@ def answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool)
     fields += b"Date: %b\r\n" % http.date()
     if exchange.head.request_id:
         fields += b"X-Request-ID: %b\r\n" % exchange.head.request_id
-    if not keeps:
-        fields += b"Connection: close\r\n"
-    elif exchange.head.minor == 0:
-        fields += b"Connection: keep-alive\r\n"
     if client.strict:
         fields += http.strict
     if exchange.passage is not None:
         fields += exchange.passage.own_lines(status)
-    whole = reply(status, fields, bodiless=exchange.head.method == b"HEAD")
-    trail_of(exchange).head_size = size = whole.index(b"\r\n\r\n") + 4
-    exchange.response_size = len(whole) - size
-    client.write(whole)
+    trail_of(exchange).head_size, exchange.response_size = client.reply(exchange.head, status, fields, keeps=keeps)
     http.counters.replies[exchange.reason] += 1
     _finish(exchange)
     client.finished(keeps=keeps)

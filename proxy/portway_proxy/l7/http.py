@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from portway_proxy.errors import Overloaded
     from portway_proxy.journal import Journal
     from portway_proxy.l4.splicer import Splicer
-    from portway_proxy.l7.client import ClientConnection
+    from portway_proxy.l7.asker import Asker, OpenClient
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.live import Live
@@ -50,7 +50,7 @@ class Worker(Protocol):
     live: Live
     journal: Journal
     counters: Counters
-    clients: set[ClientConnection]
+    clients: set[OpenClient]
     draining: bool
 
 
@@ -103,7 +103,7 @@ class Http:
         self.tasks = worker.tasks
         self.journal = worker.journal
         self.counters = worker.counters
-        self.begin: Callable[[ClientConnection, RequestHead], None] = flow.begin
+        self.begin: Callable[[Asker, RequestHead], None] = flow.begin
         self._shedding: type[Overloaded] | None = None
         self.late_from = 0.0
         self.letting_go = False

@@ -37,7 +37,7 @@ class Overdue:
         http = self._http
         limit = http.timeouts.request
         begun = http.loop.time() - limit
-        for client in tuple(http.worker.clients):
-            exchange = client.exchange
-            if exchange is not None and exchange.started <= begun and exchange.state is not TUNNEL:
+        begun_by = [exchange for client in http.worker.clients for exchange in client.exchanges]
+        for exchange in begun_by:
+            if exchange.started <= begun and exchange.state is not TUNNEL:
                 flow.fail(exchange, RequestOverdue(f"the request took longer than {limit:g} s"))

@@ -64,6 +64,8 @@ class ResponseHead:
         """Return the same head with other fields."""
         head = ResponseHead(self.minor, self.status, self.phrase)
         head.lines = lines
+        head.length = self.length
+        head.chunked = self.chunked
         head.named = self.named
         head.dated = self.dated
         head.nominated = self.nominated

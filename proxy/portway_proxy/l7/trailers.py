@@ -63,7 +63,7 @@ def for_client(exchange: Exchange, lines: Sequence[bytes]) -> bytes:
 
     `lines` are `Name: value` without CRLF. Fields that the route replaces do not come from the endpoint after all.
     """
-    if ACCEPTED not in exchange.head.lines:
+    if not exchange.client.takes_trailers(exchange.head):
         return b""
     passage = exchange.passage
     replaced = frozenset[bytes]() if passage is None else passage.replaced

@@ -217,13 +217,9 @@ class UpstreamConnection(Answering):
             self.deadline = self.http.clock.now + self._patience()
         self._transport.resume_reading()
 
-    def _end(self, exchange: Exchange, out: list[bytes] | None = None) -> None:
-        out = out or []
-        if self._chunks_out:
-            trailers = () if self._framing is None else self._framing.trailers
-            out.append(last_chunk(for_client(exchange, trailers)) if trailers else LAST_CHUNK)
-        if out:
-            exchange.client.write(b"".join(out) if len(out) > 1 else out[0])
+    def _end(self, exchange: Exchange, head: bytes = b"", pieces: list[bytes] | None = None) -> None:
+        trailers = () if self._framing is None else self._framing.trailers
+        exchange.client.deliver_end(head, pieces or [], for_client(exchange, trailers) if trailers else b"")
         self._leave(exchange)
 
     def _leave(self, exchange: Exchange) -> None:
