@@ -13,8 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from portway_proxy.snapshot import Certificate
 
 
-def issue(*hosts: str, password: bytes = b"", rsa: bool = False) -> tuple[bytes, bytes]:
-    """Return chain and key (PEM) of a self-signed certificate for `hosts`, with the key encrypted by `password`."""
+def issue(*hosts: str, password: bytes = b"", rsa: bool = False, days: int = 30) -> tuple[bytes, bytes]:
+    """Return chain and key (PEM) of a self-signed certificate for `hosts`, with the key encrypted by `password`.
+
+    It is good for so many `days`; a negative number: it expired so many days ago.
+    """
     key = generate_private_key(65537, 2048) if rsa else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0])])
     now = datetime.datetime.now(datetime.UTC)
@@ -24,8 +27,8 @@ def issue(*hosts: str, password: bytes = b"", rsa: bool = False) -> tuple[bytes,
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
+        .not_valid_before(now + datetime.timedelta(days=min(0, days), hours=-1))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
         .sign(key, hashes.SHA256())
     )

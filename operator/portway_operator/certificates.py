@@ -24,6 +24,7 @@ __all__ = ["CertificateReader", "KeyPair", "covers", "pair_in"]
 Key: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 _TLS_SECRET = "kubernetes.io/tls"  # noqa: S105 - a type, no password
+_DAY = 86_400
 _RSA_BITS = 2048  # OpenSSL's security level 2, which Debian and Python's default context ask for.
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")  # The curves of TLS 1.3.
 _WEAK_HASHES = ("md5", "sha1")
@@ -48,18 +49,22 @@ class KeyPair:
     not_after: int
     kind: str = ""
 
+    def expired(self, today: int) -> bool:
+        """Return whether its time is over on the day `today` since the epoch; never where that is 0, for unknown."""
+        return self.not_after < today * _DAY
+
 
 class CertificateReader:
     """Reads the key pairs of Secrets and remembers the result for as long as a Secret's data stays the same.
 
-    Of a Secret that turns bad, what was read of it last stays in use.
+    Of a Secret that turns bad, or whose next certificate has expired, what was read of it before stays in use.
     """
 
     __slots__ = ("_good", "_read")
 
     def __init__(self) -> None:
         self._read: dict[tuple[str, str], tuple[Secret, KeyPair | Fault]] = {}
-        # Of Secrets whose newest version is bad, or was not read yet.
+        # Of Secrets whose newest version is bad, has expired, or was not asked for yet.
         self._good: dict[tuple[str, str], KeyPair] = {}
 
     def read(self, secret: Secret) -> KeyPair | Fault:
@@ -72,14 +77,19 @@ class CertificateReader:
         else:
             found = _fault(f"It is of type {secret.type!r}, not {_TLS_SECRET}.", "secret_malformed")
         self._read[secret.meta.key] = (secret, found)
-        if isinstance(found, KeyPair):
-            self._good.pop(secret.meta.key, None)
         return found
 
-    def find(self, secret: Secret) -> KeyPair | None:
-        """Return the key pair to serve: the Secret's, or the one that it had before it turned bad."""
-        found = self.read(secret)
-        return found if isinstance(found, KeyPair) else self._good.get(secret.meta.key)
+    def find(self, secret: Secret, today: int = 0) -> KeyPair | None:
+        """Return the key pair to serve on the day `today` since the epoch; 0 is unknown.
+
+        That is the Secret's, or the one that it had before it turned bad, or was given one that has expired.
+        """
+        found, before = self.read(secret), self._good.get(secret.meta.key)
+        if isinstance(found, KeyPair) and (before is None or before.expired(today) or not found.expired(today)):
+            # Whoever put this one in its place may have had a reason never to see that again.
+            self._good.pop(secret.meta.key, None)
+            return found
+        return before
 
     def learn(self, other: CertificateReader, secrets: Mapping[tuple[str, str], Secret]) -> None:
         """Remember what `other` read of those of `secrets` that are still as they were then, and what was good."""
@@ -88,16 +98,16 @@ class CertificateReader:
             secret, found = seen
             if secrets.get(key) is secret:
                 self._read[key] = seen
-                if isinstance(found, KeyPair):
+                if key not in other._good:
                     self._good.pop(key, None)
             elif isinstance(found, KeyPair) and key in secrets:
-                self._good[key] = found
+                self._good[key] = other._good.get(key, found)
 
     def outdate(self, namespace: str, name: str) -> None:
         """Note that there is another version of a Secret; what was good of it stays in use until that is read."""
         seen = self._read.pop((namespace, name), None)
         if seen is not None and isinstance(seen[1], KeyPair):
-            self._good[namespace, name] = seen[1]
+            self._good.setdefault((namespace, name), seen[1])
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop what was remembered of a Secret."""

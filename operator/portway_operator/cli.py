@@ -74,6 +74,12 @@ TcpServices = Annotated[
 UdpServices = Annotated[
     str, typer.Option("--udp-services-configmap", metavar="NAMESPACE/NAME", help="One that opens UDP ports.")
 ]
+DefaultCertificate = Annotated[
+    str,
+    typer.Option(
+        "--default-ssl-certificate", metavar="NAMESPACE/NAME", help="A Secret of the files, for hosts without one."
+    ),
+]
 HowRead = Annotated[
     Compatibility, typer.Option("--compatibility", help="Whose reading of Ingresses counts, where they do not say it.")
 ]
@@ -123,6 +129,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     configmap: ConfigMapName = "",
     tcp_services_configmap: TcpServices = "",
     udp_services_configmap: UdpServices = "",
+    default_ssl_certificate: DefaultCertificate = "",
     compatibility: HowRead = Compatibility.STRICT,
 ) -> None:
     """Serve what YAML files say, without a cluster, and follow their changes."""
@@ -140,17 +147,19 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     )
     if workers is not None:
         settings = msgspec.structs.replace(settings, workers=workers)
-    compiling = _compiling(configmap, tcp_services_configmap, udp_services_configmap, compatibility)
+    maps = configmap, tcp_services_configmap, udp_services_configmap
+    compiling = _compiling(maps, default_ssl_certificate, compatibility)
     _serve(_run(Standalone(file, settings, compiling=compiling)), log_format)
 
 
 @app.command()
-def routes(
+def routes(  # noqa: PLR0913 - as above
     *,
     file: Files,
     configmap: ConfigMapName = "",
     tcp_services_configmap: TcpServices = "",
     udp_services_configmap: UdpServices = "",
+    default_ssl_certificate: DefaultCertificate = "",
     compatibility: HowRead = Compatibility.STRICT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -161,7 +170,8 @@ def routes(
         source.load()
     except Unreadable as error:
         _fail(str(error), 2)
-    compiling = _compiling(configmap, tcp_services_configmap, udp_services_configmap, compatibility)
+    maps = configmap, tcp_services_configmap, udp_services_configmap
+    compiling = _compiling(maps, default_ssl_certificate, compatibility)
     snapshot = compile_snapshot(store, compiling).snapshot
     if as_json:
         typer.echo(msgspec.json.format(describe_json(snapshot)).decode())
@@ -173,12 +183,15 @@ def routes(
         typer.echo(f"problem {line_of_problem(problem, source.place(problem.origin))}", err=True)
 
 
-def _compiling(config_map: str, tcp_services: str, udp_services: str, compatibility: Compatibility) -> CompileSettings:
+def _compiling(maps: tuple[str, str, str], certificate: str, compatibility: Compatibility) -> CompileSettings:
+    """Return what a compile of files is told; `maps` are the ConfigMaps with settings, TCP ports and UDP ports."""
+    config_map, tcp_services, udp_services = maps
     return CompileSettings(
         standalone=True,
         config_map=config_map,
         tcp_services=tcp_services,
         udp_services=udp_services,
+        default_certificate=certificate,
         compatibility=compatibility,
     )
 

@@ -101,3 +101,39 @@ def test_a_secret_that_turns_bad_leaves_its_last_good_certificate_and_a_problem(
     assert {problem.done for problem in told} == {"The certificate that it had before is still served."}
     store.remove(Kind.SECRET, "shop", "ec")
     assert compile_snapshot(store, settings).snapshot.certificates == ()
+
+
+def test_a_certificate_that_comes_expired_leaves_the_one_before_until_a_good_one_comes() -> None:
+    store = store_of(SHOP, ingress("two", "ec"), secret("ec", "two.example"))
+    good = compile_snapshot(store, CompileSettings()).snapshot.certificates
+    today = good[0].not_after // DAY - 20
+    settings = CompileSettings(today=today)
+    chain, key = issue("two.example", days=5)
+    store.put(Secret(Meta("shop", "ec"), "kubernetes.io/tls", {"tls.crt": chain, "tls.key": key}))
+    for _ in range(2):
+        copy = store.frozen()
+        found = compile_snapshot(copy, settings)
+        assert found.snapshot.certificates == good
+        [told] = [problem for problem in found.problems if problem.code == "certificate_expired"]
+        assert told.done == "The certificate that it had before is still served."
+        store.certificates.learn(copy.certificates, store.secrets)
+    turned_bad(store)
+    assert compile_snapshot(store, settings).snapshot.certificates == good
+    store.put(secret("ec", "two.example"))
+    assert compile_snapshot(store, settings).snapshot.certificates != good
+    assert codes(compile_snapshot(store, settings)) == codes(compile_snapshot(store, CompileSettings()))
+
+
+def test_a_certificate_that_expires_in_service_does_not_bring_back_the_one_before() -> None:
+    store = store_of(SHOP, ingress("two", "ec"), secret("ec", "two.example"))
+    before = compile_snapshot(store, CompileSettings(today=1)).snapshot.certificates
+    chain, key = issue("two.example", days=5)
+    store.put(Secret(Meta("shop", "ec"), "kubernetes.io/tls", {"tls.crt": chain, "tls.key": key}))
+    for day in (1, before[0].not_after // DAY - 20):
+        copy = store.frozen()
+        found = compile_snapshot(copy, CompileSettings(today=day))
+        assert [certificate.chain for certificate in found.snapshot.certificates] == [chain]
+        store.certificates.learn(copy.certificates, store.secrets)
+    assert [problem.done for problem in found.problems if problem.code == "certificate_expired"] == [
+        "It is served, and clients refuse it."
+    ]

@@ -49,7 +49,7 @@ R = TypeVar("R")
 Key = tuple[str, str]
 
 _SECRET = re.compile(r"([a-z0-9-]+)/([a-z0-9.-]+)")
-_SETTING = "default-certificate"
+_SETTING = "default-ssl-certificate"
 _ENDPOINTS = f"{PREFIX}endpoints"
 
 
@@ -120,7 +120,7 @@ class _Compile:
     def run(self) -> Compiled:
         """Return the result."""
         ingresses = self._ours()
-        tls = TlsTable(self._store)
+        tls = TlsTable(self._store, self._settings.today)
         for ingress in ingresses:
             tls.add(self._guard(ingress, partial(read_tls, self._store, today=self._settings.today), TlsClaims()))
         found = [self._guard(one, partial(self._routes, tls=tls), IngressRoutes(one)) for one in ingresses]
@@ -296,7 +296,7 @@ class _Compile:
         key = (found[1], found[2])
         origin = Origin("Setting", "", _SETTING)
         problem = secret_problem(self._store, key, origin)
-        if find_key_pair(self._store, key) is None and problem is not None:
+        if find_key_pair(self._store, key, self._settings.today) is None and problem is not None:
             self.problems.append(msgspec.structs.replace(problem, done="A self-signed certificate is served instead."))
             return None
         self.problems += [problem] if problem is not None else []

@@ -41,10 +41,12 @@ class TlsClaims:
 class TlsTable:
     """The certificates of each host, filled by `add` from the oldest Ingress to the youngest.
 
-    A host has the oldest one, and of the same namespace those with other kinds of keys.
+    A host has the oldest one, and of the same namespace those with other kinds of keys. `today` is the day since the
+    epoch; 0 is unknown.
     """
 
     store: ObjectStore
+    today: int = 0
     hosts: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     _named: Winners = field(default_factory=dict)
@@ -69,7 +71,7 @@ class TlsTable:
         for host, winners in {**self._implied, **self._named}.items():
             for key, _ in winners:
                 hosts.setdefault(key, []).append(host)
-        pairs = {key: find_key_pair(self.store, key) for key in hosts}
+        pairs = {key: self._find(key) for key in hosts}
         return tuple(
             Certificate("/".join(key), tuple(sorted(hosts[key])), pair.chain, pair.key, pair.not_after)
             for key, pair in sorted(pairs.items(), key=lambda item: "/".join(item[0]))
@@ -78,17 +80,20 @@ class TlsTable:
 
     def _rivals(self, one: Key, other: Key) -> bool:
         """Return whether not both can be served for a host; nobody else may add to what a host has."""
-        first, second = find_key_pair(self.store, one), find_key_pair(self.store, other)
+        first, second = self._find(one), self._find(other)
         return one[0] != other[0] or first is None or second is None or first.kind == second.kind
 
     def _same(self, one: Key, other: Key) -> bool:
-        return one == other or find_key_pair(self.store, one) == find_key_pair(self.store, other)
+        return one == other or self._find(one) == self._find(other)
+
+    def _find(self, key: Key) -> KeyPair | None:
+        return find_key_pair(self.store, key, self.today)
 
 
-def find_key_pair(store: ObjectStore, key: Key) -> KeyPair | None:
-    """Return the usable certificate and key of a Secret, or None."""
+def find_key_pair(store: ObjectStore, key: Key, today: int = 0) -> KeyPair | None:
+    """Return the usable certificate and key of a Secret on the day `today` since the epoch, or None."""
     secret = store.secrets.get(key)
-    return None if secret is None else store.certificates.find(secret)
+    return None if secret is None else store.certificates.find(secret, today)
 
 
 def secret_problem(store: ObjectStore, key: Key, origin: Origin) -> Problem | None:
@@ -104,16 +109,25 @@ def secret_problem(store: ObjectStore, key: Key, origin: Origin) -> Problem | No
 
 def expiry_problems(store: ObjectStore, key: Key, origin: Origin, today: int) -> list[Problem]:
     """Return what is wrong with the age of a Secret's certificate on the day `today` (since the epoch; 0: unknown)."""
-    pair = find_key_pair(store, key)
-    if pair is None or not today or pair.not_after // _DAY > today + _SOON:
+    served = find_key_pair(store, key, today)
+    if served is None or not today:
         return []
-    return [problems.certificate_expires(origin, "/".join(key), pair.not_after, expired=pair.not_after < today * _DAY)]
+    newest = store.certificates.read(store.secrets[key])
+    pair = newest if isinstance(newest, KeyPair) else served
+    if pair.not_after // _DAY > today + _SOON:
+        return []
+    name = "/".join(key)
+    return [
+        problems.certificate_expires(
+            origin, name, pair.not_after, expired=pair.expired(today), before=served is not pair
+        )
+    ]
 
 
 def read_tls(store: ObjectStore, ingress: Ingress, today: int = 0) -> TlsClaims:
     """Return what the TLS entries of an Ingress ask for, on the day `today` since the epoch; 0 is none."""
     found: list[Problem] = []
-    pairs = {entry.field: _key_pair(store, ingress, entry, found) for entry in ingress.tls}
+    pairs = {entry.field: _key_pair(store, ingress, entry, found, today) for entry in ingress.tls}
     rule_hosts = tuple(dict.fromkeys(rule.host for rule in ingress.rules))
     named = []
     implied = []
@@ -172,11 +186,13 @@ def _secured(
     yield from (host for host in rule_hosts if everywhere or (host and covers(tuple(listed), host)))
 
 
-def _key_pair(store: ObjectStore, ingress: Ingress, entry: IngressTls, found: list[Problem]) -> KeyPair | None:
+def _key_pair(
+    store: ObjectStore, ingress: Ingress, entry: IngressTls, found: list[Problem], today: int
+) -> KeyPair | None:
     if not entry.secret:
         return None
     key = (ingress.meta.namespace, entry.secret)
     problem = secret_problem(store, key, at(ingress, f"{entry.field}.secretName"))
     if problem is not None:
         found.append(problem)
-    return find_key_pair(store, key)
+    return find_key_pair(store, key, today)

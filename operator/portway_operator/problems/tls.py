@@ -18,6 +18,7 @@ __all__ = [
 ]
 
 _DEFAULT_CERTIFICATE = "The default certificate is served where no other Ingress has one for the host."
+_LAST_GOOD = "The certificate that it had before is still served."
 
 
 def secret_missing(origin: Origin, namespace: str, secret: str) -> Problem:
@@ -33,18 +34,22 @@ def secret_missing(origin: Origin, namespace: str, secret: str) -> Problem:
 
 def secret_unusable(origin: Origin, secret: str, found: Fault, last_good: KeyPair | None) -> Problem:
     """Say that a TLS Secret has no usable certificate and key; the code is the fault's."""
-    done = _DEFAULT_CERTIFICATE if last_good is None else "The certificate that it had before is still served."
+    done = _DEFAULT_CERTIFICATE if last_good is None else _LAST_GOOD
     return Problem(origin, found.code, f"Secret {secret}: {found.found}", done, found.remedy)
 
 
-def certificate_expires(origin: Origin, secret: str, not_after: int, *, expired: bool) -> Problem:
-    """Say that a certificate is about to expire, or has; the code of the latter is `certificate_expired`."""
+def certificate_expires(origin: Origin, secret: str, not_after: int, *, expired: bool, before: bool = False) -> Problem:
+    """Say that a certificate is about to expire, or has; the code of the latter is `certificate_expired`.
+
+    Where the one `before` it is still good, that is served.
+    """
+    served = _LAST_GOOD if before else "It is served, and clients refuse it." if expired else "It is served."
     day = datetime.datetime.fromtimestamp(not_after, datetime.UTC).date()
     return Problem(
         origin,
         "certificate_expired" if expired else "certificate_expires",
         f"The certificate in Secret {secret} {'expired' if expired else 'expires'} on {day}.",
-        "It is served, and clients refuse it." if expired else "It is served.",
+        served,
         "Renew it, or see why that fails.",
         Severity.ERROR if expired else Severity.NOTICE,
     )
