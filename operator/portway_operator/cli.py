@@ -29,7 +29,7 @@ from portway_operator.table import table_of
 from portway_proxy.describe import describe, describe_json
 from portway_proxy.log_format import check
 from portway_proxy.logs import log_to_stderr
-from portway_proxy.memory import give_back
+from portway_proxy.memory import give_back, keep_to_itself
 from portway_proxy.process import WorkerEnded
 from portway_proxy.settings import Limits, ProxySettings, Timeouts
 
@@ -251,6 +251,7 @@ def _serve(work: Coroutine[None, None, None], log_format: str = "text") -> None:
     """Run `work` to its end; what the user can mend is said in one line."""
     log_to_stderr(log_format=log_format)
     give_back()
+    keep_to_itself()
     # It counts changes of files that may mean nothing; what came of them is said in a line of ours.
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:

@@ -27,7 +27,7 @@ from portway_operator.sources.resources import Target
 from portway_operator.sources.scope import Scope
 from portway_operator.stream_settings import StreamSettings, TlsFiles
 from portway_proxy.logs import log_to_stderr
-from portway_proxy.memory import give_back
+from portway_proxy.memory import give_back, keep_to_itself
 from portway_proxy.stream import PORT
 
 __all__ = ["CONTEXT", "OperatorCommand", "operator"]
@@ -308,6 +308,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
         health_port=health_port,
     )
     give_back()
+    keep_to_itself()
     try:
         uvloop.run(_run(connection, settings))
     except (OSError, ValueError) as error:

@@ -17,7 +17,7 @@ from portway_proxy.feed import Feed
 from portway_proxy.last_good import LastGood
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.logs import log_to_stderr
-from portway_proxy.memory import give_back
+from portway_proxy.memory import give_back, keep_to_itself
 from portway_proxy.options import Options, read_options, reread_settings
 from portway_proxy.process import WorkerEnded
 from portway_proxy.settings import ProxySettings
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = read_options(arguments)
     log_to_stderr(log_format=options.settings.log_format)
     give_back()
+    keep_to_itself()
     try:
         uvloop.run(run(options, partial(reread_settings, arguments)))
     except (BadSnapshot, PortUnavailable, WorkerEnded, msgspec.DecodeError, OSError) as error:

@@ -61,6 +61,7 @@ from portway_proxy.l7.identity import Trusted
 from portway_proxy.listeners import HTTP, HTTPS
 from portway_proxy.live import Live
 from portway_proxy.logs import log_to_stderr
+from portway_proxy.memory import keep_to_itself
 from portway_proxy.metrics import CONNECTIONS_REFUSED, LOOP_LAG, MEMORY_SHARE, Counters, Sample, pack
 from portway_proxy.observing import Observing
 from portway_proxy.overload import Overload
@@ -357,6 +358,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     sys.unraisablehook = _unraisable
+    keep_to_itself()
     log_to_stderr()
     sock = socket.socket(fileno=int(sys.argv[1]))
     try:
