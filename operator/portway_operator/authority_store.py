@@ -1,6 +1,7 @@
 """Keeps the operator's authority in the cluster: one Secret that all replicas share, and for proxies a ConfigMap.
 
-The Secret and the ConfigMap may exist, empty, before the operator does: then it needs no right to create any.
+The Secret and the ConfigMap may exist, empty, before the operator does: then it needs no right to create any. The API
+server is told to trust it by a ValidatingWebhookConfiguration, where the admission webhook's certificate is its.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _ATTEMPTS: Final = 10
 _LOOK: Final = 3600.0  # Seconds between two looks at what is due; leaves live for a day.
 _AGAIN: Final = 5.0
 _BUNDLE: Final = "ca.crt"
+_WEBHOOKS: Final = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 
 
 def now_utc() -> datetime:
@@ -36,13 +38,17 @@ def now_utc() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class KeptNames:
-    """The names of the objects, all in `namespace`; `client_secret` is for the proxies, empty when they need none."""
+    """The names of the objects, all in `namespace`; `client_secret` is for the proxies, empty when they need none.
+
+    `webhooks` is the ValidatingWebhookConfiguration that is to trust the authority, empty for none.
+    """
 
     namespace: str
     secret: str = "portway-authority"  # noqa: S105 - an object's name
     bundle: str = "portway-ca"
     client_secret: str = ""
     clients: tuple[str, ...] = ("portway-proxy",)
+    webhooks: str = ""
 
     def secrets(self) -> str:
         """Return the path of the namespace's Secrets."""
@@ -81,6 +87,8 @@ class AuthorityKeeper:
         if self._names.client_secret:
             await self._issue_client(authority)
         self._serve(authority)
+        if self._names.webhooks:
+            await self._tell_api_server(authority.bundle)
         return authority
 
     async def run(self) -> None:
@@ -139,6 +147,18 @@ class AuthorityKeeper:
         pair = authority.issue(self._names.clients, now)
         data = {"tls.crt": pair.certificate, "tls.key": pair.key, _BUNDLE: authority.bundle}
         await self._write_any(self._names.secrets(), self._names.client_secret, raw, _secret(data))
+
+    async def _tell_api_server(self, bundle: bytes) -> None:
+        """Have every webhook of the configuration be trusted by the bundle."""
+        raw = await self._api.get(f"{_WEBHOOKS}/{self._names.webhooks}")
+        if raw is None:
+            raise ApiUnavailable(f"there is no ValidatingWebhookConfiguration {self._names.webhooks}")
+        trusted = {"caBundle": base64.b64encode(bundle).decode("ascii")}
+        before = raw.get("webhooks")
+        found = before if isinstance(before, list) else []
+        hooks = [hook | {"clientConfig": hook["clientConfig"] | trusted} for hook in found]
+        if hooks != found:
+            await self._write_any(_WEBHOOKS, self._names.webhooks, raw, {**raw, "webhooks": hooks})
 
     async def _write_any(self, collection: str, name: str, before: Raw | None, content: Raw) -> None:
         try:

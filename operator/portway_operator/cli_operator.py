@@ -20,7 +20,13 @@ from portway_operator.authority_store import KeptNames
 from portway_operator.console import printable
 from portway_operator.leader import Terms
 from portway_operator.objects import Kind
-from portway_operator.operator_settings import OperatorSettings, OwnPods, StatusSettings, WebhookSettings
+from portway_operator.operator_settings import (
+    OperatorSettings,
+    OwnCertificate,
+    OwnPods,
+    StatusSettings,
+    WebhookSettings,
+)
 from portway_operator.settings import CONTROLLER, Compatibility, CompileSettings
 from portway_operator.sources.connection import Connection, NoCluster
 from portway_operator.sources.resources import Target
@@ -228,8 +234,16 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     health_address: Annotated[str, typer.Option(help="Where /livez /readyz /metrics answer.")] = "127.0.0.1",
     health_port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes any that is free.")] = 8081,
     validating_webhook: Annotated[str, typer.Option(help="ADDRESS:PORT of the admission webhook; none without.")] = "",
-    validating_webhook_certificate: Annotated[Path | None, typer.Option(help="Its certificate (PEM).")] = None,
+    validating_webhook_certificate: Annotated[
+        Path | None, typer.Option(help="Its certificate (PEM); without it, one by our own authority.")
+    ] = None,
     validating_webhook_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    validating_webhook_configuration: Annotated[
+        str, typer.Option(help="The ValidatingWebhookConfiguration that is to trust our own authority.")
+    ] = "",
+    validating_webhook_hosts: Annotated[
+        str, typer.Option(help="What the API server calls us.", show_default="portway-operator.NS.svc")
+    ] = "",
 ) -> None:
     """Follow a cluster, tell proxies what to serve, and write statuses and Events."""
     log_to_stderr()
@@ -301,7 +315,14 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             files=files,
             plain=insecure_stream,
         ),
-        webhook=_webhook(validating_webhook, validating_webhook_certificate, validating_webhook_key),
+        webhook=_webhook(
+            validating_webhook,
+            (validating_webhook_certificate, validating_webhook_key),
+            OwnCertificate(
+                KeptNames(namespace, authority_secret, authority_config_map, webhooks=validating_webhook_configuration),
+                _several(validating_webhook_hosts) or (f"portway-operator.{namespace}.svc",),
+            ),
+        ),
         election=election_id,
         terms=_terms(election_ttl),
         health_address=health_address,
@@ -358,16 +379,21 @@ def _files(certificate: Path | None, key: Path | None, clients: Path | None) -> 
     return TlsFiles(certificate, key, clients) if certificate is not None and key is not None else None
 
 
-def _webhook(where: str, certificate: Path | None, key: Path | None) -> WebhookSettings | None:
+def _webhook(where: str, files: tuple[Path | None, Path | None], own: OwnCertificate) -> WebhookSettings | None:
     if not where:
         return None
     address, colon, port = where.rpartition(":")
     if not (colon and port.isdecimal() and int(port) < 65536):
         raise typer.BadParameter(f"--validating-webhook: {where!r} is no address; write :8443 or 0.0.0.0:8443.")
-    if certificate is None or key is None:
-        raise typer.BadParameter("--validating-webhook needs --validating-webhook-certificate and -key.")
+    given = [file for file in files if file is not None]
+    if len(given) != (0 if own.kept.webhooks else 2):
+        raise typer.BadParameter(
+            "--validating-webhook needs --validating-webhook-certificate and -key, or, for a certificate of our own, "
+            "--validating-webhook-configuration."
+        )
+    certificate = (given[0], given[1]) if given else own
     # As in ingress-nginx, `:8443` is on all addresses.
-    return WebhookSettings(address.strip("[]") or "0.0.0.0", int(port), certificate, key)  # noqa: S104 - `:8443` is every address
+    return WebhookSettings(address.strip("[]") or "0.0.0.0", int(port), certificate)  # noqa: S104 - `:8443` is every address
 
 
 def _fail(message: str, status: int) -> NoReturn:

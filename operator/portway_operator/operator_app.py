@@ -73,7 +73,7 @@ class OperatorApp:
         self._stream = StreamService(self.publisher, settings.stream, connection)
         self._session = connection.session()
         self._exits.push_async_callback(self._session.close)
-        api = ApiObjects(self._session, connection)
+        self._api = api = ApiObjects(self._session, connection)
         pods = settings.pods
         self._pods = Pods(api, pods.namespace)
         self.rebuild = Rebuild(self.store, settings.compile, self.publisher.publish, self._settled)
@@ -102,7 +102,7 @@ class OperatorApp:
             self.health_port = await self._health.start(settings.health_address, settings.health_port)
             await self._stream.start()
             if settings.webhook is not None:
-                self.webhook_port = await self._webhook.start(settings.webhook)
+                self.webhook_port = await self._webhook.start(settings.webhook, self._api)
         except BaseException:
             await self.close()
             raise

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from portway_operator.authority_store import KeptNames
 from portway_operator.leader import Terms
 from portway_operator.settings import CompileSettings
 from portway_operator.sources.scope import Scope
 from portway_operator.stream_settings import StreamSettings
 
-__all__ = ["OperatorSettings", "OwnPods", "StatusSettings", "WebhookSettings"]
+__all__ = ["OperatorSettings", "OwnCertificate", "OwnPods", "StatusSettings", "WebhookSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,20 @@ class StatusSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnCertificate:
+    """A certificate for `hosts` by the operator's own authority, which is kept as `kept` says."""
+
+    kept: KeptNames
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """Where the admission webhook listens, and its certificate, which somebody else may renew."""
+    """Where the admission webhook listens, and its certificate: files of it and its key, or one of our own."""
 
     address: str
     port: int
-    certificate: Path
-    key: Path
+    certificate: tuple[Path, Path] | OwnCertificate
 
 
 @dataclass(frozen=True, slots=True)

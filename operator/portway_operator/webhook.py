@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 from aiohttp import hdrs, web
 
 from portway_operator.admission import NoIngress, Verdict
-from portway_operator.operator_settings import WebhookSettings
+from portway_operator.api_objects import ApiObjects
+from portway_operator.authority_store import AuthorityKeeper
+from portway_operator.operator_settings import OwnCertificate, WebhookSettings
 from portway_operator.problems import Problem
 from portway_operator.served_tls import CertificateFiles, ServedTls
 from portway_proxy.tasks import Tasks
@@ -107,17 +109,16 @@ class Webhook:
         app.router.add_post(PATH, self._serve)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN)
 
-    async def start(self, settings: WebhookSettings) -> int:
-        """Listen and return the port; the certificate is read again when its files change.
+    async def start(self, settings: WebhookSettings, api: ApiObjects | None = None) -> int:
+        """Listen and return the port; the certificate is read again when its files change, or renewed in time.
 
-        Raises `OSError` and `ValueError`.
+        `api` has the authority for a certificate of our own. Raises `OSError` and `ValueError`.
         """
         served = ServedTls()
-        files = CertificateFiles(served, settings.certificate, settings.key)
-        files.load()
+        renewal = _renewal(settings, served, api)
         await self._runner.setup()
         await web.TCPSite(self._runner, settings.address, settings.port, ssl_context=served.front).start()
-        self._tasks.spawn(files.run(), "webhook certificate")
+        self._tasks.spawn(renewal, "webhook certificate")
         return int(self._runner.addresses[0][1])
 
     async def close(self) -> None:
@@ -167,6 +168,17 @@ class Webhook:
         except Exception:  # noqa: BLE001 - a fault of ours must keep nobody from working; it is logged
             _log.exception("cannot judge an Ingress of the namespace %s", request.namespace)
             return _let_pass(request.uid, "Portway failed at this, and let it pass: see its log.")
+
+
+def _renewal(settings: WebhookSettings, served: ServedTls, api: ApiObjects | None) -> Coroutine[None, None, None]:
+    """Return what keeps the certificate fresh; raises `OSError` and `ValueError` for files that are none."""
+    if not isinstance(settings.certificate, OwnCertificate):
+        files = CertificateFiles(served, *settings.certificate)
+        files.load()
+        return files.run()
+    if api is None:
+        raise ValueError("A certificate of the operator's own needs an API server.")
+    return AuthorityKeeper(api, settings.certificate.kept, served, settings.certificate.hosts).run()
 
 
 def _request(body: bytes) -> _Request:

@@ -11,18 +11,21 @@ from typing import Any, TypeAlias
 import yaml
 from helm_python import Chart
 
-__all__ = ["CHART", "NAMESPACE", "ROOT", "Raw", "ci_files", "ci_values", "find", "notes", "render", "texts"]
+__all__ = ["CHART", "EARLIER", "NAMESPACE", "ROOT", "Raw", "ci_files", "ci_values", "find", "notes", "render", "texts"]
 
 Raw: TypeAlias = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "portway"
+EARLIER = sorted((Path(__file__).parent / "earlier").glob("*.tgz"))
+"""Packages of the chart as people may have installed it; each release adds one."""
+
 NAMESPACE = "portway"
 
 
 @cache
-def _chart() -> Chart:
-    return Chart.load(CHART)
+def _chart(path: Path) -> Chart:
+    return Chart.load(path)
 
 
 def ci_files() -> list[str]:
@@ -35,9 +38,11 @@ def ci_values(name: str) -> Raw:
     return values
 
 
-def render(values: Raw | None = None, *, name: str = "portway", namespace: str = NAMESPACE) -> list[Raw]:
+def render(
+    values: Raw | None = None, *, name: str = "portway", namespace: str = NAMESPACE, chart: Path = CHART
+) -> list[Raw]:
     """Return the objects of a release; raises the SDK's errors for values that the schema or a template refuses."""
-    return list(_objects(_rendered(values, name, namespace)))
+    return list(_objects(_rendered(values, name, namespace, chart)))
 
 
 def texts(values: Raw) -> dict[str, str]:
@@ -52,8 +57,8 @@ def notes(values: Raw | None = None) -> str:
     return next(text for file, text in rendered.items() if file.endswith("NOTES.txt"))
 
 
-def _rendered(values: Raw | None, name: str, namespace: str) -> dict[str, str]:
-    chart = _chart()
+def _rendered(values: Raw | None, name: str, namespace: str, path: Path = CHART) -> dict[str, str]:
+    chart = _chart(path)
     chart.validate_schema(values)
     return chart.render(json.loads(json.dumps(values or {})), name=name, namespace=namespace)
 

@@ -17,7 +17,7 @@ import yaml
 from helm_python import HelmError, lint
 
 from chart import documents
-from chart.rendering import CHART, NAMESPACE, ROOT, Raw, ci_files, ci_values, find, notes, render
+from chart.rendering import CHART, EARLIER, NAMESPACE, ROOT, Raw, ci_files, ci_values, find, notes, render
 from portway_operator.cli import app
 from portway_proxy.options import read_options
 
@@ -48,15 +48,25 @@ def _containers(objects: list[Raw], program: str) -> list[Raw]:
     return [each for _, pod in _pods(objects) for each in pod["containers"] if each.get("args", [""])[0] == program]
 
 
+def _number(version: str) -> int:
+    return int(version.removeprefix("1."))
+
+
+def _since(file: str) -> int:
+    """Return the minor version of Kubernetes that the values need, as their first line says."""
+    found = re.match(r"# From Kubernetes 1\.(\d+) on", (CHART / "ci" / file).read_text())
+    return int(found[1]) if found else 0
+
+
 def test_there_is_a_schema_of_each_kubernetes_from_127_to_the_newest() -> None:
     assert VERSIONS[0] == "1.27"
-    assert len(VERSIONS) == int(VERSIONS[-1].removeprefix("1.")) - 26
+    assert len(VERSIONS) == _number(VERSIONS[-1]) - 26
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_every_values_file_renders_is_valid_for_kubernetes(version: str) -> None:
     seen = set()
-    for file in ci_files():
+    for file in (each for each in ci_files() if _since(each) <= _number(version)):
         for raw in _rendered(file):
             text = json.dumps(raw)
             if raw["kind"] in FOREIGN or text in seen:
@@ -282,15 +292,34 @@ def _immutable(raw: Raw) -> Any:  # noqa: ANN401 - whatever of the object may no
     }.get(raw["kind"], lambda: None)()
 
 
+def _changed(before: list[Raw], after: list[Raw]) -> list[tuple[str, str]]:
+    """Return the objects that are in both and differ in what the API server lets nobody change."""
+    found = {(raw["kind"], raw["metadata"].get("namespace"), raw["metadata"]["name"]): raw for raw in before}
+    return [
+        (raw["kind"], raw["metadata"]["name"])
+        for raw in after
+        if (old := found.get((raw["kind"], raw["metadata"].get("namespace"), raw["metadata"]["name"])))
+        and _immutable(old) != _immutable(raw)
+    ]
+
+
 @pytest.mark.parametrize("file", ci_files())
 def test_no_upgrade_to_other_values_changes_what_cannot_be_changed(file: str) -> None:
-    before = {
-        (raw["kind"], raw["metadata"].get("namespace"), raw["metadata"]["name"]): _immutable(raw)
-        for raw in _rendered("default-values.yaml")
-    }
-    for raw in _rendered(file):
-        key = raw["kind"], raw["metadata"].get("namespace"), raw["metadata"]["name"]
-        assert before.get(key, _immutable(raw)) == _immutable(raw), key
+    assert _changed(_rendered("default-values.yaml"), _rendered(file)) == []
+
+
+@pytest.mark.parametrize("earlier", EARLIER, ids=lambda path: path.stem)
+@pytest.mark.parametrize("file", ci_files())
+def test_no_upgrade_from_an_earlier_chart_changes_what_cannot_be_changed(file: str, earlier: Path) -> None:
+    try:
+        before = render(ci_values(file), chart=earlier)
+    except HelmError:
+        pytest.skip("it has values that were not there")
+    assert _changed(before, _rendered(file)) == []
+
+
+def test_there_is_an_earlier_chart_to_come_from() -> None:
+    assert EARLIER
 
 
 def test_two_releases_share_no_object_of_the_cluster_but_the_class() -> None:
@@ -329,6 +358,46 @@ def test_the_values_for_kind_lead_the_nodes_ports_to_those_of_the_cluster() -> N
     [proxy] = _containers(render(values), "proxy")
     inside = {mapping["containerPort"] for mapping in cluster["nodes"][0]["extraPortMappings"]}
     assert {port["hostPort"] for port in proxy["ports"] if "hostPort" in port} == inside
+
+
+def _told(row: str) -> Iterator[str]:
+    """Yield the values that the first cell of a row names; a short name is beside the one before it."""
+    beside = ""
+    for name in re.findall(r"`([\w.-]+)`", row.split("|")[1]):
+        beside = name.rpartition(".")[0] if "controller." in name else beside
+        yield name if "controller." in name or not beside else f"{beside}.{name.lstrip('.')}"
+        yield name
+
+
+def test_a_value_of_ingress_nginx_is_taken_or_the_readme_says_its_twin() -> None:
+    rows = [line for line in (CHART / "README.md").read_text().partition("## Values")[0].splitlines() if "`" in line]
+    told = {name for row in rows if row.startswith("|") for name in _told(row)}
+    paths = documents.paths()
+    taken = {path for path in paths if not [other for other in paths if other.startswith(f"{path}.")]}
+    names = (Path(__file__).parent / "ingress_nginx_values.txt").read_text().split()
+    missing = [
+        name
+        for name in names
+        if not {name.rsplit(".", count)[0] for count in range(name.count(".") + 1)} & (told | taken)
+    ]
+    assert missing == []
+    assert [name for name in told & taken if name not in _BOTH] == []
+
+
+# Taken, but for what another value is better for.
+_BOTH = {"controller.extraArgs", "controller.lifecycle", "tcp", "udp"}
+
+
+def _set(values: Raw, path: tuple[str, ...] = ()) -> Iterator[str]:
+    for key, value in values.items():
+        yield ".".join((*path, key))
+        if isinstance(value, dict):
+            yield from _set(value, (*path, key))
+
+
+def test_every_value_is_tried_by_some_values_file() -> None:
+    tried = {path for file in ci_files() for path in _set(ci_values(file))}
+    assert [path for path in documents.paths() if path not in tried] == []
 
 
 def test_every_value_is_used_by_some_template() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest_asyncio
 import yaml
 from helm_python import Config
 
-from chart.rendering import CHART, ROOT
+from chart.rendering import CHART, EARLIER, ROOT
 from cluster.conftest import give_up
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl, Raw, kubectl_on
@@ -50,8 +52,8 @@ class Release:
         self.node = node
         self.address = ""
 
-    async def install(self, values: Raw) -> None:
-        await asyncio.to_thread(self.helm.install, CHART, "portway", values, namespace=NAMESPACE)
+    async def install(self, values: Raw, chart: Path = CHART) -> None:
+        await asyncio.to_thread(self.helm.install, chart, "portway", values, namespace=NAMESPACE)
 
     async def upgrade(self, values: Raw) -> None:
         await asyncio.to_thread(self.helm.upgrade, CHART, "portway", values, namespace=NAMESPACE)
@@ -178,6 +180,55 @@ async def test_in_one_pod_the_halves_find_each_other_without_a_network(release: 
     await _demo(release)
     await release.answers("/message", 200, "Hello from behind Portway.")
     await release.node.stop("portway-proxy")
+    await release.uninstall()
+    assert await release.left() == []
+
+
+async def test_a_release_of_an_earlier_chart_is_upgraded_and_keeps_what_it_had(release: Release) -> None:
+    kubectl = release.kubectl
+    await release.install(ONE_EACH, EARLIER[-1])
+    await release.roll()
+    await _demo(release)
+    await release.answers("/message", 200, "Hello from behind Portway.")
+    kept = [await kubectl.get("Secret", name, NAMESPACE) for name in ("portway-affinity", "portway-authority")]
+    await release.upgrade(ONE_EACH)
+    await release.roll()
+    await release.answers("/message", 200, "Hello from behind Portway.")
+    for before in kept:
+        assert (await kubectl.get("Secret", before["metadata"]["name"], NAMESPACE))["data"] == before["data"]
+    for name in ("portway-proxy", "portway-operator"):
+        await release.node.stop(name)
+    await release.uninstall()
+    assert await release.left() == []
+
+
+async def test_the_api_server_trusts_the_operators_own_certificate_and_an_upgrade_leaves_it_that(
+    release: Release,
+) -> None:
+    # A node of these tests has one network for all its pods: the port is one that no proxy has.
+    webhooks = {"enabled": True, "certificates": "operator", "port": 9443}
+    values = {**ONE_EACH, "controller": {**ONE_EACH["controller"], "admissionWebhooks": webhooks}}
+    await release.install(values)
+    await release.roll()
+    name = f"{NAMESPACE}-portway"
+
+    async def bundle() -> str:
+        [hook] = (await release.kubectl.get("ValidatingWebhookConfiguration", name))["webhooks"]
+        return str(hook["clientConfig"].get("caBundle", ""))
+
+    async def told() -> bool:
+        return bool(await bundle())
+
+    await until(told, 30, "the API server is told whom to trust")
+    trusted = await bundle()
+    context = ssl.create_default_context(cadata=base64.b64decode(trusted).decode())
+    host = f"portway-admission.{NAMESPACE}.svc"
+    _, writer = await asyncio.open_connection(release.address, 9443, ssl=context, server_hostname=host)
+    writer.transport.abort()
+    await release.upgrade({**values, "operator": {"replicaCount": 1, "podAnnotations": {"turn": "two"}}})
+    assert await bundle() == trusted
+    for each in ("portway-proxy", "portway-operator"):
+        await release.node.stop(each)
     await release.uninstall()
     assert await release.left() == []
 

@@ -259,53 +259,90 @@ async def event_of(kubectl: Kubectl, namespace: str, name: str) -> bool:
     return any(one["involvedObject"]["name"] == name for one in await kubectl.list("Event", namespace))
 
 
+def reviewer(namespace: str, port: str) -> Raw:
+    """Return the manifest that people apply, but for where the operator is, and for whom it is asked."""
+    raw: Raw = yaml.safe_load(WEBHOOK.read_text())
+    (hook,) = raw["webhooks"]
+    assert hook["failurePolicy"] == "Ignore"
+    hook["clientConfig"] = {"url": f"https://127.0.0.1:{port}{hook['clientConfig']['service']['path']}"}
+    hook["namespaceSelector"] = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    raw["metadata"] = {"name": f"portway-{namespace}"}
+    return raw
+
+
+async def rival_is_refused(kubectl: Kubectl, namespace: str) -> Raw:
+    """Wait until an Ingress that wants the path of another is refused; return it."""
+    # Of two that were made in one second the first name is the older.
+    rival = ingress(namespace, "web-rival")
+    rival["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] = "other"
+    said: list[tuple[int, str]] = []
+
+    async def refused() -> bool:
+        try:
+            # Until the API server has heard of the webhook, the rival gets in.
+            await kubectl.apply(rival)
+            await kubectl.delete("Ingress", "web-rival", namespace)
+        except aiohttp.ClientResponseError as error:
+            said.append((error.status, error.message))
+        return bool(said)
+
+    await until(refused, 20, "the rival is refused")
+    [(code, message)] = said
+    assert code == 422
+    assert f"{namespace}.example / (prefix) is already served by Ingress {namespace}/web" in message
+    return rival
+
+
 async def test_an_ingress_that_would_lose_a_route_never_reaches_the_cluster(
-    ships: Fleet, kubectl: Kubectl, namespace: str, control_plane: ControlPlane, tmp_path: Path
+    ships: Fleet, kubectl: Kubectl, namespace: str, control_plane: ControlPlane
 ) -> None:
     await kubectl.apply(service(namespace), service(namespace, "other"), ingress(namespace))
     certificate, key = control_plane.serving_certificate
     flags = ["--validating-webhook", "127.0.0.1:0", "--validating-webhook-certificate", str(certificate)]
     operator = await ships.operator(*HERE, *flags, "--validating-webhook-key", str(key))
     await operator.ready()
-    line = await operator.command.until(r" webhook on \S+ port \d+$")
-    raw: Raw = yaml.safe_load(WEBHOOK.read_text())
-    (hook,) = raw["webhooks"]
-    assert hook["failurePolicy"] == "Ignore"
-    # What people apply, but for where the operator is, and for whom it is asked.
-    hook["clientConfig"] = {
-        "url": f"https://127.0.0.1:{line.rpartition(' ')[2]}{hook['clientConfig']['service']['path']}",
-        "caBundle": base64.b64encode(control_plane.ca_file.read_bytes()).decode(),
-    }
-    hook["namespaceSelector"] = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
-    kind, name = str(raw["kind"]), f"portway-{namespace}"
-    raw["metadata"] = {"name": name}
+    raw = reviewer(namespace, _last(await operator.command.until(r" webhook on \S+ port \d+$")))
+    raw["webhooks"][0]["clientConfig"]["caBundle"] = base64.b64encode(control_plane.ca_file.read_bytes()).decode()
     await kubectl.apply(raw)
-    # Of two that were made in one second the first name is the older.
-    rival = ingress(namespace, "web-rival")
-    rival["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] = "other"
     try:
-        said: list[tuple[int, str]] = []
-
-        async def refused() -> bool:
-            try:
-                # Until the API server has heard of the webhook, the rival gets in.
-                await kubectl.apply(rival)
-                await kubectl.delete("Ingress", "web-rival", namespace)
-            except aiohttp.ClientResponseError as error:
-                said.append((error.status, error.message))
-            return bool(said)
-
-        await until(refused, 20, "the rival is refused")
-        [(code, message)] = said
-        assert code == 422
-        assert f"{namespace}.example / (prefix) is already served by Ingress {namespace}/web" in message
+        rival = await rival_is_refused(kubectl, namespace)
         foreign = rival | {"spec": rival["spec"] | {"ingressClassName": "nginx"}}
         await kubectl.apply(foreign)
         await kubectl.patch("Ingress", "web", namespace, {"metadata": {"labels": {"team": "a"}}})
         with pytest.raises(aiohttp.ClientResponseError, match="is already served by"):
             await kubectl.patch("Ingress", "web-rival", namespace, {"spec": {"ingressClassName": "portway"}})
     finally:
-        await kubectl.delete(kind, name)
+        await kubectl.delete("ValidatingWebhookConfiguration", raw["metadata"]["name"])
+
+
+async def test_a_webhook_needs_no_certificate_of_anybody(ships: Fleet, kubectl: Kubectl, namespace: str) -> None:
+    """The operator's own authority makes it, and the API server is told so."""
+    await kubectl.apply(service(namespace), service(namespace, "other"), ingress(namespace))
+    port = free_port()
+    raw = reviewer(namespace, str(port))
+    name = raw["metadata"]["name"]
+    one = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+    rule = {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["validatingwebhookconfigurations"]}
+    account = {"kind": "ServiceAccount", "name": "portway-operator", "namespace": "portway"}
+    rights: list[Raw] = [
+        {"kind": "ClusterRole", "rules": [rule | {"resourceNames": [name], "verbs": ["get", "update"]}]},
+        {"kind": "ClusterRoleBinding", "roleRef": one, "subjects": [account]},
+    ]
+    for each in rights:
+        each |= {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name}}
+    await kubectl.apply(raw, *rights)
+    flags = ("--validating-webhook", f"127.0.0.1:{port}", "--validating-webhook-hosts", "127.0.0.1")
+    try:
+        operator = await ships.operator(*HERE, *flags, "--validating-webhook-configuration", name)
+        await operator.ready()
+        await rival_is_refused(kubectl, namespace)
+    finally:
+        for kind in ("ValidatingWebhookConfiguration", "ClusterRole", "ClusterRoleBinding"):
+            await kubectl.delete(kind, name)
+
+
+def _last(line: str) -> str:
+    return line.rpartition(" ")[2]
 
 
 async def waited(ships: Fleet, namespace: str, *flags: str, what: str = "ingress/web") -> tuple[int, str]:

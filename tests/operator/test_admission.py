@@ -384,7 +384,7 @@ async def calling(directory: Path, *stored: Raw) -> AsyncIterator[Caller]:
     async with aiohttp.ClientSession() as client:
         made = Caller(judge, files, client)
         webhook = Webhook(judge, lambda namespace: namespace != "unread", lambda: made.known, made.take)
-        made.port = await webhook.start(WebhookSettings("127.0.0.1", 0, *files))
+        made.port = await webhook.start(WebhookSettings("127.0.0.1", 0, files))
         try:
             yield made
         finally:
@@ -557,5 +557,5 @@ async def shown(port: int) -> bytes:
 async def test_a_webhook_without_a_usable_certificate_does_not_start(tmp_path: Path) -> None:
     webhook = Webhook(Cluster().admission, lambda _: True, lambda: True, lambda _, __: None)
     with pytest.raises(OSError, match=r"tls\.crt"):
-        await webhook.start(WebhookSettings("127.0.0.1", 0, tmp_path / "tls.crt", tmp_path / "tls.key"))
+        await webhook.start(WebhookSettings("127.0.0.1", 0, (tmp_path / "tls.crt", tmp_path / "tls.key")))
     await webhook.close()

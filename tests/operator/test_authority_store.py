@@ -115,6 +115,37 @@ async def test_empty_objects_of_the_chart_are_filled_and_keep_their_labels(
     assert Authority.of_data(data(api, SECRET)) is not None
 
 
+WEBHOOKS = KeptNames("portway", webhooks="portway")
+CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/portway"
+
+
+async def test_the_api_server_is_told_whom_a_webhook_is_trusted_by_and_the_rest_stays(
+    api: OwnApi, objects: ApiObjects, time: Time
+) -> None:
+    service = {"namespace": "portway", "name": "portway-admission", "path": "/ingresses"}
+    hooks = [{"name": name, "failurePolicy": "Fail", "clientConfig": {"service": service}} for name in ("a.b", "c.d")]
+    meta = {"name": "portway", "resourceVersion": "1", "labels": {"team": "edge"}}
+    api.objects[CONFIGURATION] = {"metadata": meta, "webhooks": hooks}
+    authority = await keeper(objects, time, names=WEBHOOKS).refresh()
+    found = api.objects[CONFIGURATION]
+    trusted = base64.b64encode(authority.bundle).decode()
+    expected = [hook | {"clientConfig": {"service": service, "caBundle": trusted}} for hook in hooks]
+    assert found["webhooks"] == expected
+    assert found["metadata"]["labels"] == {"team": "edge"}
+    api.requests.clear()
+    await keeper(objects, time, names=WEBHOOKS).refresh()
+    assert writes(api) == []
+
+
+async def test_a_configuration_that_is_missing_leaves_the_certificate_served(
+    api: OwnApi, objects: ApiObjects, time: Time
+) -> None:
+    served = ServedTls()
+    with pytest.raises(ApiUnavailable, match="no ValidatingWebhookConfiguration portway"):
+        await keeper(objects, time, served, WEBHOOKS).refresh()
+    assert b"BEGIN CERTIFICATE" in bundle(api)
+
+
 async def test_it_is_renewed_in_time_and_all_follow(api: OwnApi, objects: ApiObjects, time: Time) -> None:
     first = await keeper(objects, time).refresh()
     time.now += 61 * DAY

@@ -14,7 +14,13 @@ from portway_operator import cli_operator
 from portway_operator.cli import app
 from portway_operator.leader import Terms
 from portway_operator.objects import Kind
-from portway_operator.operator_settings import OperatorSettings, OwnPods, StatusSettings, WebhookSettings
+from portway_operator.operator_settings import (
+    OperatorSettings,
+    OwnCertificate,
+    OwnPods,
+    StatusSettings,
+    WebhookSettings,
+)
 from portway_operator.sources.connection import Connection
 from portway_operator.sources.resources import Target
 from portway_operator.stream_settings import TlsFiles
@@ -195,11 +201,16 @@ def test_proxies_may_be_known_by_accounts_certificates_or_a_socket(start: Start)
 
 def test_a_webhook_listens_where_it_is_told_to(start: Start) -> None:
     files = ("--validating-webhook-certificate", "a.crt", "--validating-webhook-key", "a.key")
-    expected = WebhookSettings("0.0.0.0", 8443, Path("a.crt"), Path("a.key"))
+    expected = WebhookSettings("0.0.0.0", 8443, (Path("a.crt"), Path("a.key")))
     assert start("--validating-webhook", ":8443", *files).webhook == expected
     found = start("--validating-webhook", "[::1]:0", *files).webhook
     assert found is not None
     assert (found.address, found.port) == ("::1", 0)
+    own = start("--validating-webhook", ":8443", "--validating-webhook-configuration", "edge").webhook
+    assert own is not None
+    assert isinstance(own.certificate, OwnCertificate)
+    assert own.certificate.kept.webhooks == "edge"
+    assert own.certificate.hosts == (f"portway-operator.{own.certificate.kept.namespace}.svc",)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +226,7 @@ def test_a_webhook_listens_where_it_is_told_to(start: Start) -> None:
         (["--reserved-ports", "70000"], "no list of ports"),
         (["--validating-webhook", "8443"], "no address"),
         (["--validating-webhook", ":8443"], "needs --validating-webhook-certificate"),
+        (["--validating-webhook", ":8443", "--validating-webhook-key", "a.key"], "needs --validating-webhook-cert"),
         (["--stream-certificate", "a.crt"], "go together"),
         (["--election-ttl", "1"], "--election-ttl"),
         (["--health-port", "70000"], "--health-port"),

@@ -71,6 +71,28 @@ labels:
 {{- end }}
 {{- end }}
 
+{{/* The ValidatingWebhookConfiguration, which has no namespace of its own. */}}
+{{- define "portway.webhookConfiguration" -}}
+{{- $name := include "portway.fullname" . -}}
+{{ if ne .Release.Namespace $name }}{{ .Release.Namespace }}-{{ end }}{{ $name }}
+{{- end }}
+
+{{- define "portway.webhookHost" -}}
+{{ include "portway.fullname" . }}-admission.{{ include "portway.namespace" . }}.svc
+{{- end }}
+
+{{/* Whether the webhook's certificate is in a Secret; otherwise it is the operator's own. */}}
+{{- define "portway.webhookMounted" -}}
+{{- $webhook := .Values.controller.admissionWebhooks -}}
+{{- if and $webhook.enabled (ne $webhook.certificates "operator") }}yes{{ end }}
+{{- end }}
+
+{{/* Whether the operator keeps an authority of its own: for proxies that come by the network, or for the webhook. */}}
+{{- define "portway.ownAuthority" -}}
+{{- $webhook := .Values.controller.admissionWebhooks -}}
+{{- if or (not .Values.singlePod) (and $webhook.enabled (eq $webhook.certificates "operator")) }}yes{{ end }}
+{{- end }}
+
 {{- define "portway.webhookSecret" -}}
 {{- $webhook := .Values.controller.admissionWebhooks -}}
 {{- if eq $webhook.certificates "existing" }}{{- if not $webhook.existingSecret }}{{ fail "controller.admissionWebhooks.existingSecret is needed for certificates: existing." }}{{ end }}{{ $webhook.existingSecret }}

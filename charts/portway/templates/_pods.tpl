@@ -62,11 +62,9 @@
 {{- if .Values.singlePod }}
 - --stream-socket=/run/portway/cfg.sock
 {{- else }}
-- --stream-address={{ .Values.listenAddress }}
+- "--stream-address={{ .Values.listenAddress }}"
 - --stream-port={{ .Values.controlPlane.port }}
 - --stream-hosts={{ $name }}-operator.{{ $namespace }}.svc
-- --authority-secret={{ $name }}-authority
-- --authority-config-map={{ $name }}-ca
 - --proxy-auth={{ .Values.controlPlane.auth }}
 {{- if eq .Values.controlPlane.auth "mtls" }}
 - --proxy-certificate-secret={{ $name }}-proxy-certificate
@@ -74,12 +72,21 @@
 - --proxy-accounts={{ include "portway.proxyAccount" . }}
 {{- end }}
 {{- end }}
-- --health-address={{ .Values.listenAddress }}
+{{- if include "portway.ownAuthority" . }}
+- --authority-secret={{ $name }}-authority
+- --authority-config-map={{ $name }}-ca
+{{- end }}
+- "--health-address={{ .Values.listenAddress }}"
 - --health-port={{ .Values.operator.healthPort }}
 {{- if $c.admissionWebhooks.enabled }}
 - "--validating-webhook={{ if contains ":" .Values.listenAddress }}[{{ .Values.listenAddress }}]{{ else }}{{ .Values.listenAddress }}{{ end }}:{{ $c.admissionWebhooks.port }}"
+{{- if include "portway.webhookMounted" . }}
 - --validating-webhook-certificate=/etc/portway/webhook/tls.crt
 - --validating-webhook-key=/etc/portway/webhook/tls.key
+{{- else }}
+- --validating-webhook-configuration={{ include "portway.webhookConfiguration" . }}
+- --validating-webhook-hosts={{ include "portway.webhookHost" . }}
+{{- end }}
 {{- end }}
 {{- include "portway.extraArgs" .Values.operator.extraArgs }}
 {{- end }}
@@ -101,8 +108,8 @@
 {{- end }}
 {{- end }}
 - --state-dir=/run/portway/state
-- --address={{ .Values.listenAddress }}
-- --admin-address={{ .Values.listenAddress }}
+- "--address={{ .Values.listenAddress }}"
+- "--admin-address={{ .Values.listenAddress }}"
 - --http-port={{ $c.containerPort.http }}
 - --https-port={{ $c.containerPort.https }}
 - --admin-port={{ $c.adminPort }}
@@ -163,7 +170,7 @@ volumeMounts:
 {{- if include "portway.affinitySecret" . }}
 - {name: affinity, mountPath: /etc/portway/affinity, readOnly: true}
 {{- end }}
-{{- if .Values.controller.admissionWebhooks.enabled }}
+{{- if include "portway.webhookMounted" . }}
 - {name: webhook, mountPath: /etc/portway/webhook, readOnly: true}
 {{- end }}
 {{- if .Values.singlePod }}
@@ -190,7 +197,7 @@ volumeMounts:
 - name: affinity
   secret: {secretName: {{ . }}, defaultMode: 0440}
 {{- end }}
-{{- if .Values.controller.admissionWebhooks.enabled }}
+{{- if include "portway.webhookMounted" . }}
 - name: webhook
   secret: {secretName: {{ include "portway.webhookSecret" . }}, defaultMode: 0440}
 {{- end }}
