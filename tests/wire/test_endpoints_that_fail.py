@@ -270,7 +270,7 @@ async def test_an_endpoint_that_speaks_no_tls_where_tls_is_wanted_is_502(net: Ne
     site = await net.site(everything_to(endpoint.port, protocol=Protocol.HTTPS))
     client = await net.client(site)
     assert (await client.get()).status == 502
-    assert (await site.line())["reason"] == "connect_failed"
+    assert (await site.line())["reason"] == "endpoint_tls"
     await eventually(lambda: endpoint.open == 0 and not site.upstreams)
 
 

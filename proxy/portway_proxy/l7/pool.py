@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import socket
-import ssl
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from portway_proxy.clock import NEVER, Watch
-from portway_proxy.endpoint_contexts import RESUMED, Kept
-from portway_proxy.errors import (
-    ConnectFailed,
-    ConnectTimeout,
-    EndpointRemoved,
-    EndpointUnreadable,
-    EndpointUnverified,
-    NoDescriptors,
-    ProxyError,
-)
+from portway_proxy.errors import ConnectFailed, EndpointRemoved, ProxyError
 from portway_proxy.health import Health
 from portway_proxy.l7 import flow
+from portway_proxy.l7.connecting import Attempt
 from portway_proxy.l7.exchange import PENDING, Exchange
-from portway_proxy.l7.passage import timeouts_of
 from portway_proxy.l7.trail import trail_of
 from portway_proxy.l7.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
-    from portway_proxy.endpoint_contexts import EndpointContext, EndpointContexts
+    from portway_proxy.endpoint_contexts import EndpointContext, EndpointContexts, Kept
     from portway_proxy.endpoint_tls import EndpointTls
     from portway_proxy.l7.http import Http
     from portway_proxy.snapshot import Endpoint, ProxyVersion
 
 __all__ = ["PLAIN", "Occupant", "Owner", "Pool", "Speech"]
-
-# What this machine lacks, not what the endpoint did: the last is a port for our side of the connection.
-_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 
 # A cluster has many thousands of endpoints that nobody asks for anything: an empty set for each would be megabytes.
 _NOTHING: frozenset[Occupant] = frozenset()
@@ -219,114 +204,27 @@ class Pool:
 
     def connect(self, http: Http, exchange: Exchange) -> None:
         """Make a connection and start `exchange` on it, or fail the exchange."""
-        self.connecting += 1
-        attempt = _Attempt(self, http, exchange)
-        attempt.task = http.tasks.spawn(attempt.run(), f"connect {self.endpoint}")
+        connection = UpstreamConnection(http, self)
+        Attempt(self, exchange, partial(self._reached, connection, exchange), partial(self._missed, exchange)).begin(
+            connection
+        )
 
-
-class _Attempt:
-    """One attempt to connect, with its deadline."""
-
-    __slots__ = ("_began", "_exchange", "_http", "_pool", "deadline", "task")
-
-    def __init__(self, pool: Pool, http: Http, exchange: Exchange) -> None:
-        self._pool = pool
-        self._http = http
-        self._exchange = exchange
-        self._began = http.loop.time()
-        self.deadline = self._began + timeouts_of(exchange).connect
-        self.task: asyncio.Task[None] | None = None
-
-    def expire(self) -> None:
-        """Give up."""
-        self.deadline = NEVER
-        if self.task is not None:
-            self.task.cancel()
-        self._fail(ConnectTimeout(f"{self._pool.endpoint} did not accept the connection in time"))
-
-    async def run(self) -> None:
-        """Connect; the exchange may have ended meanwhile, then the connection waits for another one."""
-        pool, http = self._pool, self._http
-        connection = UpstreamConnection(http, pool)
-        http.clock.watch(self)
-        try:
-            await self._connect(connection)
-        except (OSError, EndpointUnreadable) as error:
-            self._fail(_failure(error, pool.endpoint))
-            return
-        except asyncio.CancelledError:
-            # Given up just when it connected, it is closed without being told.
-            http.clock.unwatch(connection)
-            pool.forget(connection)
-            raise
-        finally:
-            self._settle()
-        pool.connected += 1
-        if connection not in pool:
-            self._fail(ConnectFailed(f"{pool.endpoint} hung up at once"))
-        elif self._wanted():
-            trail_of(self._exchange).connect = http.loop.time() - self._began
-            connection.start(self._exchange)
+    def _reached(self, connection: UpstreamConnection, exchange: Exchange, seconds: float) -> None:
+        """Start an exchange; it may have ended meanwhile, then the connection waits for another one."""
+        if connection not in self:
+            self.failed += 1
+            self.owner.failed(self)
+            self._missed(exchange, ConnectFailed(f"{self.endpoint} hung up at once"))
+        elif self.awaited(exchange):
+            trail_of(exchange).connect = seconds
+            connection.start(exchange)
         else:
-            pool.release(connection)
+            self.release(connection)
 
-    async def _connect(self, connection: UpstreamConnection) -> None:
-        pool, loop = self._pool, self._http.loop
-        tls = pool.context()
-        name = None if tls is None else pool.speech.name
-        RESUMED.set(pool.session)
-        if pool.announce is None:
-            endpoint = pool.endpoint
-            await loop.create_connection(
-                lambda: connection, endpoint.address, endpoint.port, ssl=tls, server_hostname=name
-            )
-        else:
-            sock = await self._introduce(pool.announce)
-            await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)
+    def _missed(self, exchange: Exchange, error: ProxyError) -> None:
+        if self.awaited(exchange):
+            flow.fail(exchange, error)
 
-    async def _introduce(self, version: ProxyVersion) -> socket.socket:
-        """Return a socket that is connected to the endpoint, and has told it who the client is."""
-        endpoint, loop = self._pool.endpoint, self._http.loop
-        sock = socket.socket(socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET)
-        try:
-            sock.settimeout(0)
-            await loop.sock_connect(sock, (endpoint.address, endpoint.port))
-            await loop.sock_sendall(sock, self._exchange.client.announcement(version))
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    def _settle(self) -> None:
-        """Count this attempt no longer among those under way."""
-        self._http.clock.unwatch(self)
-        self._pool.connecting -= 1
-        if self._pool.limited:
-            self._pool.owner.freed()
-
-    def _wanted(self) -> bool:
-        exchange = self._exchange
-        return exchange.state is PENDING and exchange.pool is self._pool
-
-    def _fail(self, error: ProxyError) -> None:
-        self._pool.failed += 1
-        if not isinstance(error, NoDescriptors):
-            self._pool.owner.failed(self._pool)
-        elif self._http.exhausted is not None:
-            self._http.exhausted()
-        if self._wanted():
-            flow.fail(self._exchange, error)
-
-
-def _failure(error: OSError | EndpointUnreadable, endpoint: Endpoint) -> ProxyError:
-    """Return why there is no connection."""
-    if isinstance(error, EndpointUnreadable):
-        return error
-    text = f"{endpoint}: {error}"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return EndpointUnverified(text)
-    if isinstance(error, ssl.SSLError):
-        return EndpointUnreadable(text)
-    if error.errno in _OURS:
-        return NoDescriptors(text)
-    return ConnectFailed(text, refused=isinstance(error, ConnectionRefusedError))
+    def awaited(self, exchange: Exchange) -> bool:
+        """Return whether an exchange still waits for a connection of this pool."""
+        return exchange.state is PENDING and exchange.pool is self
