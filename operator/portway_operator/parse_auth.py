@@ -9,11 +9,11 @@ from portway_operator.decode.fields import show
 from portway_operator.parse import token
 from portway_operator.parse_http import known
 
-__all__ = ["AuthUrl", "auth_url", "copied_fields", "durations", "remembered_by", "returned_to"]
+__all__ = ["ServiceUrl", "auth_url", "copied_fields", "durations", "remembered_by", "returned_to", "service_url"]
 
 _URL = re.compile(
     r"(https?)://(\$\{?(?:host|http_host|best_http_host|server_name)\}?|[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9.])?"
-    r"|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?((?:[/?][!$-~]{0,2047})?)"
+    r"|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?((?:(?:[/?]|\$\{?(?:request_)?uri\b)[!$-~]{0,2047})?)"
 )
 _TEXT = re.compile(r"[!-~]{1,1024}")
 _TIME = re.compile(r"([0-9]{1,7})(ms|s|m|h|d|w)?")
@@ -30,8 +30,8 @@ _TAKEN = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class AuthUrl:
-    """Where a service is asked.
+class ServiceUrl:
+    """Where a service is.
 
     `host` is empty for the host of the request, `port` is the scheme's where none is named, `target` is a template.
     """
@@ -48,7 +48,7 @@ class AuthUrl:
         return self.host if usual else f"{self.host}:{self.port}"
 
 
-def auth_url(value: str) -> AuthUrl:
+def auth_url(value: str) -> ServiceUrl:
     """Return the URL of a service, perhaps with variables in its path and query."""
     found = _URL.fullmatch(value)
     if found is None:
@@ -60,8 +60,18 @@ def auth_url(value: str) -> AuthUrl:
     number = int(port) if port else 443 if scheme == "https" else 80
     if not 0 < number < 65536:
         raise ValueError(f"{port} is no port")
-    target = target if target.startswith("/") else "/" + target
-    return AuthUrl(scheme, "" if own else host.lower().rstrip("."), number, known(target))
+    target = target if target.startswith(("/", "$")) else "/" + target
+    return ServiceUrl(scheme, "" if own else host.lower().rstrip("."), number, known(target))
+
+
+def service_url(value: str) -> ServiceUrl | None:
+    """Return the URL of a service, without variables in the place of its host, or None for nothing."""
+    if not value:
+        return None
+    found = auth_url(value)
+    if not found.host:
+        raise ValueError("its host is a variable")
+    return found
 
 
 def copied_fields(value: str) -> tuple[str, ...]:

@@ -169,6 +169,13 @@ def _errors(policy: Policy) -> str:
     return f"{' or '.join(filter(None, (pages, absent)))} by {errors.upstream}"
 
 
+def _mirror(policy: Policy) -> str:
+    mirror = policy.mirror
+    if mirror is None:
+        return ""
+    return f"copied-to={mirror.upstream}{mirror.target} as {mirror.host}{'' if mirror.body else ' without body'}"
+
+
 def _unlogged(policy: Policy) -> str:
     return "unlogged" if policy.unlogged else ""
 
@@ -197,4 +204,5 @@ _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _unlogged,
     _certificate,
     _errors,
+    _mirror,
 )

@@ -16,6 +16,7 @@ __all__ = [
     "Edits",
     "ErrorPages",
     "ExternalAuth",
+    "Mirror",
     "Patience",
     "Policy",
     "RateLimit",
@@ -149,6 +150,18 @@ class ErrorPages(msgspec.Struct, frozen=True, omit_defaults=True):
     stands_in: bool = False
 
 
+class Mirror(msgspec.Struct, frozen=True):
+    """A copy of each request goes to another upstream; `target` and `host` are templates.
+
+    Without `body` the copies have none.
+    """
+
+    upstream: str
+    target: str
+    host: str
+    body: bool = True
+
+
 class Patience(msgspec.Struct, frozen=True, omit_defaults=True):
     """How long a route's endpoints have, in seconds; 0 leaves the proxy's own time.
 
@@ -202,11 +215,12 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     edits: Edits | None = None
     unlogged: bool = False
     errors: ErrorPages | None = None
+    mirror: Mirror | None = None
 
     @property
     def upstreams(self) -> tuple[str, ...]:
         """The names of the upstreams that it refers to; an empty one is none."""
-        parts = (self.canary, self.external, self.errors)
+        parts = (self.canary, self.external, self.errors, self.mirror)
         return tuple(part.upstream for part in parts if part is not None)
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.rows import Invalid, row
 from portway_operator.parse import boolean, token
-from portway_operator.parse_auth import AuthUrl, auth_url, copied_fields, durations, remembered_by, returned_to
+from portway_operator.parse_auth import ServiceUrl, auth_url, copied_fields, durations, remembered_by, returned_to
 from portway_operator.parse_http import fields, location
 
 __all__ = ["ExternalAuthAnnotations"]
@@ -20,7 +20,7 @@ _CLOSE = Invalid.CLOSE
 class ExternalAuthAnnotations:
     """What the annotations of an Ingress say about the service that is asked of each request."""
 
-    auth_url: AuthUrl | None = row(
+    auth_url: ServiceUrl | None = row(
         "auth-url",
         auth_url,
         default=None,

@@ -16,6 +16,7 @@ from portway_operator.annotations.errors import ErrorAnnotations
 from portway_operator.annotations.external_auth import ExternalAuthAnnotations
 from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.limits import LimitAnnotations
+from portway_operator.annotations.mirrors import MirrorAnnotations
 from portway_operator.annotations.routing import RoutingAnnotations
 from portway_operator.annotations.rows import Row, row
 from portway_operator.annotations.unbuilt import UNBUILT
@@ -39,6 +40,7 @@ class IngressAnnotations(
     ClientCertificateAnnotations,
     EndpointTlsAnnotations,
     LimitAnnotations,
+    MirrorAnnotations,
     CorsAnnotations,
     ErrorAnnotations,
     ExternalAuthAnnotations,

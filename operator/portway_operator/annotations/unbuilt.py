@@ -78,12 +78,6 @@ _TLS = (
     _later("ssl-prefer-server-ciphers", "Whose order of ciphers counts.", harmless=(*_OFF, *_ON)),
 )
 
-_BALANCING = (
-    _later("mirror-target", "Where a copy of each request goes.", harmless=("",)),
-    _later("mirror-host", "The Host of the copies.", harmless=("",)),
-    _later("mirror-request-body", "Whether copies have the body.", harmless=("on", "off")),
-)
-
 _RESPONSES = (
     _row(
         "preserve-trailing-slash",
@@ -174,7 +168,6 @@ _OBSOLETE = (
 UNBUILT: tuple[Row, ...] = (
     *_EXTERNAL_AUTH,
     *_TLS,
-    *_BALANCING,
     *_RESPONSES,
     *_PROXYING,
     *_OBSERVING,

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import parse_qs
 
-from portway_operator import problems
-from portway_operator.addresses import name_refusal
 from portway_operator.annotations import IngressAnnotations, key_of, rows
 from portway_operator.compile.access import Access
-from portway_operator.compile.upstreams import Upstreams, Wanted
+from portway_operator.compile.by_url import ByUrl
 from portway_operator.objects import Ingress
-from portway_operator.parse_auth import AuthUrl
+from portway_operator.parse_auth import ServiceUrl
 from portway_operator.problems import Origin, at
 from portway_operator.settings import CompileSettings
-from portway_proxy.snapshot import ExternalAuth, Protocol, Upstream
+from portway_proxy.snapshot import ExternalAuth
 
 __all__ = ["AuthServices"]
 
-_SERVICE = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.svc(?:\.cluster\.local)?")
 _BACK = "$scheme://$http_host$escaped_request_uri"
 
 
 class AuthServices:
-    """Reads which services Ingresses ask; `outside` are those that are no Service of the cluster, by name."""
+    """Reads which services Ingresses ask."""
 
-    __slots__ = ("_config_map", "_for_all", "_upstreams", "outside")
+    __slots__ = ("_config_map", "_for_all", "_services")
 
-    def __init__(self, upstreams: Upstreams, settings: CompileSettings) -> None:
-        self.outside: dict[str, Upstream] = {}
+    def __init__(self, services: ByUrl, settings: CompileSettings) -> None:
         self._for_all = IngressAnnotations(**dict(settings.global_auth))
         namespace, _, name = settings.config_map.partition("/")
         self._config_map = Origin("ConfigMap", namespace, name, "data[global-auth-url]")
-        self._upstreams = upstreams
+        self._services = services
 
     def read(self, ingress: Ingress, values: IngressAnnotations) -> Access:
         """Return what an Ingress with these annotations asks of a service."""
@@ -60,28 +55,12 @@ class AuthServices:
         )
         return Access(external=external)
 
-    def _where(self, url: AuthUrl, origin: Origin) -> str | Access:
+    def _where(self, url: ServiceUrl, origin: Origin) -> str | Access:
         """Return the name of the upstream, empty for the request's own host, or why nobody may come in."""
         if not url.host:
             return ""
-        service = _SERVICE.fullmatch(url.host)
-        if service is not None and url.scheme == "http":
-            wanted = Wanted(service[2], service[1], url.port)
-            found = self._upstreams.reference_problems(wanted, origin)
-            if found:
-                return Access(closed=found[0].code, problems=tuple(found))
-            return self._upstreams.resolve(wanted).upstream.name
-        refusal = name_refusal(url.host)
-        if refusal:
-            problem = problems.auth_url_refused(origin, url.host, refusal)
-            return Access(closed=problem.code, problems=(problem,))
-        return self._outside(url)
-
-    def _outside(self, url: AuthUrl) -> str:
-        name = f"{url.scheme}://{url.host}:{url.port}"
-        protocol = Protocol.HTTPS if url.scheme == "https" else Protocol.HTTP
-        self.outside[name] = Upstream(name, protocol, external_name=url.host.strip("[]"), external_port=url.port)
-        return name
+        found = self._services.find(url, origin)
+        return found if isinstance(found, str) else Access(closed=found[0].code, problems=tuple(found))
 
 
 def _signin(url: str, parameter: str) -> str:

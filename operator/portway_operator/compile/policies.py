@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 
 from portway_operator.annotations import IngressAnnotations, Reading, unsaid
@@ -9,9 +11,9 @@ from portway_operator.annotations.access import Satisfy
 from portway_operator.compile import for_all
 from portway_operator.compile.access import Access
 from portway_operator.settings import CompileSettings
-from portway_proxy.snapshot import Cors, Edits, ErrorPages, Patience, Policy, RateLimit, Redirect
+from portway_proxy.snapshot import Cors, Edits, ErrorPages, Mirror, Patience, Policy, RateLimit, Redirect
 
-__all__ = ["Policies"]
+__all__ = ["Elsewhere", "Policies"]
 
 _NONE = Policy()
 _REDIRECTED = Policy(https_redirect=True)
@@ -19,6 +21,17 @@ _ANYBODY = Access()
 _UNSAID = unsaid(IngressAnnotations).values
 _USUAL = Patience()
 _UNEDITED = Edits()
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The other upstreams that requests of an Ingress lead to: for pages of errors, and for copies."""
+
+    errors: ErrorPages | None = None
+    mirror: Mirror | None = None
+
+
+_NOWHERE = Elsewhere()
 
 
 class Policies:
@@ -35,7 +48,7 @@ class Policies:
         settings: CompileSettings,
         access: Access = _ANYBODY,
         zone: str = "",
-        errors: ErrorPages | None = None,
+        elsewhere: Elsewhere = _NOWHERE,
     ) -> None:
         self.values = values = reading.values
         self.usual = for_all.usual(settings)
@@ -43,7 +56,8 @@ class Policies:
         redirect = settings.ssl_redirect if values.ssl_redirect is None else values.ssl_redirect
         closed = reading.closed or access.closed or settings.closed
         forced = settings.force_ssl_redirect if values.force_ssl_redirect is None else values.force_ssl_redirect
-        asked = forced or settings.allow_source_range or settings.deny_source_range or settings.block_cidrs or errors
+        listed = settings.allow_source_range or settings.deny_source_range or settings.block_cidrs
+        asked = forced or bool(listed) or elsewhere != _NOWHERE
         if values is _UNSAID and not closed and not asked and access is _ANYBODY:
             self._plain, self._secure = _NONE, _REDIRECTED if redirect else _NONE
             return
@@ -53,7 +67,8 @@ class Policies:
             self._plain = msgspec.structs.replace(
                 _policy(values, access, zone),
                 https_redirect=forced,
-                errors=errors,
+                errors=elsewhere.errors,
+                mirror=elsewhere.mirror,
                 allow=values.allow_source_range or settings.allow_source_range,
                 deny=_together(values.deny_source_range or settings.deny_source_range, settings.block_cidrs),
             )

@@ -15,6 +15,7 @@ from portway_operator.annotations import IngressAnnotations, read
 from portway_operator.compile import for_all
 from portway_operator.compile.access import AccessReader
 from portway_operator.compile.auth_services import AuthServices
+from portway_operator.compile.by_url import ByUrl
 from portway_operator.compile.classes import Classes
 from portway_operator.compile.client_certificates import ClientCertificates
 from portway_operator.compile.compatibility import Modes
@@ -24,10 +25,11 @@ from portway_operator.compile.endpoint_tls import EndpointSecrets, keyrings
 from portway_operator.compile.error_pages import PageMakers
 from portway_operator.compile.fallbacks import choose_fallback
 from portway_operator.compile.listeners import ListenerTable
+from portway_operator.compile.mirrors import read_mirror
 from portway_operator.compile.observing import observing_of, observing_problems
 from portway_operator.compile.own_ports import OwnPorts
 from portway_operator.compile.passthroughs import PassthroughTable
-from portway_operator.compile.policies import Policies
+from portway_operator.compile.policies import Elsewhere, Policies
 from portway_operator.compile.port_maps import PortMap, port_maps
 from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
 from portway_operator.compile.tls import TlsClaims, TlsTable, expiry_problems, find_key_pair, read_tls, secret_problem
@@ -113,7 +115,8 @@ class _Compile:
         self._clients = ClientCertificates(store)
         self._keys = EndpointSecrets()
         self._upstreams = Upstreams(store, self._settings, made)
-        self._services = AuthServices(self._upstreams, self._settings)
+        self._by_url = ByUrl(self._upstreams)
+        self._services = AuthServices(self._by_url, self._settings)
         self._pages = PageMakers(store, self._upstreams, self._settings)
         self._passed = PassthroughTable(self._upstreams)
 
@@ -164,7 +167,7 @@ class _Compile:
         by_service: dict[Key, list[str]] = {}
         upstreams = []
         for name in sorted(used):
-            if (outside := self._services.outside.get(name)) is not None:
+            if (outside := self._by_url.outside.get(name)) is not None:
                 upstreams.append(outside)
                 continue
             wanted, one = resolved[name]
@@ -225,9 +228,10 @@ class _Compile:
         access = access.beside(self._clients.read(ingress, reading.values))
         self._keys.read(ingress, reading.values)
         self.problems += (*reading.problems, *access.problems)
-        errors, found_wrong = self._pages.read(ingress, reading.values)
-        self.problems += found_wrong
-        policies = Policies(reading, self._settings, access, "/".join(ingress.meta.key), errors)
+        errors, unmade = self._pages.read(ingress, reading.values)
+        mirror, uncopied = read_mirror(ingress, reading.values, self._by_url)
+        self.problems += (*unmade, *uncopied)
+        policies = Policies(reading, self._settings, access, "/".join(ingress.meta.key), Elsewhere(errors, mirror))
         passed = self._passed.read(ingress, reading.values.tls_passthrough, guarded=policies.guarded)
         found = RouteReader(ingress, self._upstreams, policies, tls.hosts, passed).read()
         self.problems += found.problems

@@ -20,6 +20,7 @@ from portway_proxy.l7.sockets import BROKEN, ENDED, acknowledged, heard, reset_w
 if TYPE_CHECKING:
     from portway_proxy.errors import ProxyError
     from portway_proxy.l7.http import Http
+    from portway_proxy.l7.upstream import UpstreamConnection
     from portway_proxy.proxy_protocol import ProxyHeader
 
 __all__ = ["ClientConnection"]
@@ -287,22 +288,29 @@ class ClientConnection(Responder):
         try:
             used = self._framing.take(data, pieces)
             if pieces:
-                exchange.request_size += sum(map(len, pieces))
-                if 0 < self.body_limit < exchange.request_size:
-                    raise BodyTooLarge(f"the body is longer than {self.body_limit} bytes")
-                connection.send(pieces)
+                self._send_on(exchange, connection, pieces)
         except ClientError as error:
             flow.fail(exchange, error)
             return
         if self._framing.done:
             self._hold(data[used:])
             self.deadline = NEVER
+            if exchange.passage is not None:
+                exchange.passage.body_ended()
             connection.request_ended(exchange)
         elif not connection.write_paused:
             # Each byte buys a little time: who sends one now and then, always in time, runs out of it.
             until = self.http.clock.now + self.http.timeouts.body
             rate = self.http.limits.body_rate
             self.deadline = min(until, self.deadline + len(data) / rate) if rate else until
+
+    def _send_on(self, exchange: Exchange, connection: UpstreamConnection, pieces: list[bytes]) -> None:
+        exchange.request_size += sum(map(len, pieces))
+        if 0 < self.body_limit < exchange.request_size:
+            raise BodyTooLarge(f"the body is longer than {self.body_limit} bytes")
+        connection.send(pieces)
+        if exchange.passage is not None and exchange.passage.copy is not None:
+            exchange.passage.copy.take(pieces)
 
     # --- the exchange's side
 

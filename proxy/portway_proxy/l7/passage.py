@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.limits import Limit
+    from portway_proxy.l7.mirror import Copy
     from portway_proxy.l7.pages import Pages
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
@@ -43,13 +44,15 @@ class Passage:
     under way, each with what it counts it by. `timeouts` are the route's own, where it has any.
 
     `pages` may answer in the place of an error. Once they do, `instead` is what is asked of them, and `failed` the
-    status that they stand for. `target` is the one of the request, where a step has changed that.
+    status that they stand for. `target` is the one of the request, where a step has changed that. `copy` gets the
+    request's body too.
     """
 
     __slots__ = (
         "_next",
         "_steps",
         "answer",
+        "copy",
         "edit",
         "failed",
         "fields",
@@ -70,6 +73,7 @@ class Passage:
         self.instead: RequestHead | None = None
         self.failed = 0
         self.target = b""
+        self.copy: Copy | None = None
         self.host = b""
         self.fields = b""
         self.answer = b""
@@ -116,11 +120,18 @@ class Passage:
                 return False
         return True
 
+    def body_ended(self) -> None:
+        """Note that the whole body of the request came."""
+        if self.copy is not None:
+            self.copy.end()
+
     def leave(self) -> None:
         """Note that the exchange is over."""
         for limit, peer in self.leaves:
             limit.leave(peer)
         self.leaves.clear()
+        if self.copy is not None:
+            self.copy.leave()
 
 
 def timeouts_of(exchange: Exchange) -> Timeouts:

@@ -14,6 +14,7 @@ from portway_proxy.l7.cors import AnswerOrigins
 from portway_proxy.l7.edits import EditAnswer
 from portway_proxy.l7.external import AskService
 from portway_proxy.l7.limits import Limit
+from portway_proxy.l7.mirror import SendCopy
 from portway_proxy.l7.pages import Pages
 from portway_proxy.l7.redirects import ToAppRoot, ToOther, ToWww, to_https
 from portway_proxy.l7.rewriting import AddFields, Rewrite, SetTimeouts
@@ -110,6 +111,8 @@ def _either(policy: Policy, kept: _Kept, networks: FromNetworks | None) -> Itera
 
 def _changes(policy: Policy) -> Iterator[Step]:
     """Yield the steps that change where a request goes, and what the endpoint and the client get."""
+    if policy.mirror is not None:
+        yield SendCopy(policy.mirror)
     if policy.canary is not None:
         yield ChooseUpstream(policy.canary)
     if policy.rewrite:
