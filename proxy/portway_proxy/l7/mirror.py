@@ -15,7 +15,7 @@ from portway_proxy.l7.template import Template
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from portway_proxy.l7.client import ClientConnection
+    from portway_proxy.l7.asker import Asker
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.passage import Passage
     from portway_proxy.l7.response import ResponseHead
@@ -32,7 +32,7 @@ class Copy(Errand):
 
     __slots__ = ("_bodiless", "_held", "_waiting", "_whole")
 
-    def __init__(self, asker: ClientConnection, then: Callable[[ResponseHead | None], None], *, bodiless: bool) -> None:
+    def __init__(self, asker: Asker, then: Callable[[ResponseHead | None], None], *, bodiless: bool) -> None:
         super().__init__(asker, then)
         self._bodiless = bodiless
         self._held: list[bytes] = []
@@ -60,7 +60,7 @@ class Copy(Errand):
             self._held += pieces
             self._waiting += sum(map(len, pieces))
         if self._waiting > self.http.limits.buffer:
-            self.cut()
+            self.give_up()
 
     def end(self) -> None:
         """End the body."""
@@ -83,9 +83,9 @@ class Copy(Errand):
     def leave(self) -> None:
         """Note that the request itself is over: without its whole body there is no copy."""
         if not self._whole:
-            self.cut()
+            self.give_up()
 
-    def cut(self) -> None:
+    def give_up(self) -> None:
         """Give the copy up."""
         self._held = []
         if self.exchange is not None:
