@@ -16,6 +16,7 @@ _BYTES: Final = 8 << 20
 class _Entry:
     base: str
     line: bytes
+    wide: bool
 
 
 class Backlog:
@@ -32,9 +33,9 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def append(self, base: str, line: bytes) -> None:
+    def append(self, base: str, line: bytes, *, wide: bool = False) -> None:
         """Add the delta that leads from the content `base` to what is published now."""
-        self._entries.append(_Entry(base, line))
+        self._entries.append(_Entry(base, line, wide))
         self._bytes += len(line)
         while len(self._entries) > self._most or self._bytes > self._size:
             self._bytes -= len(self._entries.popleft().line)
@@ -44,11 +45,16 @@ class Backlog:
         self._entries.clear()
         self._bytes = 0
 
-    def since(self, digest: str) -> list[bytes] | None:
-        """Return the deltas that lead from the content `digest` to what is published now; None when it is too old."""
+    def since(self, digest: str, *, wide: bool = True) -> list[bytes] | None:
+        """Return the deltas that lead from the content `digest` to what is published now.
+
+        None when that is too old, and when one of them is wide for who does not take `wide` ones.
+        """
         found: list[bytes] = []
         # From the end: content may have been the same before, and the shorter way is as good.
         for entry in reversed(self._entries):
+            if entry.wide and not wide:
+                break
             found.append(entry.line)
             if entry.base == digest:
                 found.reverse()

@@ -15,6 +15,7 @@ from portway_operator.backlog import Backlog
 from portway_operator.rebuild import Update
 from portway_operator.subscription import Subscription
 from portway_proxy.codec import SCHEMA
+from portway_proxy.deltas import Delta
 from portway_proxy.stream import (
     Ack,
     DeltaMessage,
@@ -94,6 +95,7 @@ class _State:
     update: Update | None = None
     message: bytes | None = None
     whole: int = 0  # The newest version that every proxy got as a snapshot.
+    wide: int = 0  # The newest that changed more than upstreams.
     history: dict[int, _Version] = field(default_factory=dict)
 
 
@@ -129,18 +131,14 @@ class Publisher:
         self.version += 1
         self._remember(update, loop.time())
         before = self._state.update
+        self._state.update, self._state.message = update, None
         if update.delta is not None and before is not None and update.delta.base == before.digest:
-            line = encode(DeltaMessage(update.delta.base, self.version, update.digest, update.delta.upstreams))
-            self._backlog.append(update.delta.base, line)
-            self.counts.deltas += 1
-            for subscription in self._subscriptions.values():
-                self.counts.resyncs += subscription.push(line)
+            self._push(update.delta)
         else:
             self._backlog.clear()
-            self._state.whole = self.version
+            self._state.whole = self._state.wide = self.version
             for subscription in self._subscriptions.values():
                 subscription.resync()
-        self._state.update, self._state.message = update, None
         for proxy in self._proxies.values():
             # One that follows another operator may have served it before we had it.
             if not proxy.streaming and proxy.digest == update.digest:
@@ -148,12 +146,15 @@ class Publisher:
 
     # --- subscriptions
 
-    def subscribe(self, node: str, position: Position | None) -> Subscription:
-        """Return what a proxy at `position` is to be sent; an older stream of the same proxy ends."""
+    def subscribe(self, node: str, position: Position | None, *, wide: bool = True) -> Subscription:
+        """Return what a proxy at `position`, which takes `wide` deltas or not, is to be sent.
+
+        An older stream of the same proxy ends.
+        """
         if (before := self._subscriptions.get(node)) is not None:
             before.close()
         self.counts.streams += 1
-        subscription = self._subscriptions[node] = Subscription(node, position, self)
+        subscription = self._subscriptions[node] = Subscription(node, position, self, wide=wide)
         self._heard_of(node).streaming = True
         return subscription
 
@@ -175,7 +176,7 @@ class Publisher:
         """Return how many proxies follow us."""
         return len(self._subscriptions)
 
-    def opening(self, position: Position | None) -> Sequence[bytes] | None:
+    def opening(self, position: Position | None, *, wide: bool) -> Sequence[bytes] | None:
         """Return the hello, and what leads from `position` to what is published; None before the first snapshot."""
         if (update := self._state.update) is None:
             return None
@@ -183,7 +184,7 @@ class Publisher:
         hello = encode(Hello(self.epoch, SCHEMA, _SERVER, self.version, update.digest, same))
         if same:
             return (hello,)
-        deltas = self._backlog.since(position.digest) if position is not None else None
+        deltas = self._backlog.since(position.digest, wide=wide) if position is not None else None
         return (hello, *deltas) if deltas is not None else (hello, self.snapshot())
 
     def snapshot(self) -> bytes:
@@ -249,6 +250,15 @@ class Publisher:
 
     # --- inside
 
+    def _push(self, delta: Delta) -> None:
+        line = encode(DeltaMessage.of(delta, self.version))
+        self._backlog.append(delta.base, line, wide=delta.wide)
+        self.counts.deltas += 1
+        if delta.wide:
+            self._state.wide = self.version
+        for subscription in self._subscriptions.values():
+            self.counts.resyncs += subscription.push(line, wide=delta.wide)
+
     def _remember(self, update: Update, now: float) -> None:
         history = self._state.history
         history[self.version] = _Version(update.digest, now)
@@ -282,7 +292,8 @@ class Publisher:
         subscription = self._subscriptions.get(ack.node)
         # What it rejects may have been replaced already, and the proxy may be about to say that it likes that better.
         if subscription is not None and rejected >= self._state.whole:
-            subscription.refused()
+            # A wide delta after it may be the mend, but is for what the proxy does not have.
+            (subscription.refused if rejected >= self._state.wide else subscription.resync)()
         _call(self.on_rejection, Rejection(ack.node, ack.hash, ack.error, ack.resource))
 
     def _wake(self) -> None:

@@ -21,7 +21,8 @@ from portway_operator.batches import Batches
 from portway_operator.compile import Compiled, compile_snapshot, compile_upstream
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
-from portway_proxy.codec import Delta, Digest, find, patch
+from portway_proxy.codec import Digest
+from portway_proxy.deltas import Delta, diff, find, patch
 from portway_proxy.errors import ProxyError
 from portway_proxy.snapshot import Snapshot, Upstream
 from portway_proxy.tasks import Tasks
@@ -37,6 +38,7 @@ LIMIT = 0.5
 """Seconds from the first change until a compile begins, whatever still changes."""
 
 _DAY = 86_400
+_MOST = 1000  # Parts of a snapshot that change together; more are sooner read, built and merged as a whole one.
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +220,17 @@ class Rebuild:
         compiled, digest = result.compiled, result.digest
         upstreams = self._renewed(compiled.snapshot, digest, self._late)
         snapshot = patch(compiled.snapshot, upstreams) if upstreams else compiled.snapshot
-        await self._hand_on(Update(snapshot, str(digest)), digest)
+        await self._hand_on(Update(snapshot, str(digest), self._difference(snapshot, str(digest))), digest)
         if self._published is not None and self._published.digest == str(digest):
             self._settled(compiled)
+
+    def _difference(self, snapshot: Snapshot, digest: str) -> Delta | None:
+        """Return what leads from what is published to `snapshot`; None when that is about as much as all of it."""
+        base = self._published
+        if base is None or digest == base.digest:
+            return None
+        delta = diff(base.snapshot, snapshot, base.digest, digest)
+        return delta if delta.size <= _MOST else None
 
     async def _republish(self, services: Iterable[tuple[str, str]]) -> None:
         """Publish new upstreams for the endpoints of some Services, beside an otherwise unchanged snapshot."""

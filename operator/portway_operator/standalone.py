@@ -109,7 +109,10 @@ class Standalone:
 
     async def _publish(self, update: Update) -> None:
         try:
-            generation = await self._supervisor.apply(update.snapshot)
+            if update.delta is None:
+                generation = await self._supervisor.apply(update.snapshot)
+            else:
+                generation = await self._supervisor.patch(update.delta)
         finally:
             self._first.set()
         self._console.applied(generation, update.snapshot)

@@ -21,6 +21,7 @@ from portway_operator.subscription import Subscription
 from portway_proxy.codec import SCHEMA
 from portway_proxy.stream import (
     ACK_PATH,
+    ALL_DELTAS,
     STREAM_PATH,
     BadMessage,
     Position,
@@ -99,7 +100,8 @@ class StreamServer:
         response.force_close()
         await response.prepare(request)
         position = Position.parse(request.headers.get(hdrs.IF_NONE_MATCH, ""))
-        subscription = self._publisher.subscribe(node, position)
+        wide = request.query.get("deltas") == ALL_DELTAS
+        subscription = self._publisher.subscribe(node, position, wide=wide)
         self._streams.add(subscription)
         _log.info("proxy %s follows", node)
         try:

@@ -24,8 +24,11 @@ _LONGEST_HOLD: Final = 60.0
 class Published(Protocol):
     """Where subscriptions get their messages, encoded once for all of them."""
 
-    def opening(self, position: Position | None) -> Sequence[bytes] | None:
-        """Return the hello, and what leads from `position` to what is published; None before the first snapshot."""
+    def opening(self, position: Position | None, *, wide: bool) -> Sequence[bytes] | None:
+        """Return the hello, and what leads from `position` to what is published; None before the first snapshot.
+
+        That may be wide deltas for who takes `wide` ones.
+        """
 
     def snapshot(self) -> bytes:
         """Return the message with all that is published now."""
@@ -35,13 +38,14 @@ class Published(Protocol):
 
 
 class Subscription:
-    """A proxy that follows us from `position` on.
+    """A proxy that follows us from `position` on, by `wide` deltas too or by those of upstreams alone.
 
     It holds no snapshot: that a snapshot is due is a flag, and the newest is sent when its turn comes.
     """
 
-    def __init__(self, node: str, position: Position | None, source: Published) -> None:
+    def __init__(self, node: str, position: Position | None, source: Published, *, wide: bool = True) -> None:
         self.node = node
+        self._wide = wide
         self._position = position
         self._source = source
         self._lines: deque[bytes] = deque()
@@ -54,8 +58,13 @@ class Subscription:
         self._wake = asyncio.Event()
         self._closed = False
 
-    def push(self, line: bytes) -> bool:
-        """Send a delta; when too many wait, send a snapshot in the place of them all, and return True."""
+    def push(self, line: bytes, *, wide: bool = False) -> bool:
+        """Send a delta; when too many wait, send a snapshot in the place of them all, and return True.
+
+        A `wide` one that the proxy does not take, or that may mend what it refused, is a `resync`.
+        """
+        if wide and (self._whole or not self._wide):
+            self.resync()
         if not self._greeted or self._whole:
             return False  # What is sent next holds it already.
         self._lines.append(line)
@@ -110,7 +119,7 @@ class Subscription:
 
     def _take(self) -> Sequence[bytes] | None:
         if not self._greeted:
-            opening = self._source.opening(self._position)
+            opening = self._source.opening(self._position, wide=self._wide)
             self._greeted = opening is not None
             return opening
         if self._whole:

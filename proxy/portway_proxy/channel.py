@@ -96,7 +96,7 @@ class Apply(msgspec.Struct, frozen=True, tag=True):
 
 
 class Patch(msgspec.Struct, frozen=True, tag=True):
-    """New upstreams for the snapshot that is served; its memfd holds a `codec.Delta` as msgpack."""
+    """A change to the snapshot that is served; its memfd holds a `Delta` as msgpack."""
 
     generation: int
 

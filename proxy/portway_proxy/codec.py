@@ -1,23 +1,22 @@
-"""Snapshots and their deltas to bytes and back, and the digest of their content.
+"""Snapshots to bytes and back, and the digest of their content.
 
-The digest is a hash over the parts: one for each upstream, one for all the rest. So a delta, which replaces
-upstreams alone, updates the digest without another walk through the whole snapshot (`Digest.replace`).
+The digest is a hash over the parts: one for each upstream, one for all the rest. So a delta of upstreams updates the
+digest without another walk through the whole snapshot, and any other without one through all upstreams.
 """
 
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
-from typing import Final, Self
+from collections.abc import Iterable
+from typing import Self
 
 import msgspec
 
+from portway_proxy.deltas import Delta, find
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.snapshot import Certificate, Snapshot, Upstream
 
-__all__ = ["SCHEMA", "Delta", "Digest", "decode", "digest", "encode", "find", "patch"]
+__all__ = ["SCHEMA", "Digest", "decode", "digest", "encode"]
 
 SCHEMA = 2
 """The version of the snapshot's schema; a proxy refuses what it does not know.
@@ -27,18 +26,6 @@ without the password that the path asks for, but the digest of what it read tell
 """
 
 _MODULUS = 1 << 256
-_name: Final = attrgetter("name")
-
-
-class Delta(msgspec.Struct, frozen=True):
-    """New content for upstreams that the snapshot with digest `base` already has.
-
-    `digest` is the digest of the snapshot after the change.
-    """
-
-    base: str
-    digest: str
-    upstreams: tuple[Upstream, ...]
 
 
 class _Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,8 +44,12 @@ def _hash(part: object) -> int:
     return int.from_bytes(hashlib.sha256(_encoder.encode(part)).digest(), "big")
 
 
+def _hash_rest(snapshot: Snapshot) -> int:
+    return _hash(msgspec.structs.replace(snapshot, upstreams=()))
+
+
 class Digest:
-    """The digest of a snapshot, kept up to date as upstreams are replaced.
+    """The digest of a snapshot, kept up to date as it changes.
 
     Equal content has an equal digest in every process. It finds accidents, not forgeries: upstream hashes are
     added up, which an attacker who chooses the content could exploit.
@@ -73,12 +64,19 @@ class Digest:
     @classmethod
     def of(cls, snapshot: Snapshot) -> Self:
         """Return the digest of `snapshot`; cost is one encoding of it."""
-        rest = msgspec.structs.replace(snapshot, upstreams=())
-        return cls(_hash(rest), sum(map(_hash, snapshot.upstreams)) % _MODULUS)
+        return cls(_hash_rest(snapshot), sum(map(_hash, snapshot.upstreams)) % _MODULUS)
 
     def replace(self, old: Upstream, new: Upstream) -> None:
         """Account for `new` in the place of `old`."""
         self._sum = (self._sum - _hash(old) + _hash(new)) % _MODULUS
+
+    def after(self, before: Snapshot, delta: Delta, after: Snapshot) -> Digest:
+        """Return the digest of `after`, which a delta made of the snapshot `before`, whose digest this is."""
+        changes = delta.changes
+        gone = () if changes is None else changes.gone_upstreams
+        old = find(before, [*(upstream.name for upstream in delta.upstreams), *gone])
+        total = self._sum - sum(map(_hash, old.values())) + sum(map(_hash, delta.upstreams))
+        return Digest(self._rest if changes is None else _hash_rest(after), total % _MODULUS)
 
     def __str__(self) -> str:
         """Return 32 hexadecimal digits."""
@@ -145,37 +143,3 @@ def _complete(snapshot: Snapshot, kept: Iterable[int], known: Iterable[Certifica
     except (IndexError, KeyError):
         raise BadSnapshot("a certificate is left out that is not known") from None
     return msgspec.structs.replace(snapshot, certificates=tuple(whole))
-
-
-def patch(snapshot: Snapshot, upstreams: tuple[Upstream, ...]) -> Snapshot:
-    """Return `snapshot` with these upstreams in the place of those with the same names.
-
-    Raises `BadSnapshot` when one of them is not in the snapshot.
-    """
-    patched = list(snapshot.upstreams)
-    new = {upstream.name: upstream for upstream in upstreams}
-    for name, place in _places(patched, new):
-        patched[place] = new.pop(name)
-    if new:
-        raise BadSnapshot(f"the delta names upstreams that the snapshot does not have: {', '.join(sorted(new))}")
-    return msgspec.structs.replace(snapshot, upstreams=tuple(patched))
-
-
-def find(snapshot: Snapshot, names: Iterable[str]) -> dict[str, Upstream]:
-    """Return the upstreams with these names, by name; those that the snapshot does not have are left out."""
-    return {name: snapshot.upstreams[place] for name, place in _places(snapshot.upstreams, names)}
-
-
-def _places(upstreams: Sequence[Upstream], names: Iterable[str]) -> list[tuple[str, int]]:
-    """Return the names that are among `upstreams`, each with its index."""
-    found, others = [], set()
-    for name in names:
-        # What a compile makes is sorted: a delta need not walk through 10,000 upstreams in every process.
-        place = bisect_left(upstreams, name, key=_name)
-        if place < len(upstreams) and upstreams[place].name == name:
-            found.append((name, place))
-        else:
-            others.add(name)
-    if others:
-        found += [(one.name, place) for place, one in enumerate(upstreams) if one.name in others]
-    return found

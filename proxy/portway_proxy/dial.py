@@ -20,7 +20,7 @@ from aiohttp import hdrs
 
 from portway_proxy.codec import SCHEMA
 from portway_proxy.errors import ProxyError
-from portway_proxy.stream import ACK_PATH, PORT, STREAM_PATH, Ack, BadMessage, Position, Refusal, decode
+from portway_proxy.stream import ACK_PATH, ALL_DELTAS, PORT, STREAM_PATH, Ack, BadMessage, Position, Refusal, decode
 
 __all__ = ["Address", "Credentials", "OperatorRefused", "Operators", "Target", "Unreachable"]
 
@@ -163,7 +163,7 @@ class Operators:
         Raises `OperatorRefused`, and `Unreachable` whenever the connection fails, also while it is lent.
         """
         self._secure = self._credentials.context() if target.address.scheme == "https" else None
-        query = {"node": node, "schema": str(SCHEMA)}
+        query = {"node": node, "schema": str(SCHEMA), "deltas": ALL_DELTAS}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE)
         try:
             async with self._session(target).get(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from portway_proxy.codec import patch
+from portway_proxy.deltas import join, patch
 from portway_proxy.errors import BadSnapshot, ProxyError
 from portway_proxy.stream import DeltaMessage, SnapshotMessage
 
@@ -59,10 +59,9 @@ def _merge(before: SnapshotMessage | DeltaMessage, delta: DeltaMessage) -> Snaps
     if delta.base != before.hash:
         raise Gap(f"the delta is for the snapshot {delta.base}, the one before it is {before.hash}")
     if isinstance(before, DeltaMessage):
-        merged = {upstream.name: upstream for upstream in (*before.upstreams, *delta.upstreams)}
-        return DeltaMessage(before.base, delta.v, delta.hash, tuple(merged.values()))
+        return DeltaMessage.of(join(before.delta(), delta.delta()), delta.v)
     try:
-        snapshot = patch(before.snapshot, delta.upstreams)
+        snapshot = patch(before.snapshot, delta.upstreams, delta.changes)
     except BadSnapshot as error:
         raise Gap(str(error)) from None
     return SnapshotMessage(delta.v, delta.hash, snapshot)

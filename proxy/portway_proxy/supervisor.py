@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import os
 import secrets
@@ -18,6 +17,7 @@ from portway_proxy import codec, ingress_nginx
 from portway_proxy.admin import Admin
 from portway_proxy.channel import Configure, store
 from portway_proxy.crew import Crew
+from portway_proxy.deltas import Delta, patch
 from portway_proxy.descriptors import allowed, most_connections, raise_limit
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.flows import FlowPage, FlowQuery
@@ -163,24 +163,29 @@ class Supervisor:
             self._now_serve(snapshot, generation, content)
             return generation
 
-    async def patch(self, delta: codec.Delta) -> int:
-        """Serve new content for some upstreams and return the generation, once every worker does.
+    async def patch(self, delta: Delta) -> int:
+        """Serve what `delta` makes of the snapshot and return the generation, once every worker does.
 
-        Raises `BadSnapshot` when the delta is not for the snapshot that is served, or cannot be applied.
+        Raises `BadSnapshot` when the delta is not for the snapshot that is served, or cannot be applied; then all serve
+        what they served before.
         """
         async with self._lock:
             generation = self._next()
             if self.snapshot is None or delta.base != self.digest:
                 raise BadSnapshot(f"the delta is for the snapshot {delta.base}, {self.digest or 'none'} is served")
-            patched = codec.patch(self.snapshot, delta.upstreams)
-            content = self._content_after(delta, self.snapshot)
-            data = msgspec.msgpack.encode(delta)
+            snapshot = patch(self.snapshot, delta.upstreams, delta.changes)
+            content = self._content.after(self.snapshot, delta, snapshot)
+            if str(content) != delta.digest:
+                raise BadSnapshot(
+                    f"the delta leads to the snapshot {content}, it was sent as {delta.digest}: it asks for what this"
+                    " version of the proxy does not know, or was damaged"
+                )
             try:
-                await self._order(data, lambda process, fd: process.patch(generation, fd))
+                await self._spread_delta(generation, snapshot, delta)
             except BadSnapshot as error:
                 await self._revert(error)
                 raise
-            self._now_serve(patched, generation, content)
+            self._now_serve(snapshot, generation, content)
             return generation
 
     async def renew(self, settings: ProxySettings) -> None:
@@ -293,27 +298,29 @@ class Supervisor:
         self._number += 1
         return self._number
 
-    def _content_after(self, delta: codec.Delta, before: Snapshot) -> codec.Digest:
-        """Return the digest of what `delta` makes of the snapshot; raises `BadSnapshot` when it says another one."""
-        content = copy.copy(self._content)
-        old = codec.find(before, (upstream.name for upstream in delta.upstreams))
-        for upstream in delta.upstreams:
-            content.replace(old[upstream.name], upstream)
-        if str(content) != delta.digest:
-            raise BadSnapshot(f"the delta leads to the snapshot {content}, it was sent as {delta.digest}")
-        return content
-
     def _now_serve(self, snapshot: Snapshot, generation: int, content: codec.Digest) -> None:
         self.snapshot, self.generation, self.digest = snapshot, generation, str(content)
         self._content = content
 
     async def _spread(self, generation: int, snapshot: Snapshot, digest: str) -> None:
-        for process in self._serving.values():
-            process.send_sockets(self._listeners.of_worker(process.slot))
+        self._send_sockets()
         alike = all(process.generation == self.generation for process in self._serving.values())
         known = self.snapshot.certificates if self.snapshot is not None and alike else ()
         data = codec.encode(snapshot, digest, known)
         await self._order(data, lambda process, fd: process.apply(generation, fd))
+
+    async def _spread_delta(self, generation: int, snapshot: Snapshot, delta: Delta) -> None:
+        if delta.wide:
+            self._listeners.want(snapshot.listeners)
+            self._send_sockets()
+        data = msgspec.msgpack.encode(delta)
+        await self._order(data, lambda process, fd: process.patch(generation, fd))
+        if delta.wide:
+            self._listeners.drop_unwanted()
+
+    def _send_sockets(self) -> None:
+        for process in self._serving.values():
+            process.send_sockets(self._listeners.of_worker(process.slot))
 
     async def _order(self, data: bytes, give: Callable[[WorkerProcess, int], Awaitable[None]]) -> None:
         """Give `data` to every worker and wait for their answers; those that die will be given what is current.

@@ -46,6 +46,7 @@ from portway_proxy.channel import (
 )
 from portway_proxy.checks import Checks
 from portway_proxy.clock import Clock
+from portway_proxy.deltas import Delta, patch
 from portway_proxy.descriptors import TooFewDescriptors, allowed, most_connections
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.flows import FlowPage, FlowQuery
@@ -80,6 +81,8 @@ if TYPE_CHECKING:
     from portway_proxy.snapshot import Snapshot
 
 __all__ = ["Worker", "main"]
+
+_deltas: Final = msgspec.msgpack.Decoder(Delta)
 
 _log = logging.getLogger("portway_proxy.worker")  # This module runs as __main__.
 
@@ -208,12 +211,10 @@ class Worker:
             data = take_stored(fds[0])
             if isinstance(message, Apply):
                 # A third of the time that this takes would go into a digest that the supervisor just made.
-                snapshot, digest = codec.decode(data, trusted=True, known=self.live.snapshot.certificates)
-                self.apply(snapshot, generation, digest)
-                self._serve()
-                await self._ports.settle()
+                known = self.live.snapshot.certificates
+                await self._replace(*codec.decode(data, trusted=True, known=known), generation)
             else:
-                self._patch(data, generation)
+                await self._patch(_deltas.decode(data), generation)
         except Exception as error:  # noqa: BLE001 - the loop must survive, and the supervisor logs the reason
             reason = str(error) if isinstance(error, BadSnapshot) else f"{type(error).__name__}: {error}"
             self._channel.send(Rejected(generation, reason[:_LONGEST_ERROR]))
@@ -221,10 +222,18 @@ class Worker:
             self._channel.send(Applied(generation))
         self._overload.excuse()
 
-    def _patch(self, data: bytes, generation: int) -> None:
-        delta = msgspec.msgpack.decode(data, type=codec.Delta)
+    async def _replace(self, snapshot: Snapshot, digest: str, generation: int) -> None:
+        self.apply(snapshot, generation, digest)
+        self._serve()
+        await self._ports.settle()
+
+    async def _patch(self, delta: Delta, generation: int) -> None:
         if delta.base != self.live.digest:
             raise BadSnapshot(f"the delta is for the snapshot {delta.base}, this worker serves {self.live.digest}")
+        if delta.changes is not None:
+            patched = patch(self.live.snapshot, delta.upstreams, delta.changes)
+            await self._replace(patched, delta.digest, generation)
+            return
         self.live = self.live.patch(delta.upstreams, generation, delta.digest)
         changed = [self.live.upstreams[upstream.name] for upstream in delta.upstreams]
         self._resolver.update(changed)

@@ -52,3 +52,13 @@ def test_a_broken_chain_is_forgotten() -> None:
     for number in range(20):
         backlog.append(str(number), b"x" * 10)
     assert len(backlog) == 10
+
+
+def test_whoever_takes_no_wide_deltas_gets_those_after_the_last_wide_one_alone() -> None:
+    backlog = filled("a", "b")
+    backlog.append("c", b"from c", wide=True)
+    backlog.append("d", b"from d")
+    assert backlog.since("b") == [b"from b", b"from c", b"from d"]
+    assert backlog.since("c", wide=False) is None
+    assert backlog.since("b", wide=False) is None
+    assert backlog.since("d", wide=False) == [b"from d"]

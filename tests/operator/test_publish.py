@@ -10,7 +10,7 @@ import pytest
 from portway_operator.publish import Proxy, Publisher, Rejection
 from portway_operator.rebuild import Update
 from portway_operator.subscription import Subscription
-from portway_proxy import codec
+from portway_proxy import codec, deltas
 from portway_proxy.snapshot import Endpoint, Snapshot, Upstream
 from portway_proxy.stream import Ack, DeltaMessage, Hello, Message, Position, SnapshotMessage, Verdict, decode
 
@@ -39,7 +39,17 @@ async def patch(publisher: Publisher, port: int) -> str:
     before = publisher.published
     assert before is not None
     digest = codec.digest(snapshot(port))
-    await publisher.publish(Update(snapshot(port), digest, codec.Delta(before.digest, digest, (at(port),))))
+    await publisher.publish(Update(snapshot(port), digest, deltas.Delta(before.digest, digest, (at(port),))))
+    return digest
+
+
+async def change(publisher: Publisher, port: int) -> str:
+    """Publish a wide delta and return the digest of what it leads to."""
+    before = publisher.published
+    assert before is not None
+    digest = codec.digest(snapshot(port))
+    delta = deltas.diff(before.snapshot, snapshot(port), before.digest, digest)
+    await publisher.publish(Update(snapshot(port), digest, delta))
     return digest
 
 
@@ -125,6 +135,23 @@ async def test_the_snapshot_of_the_moment_holds_all_deltas_and_is_encoded_once()
     digest = await patch(publisher, 2)
     assert publisher.snapshot() is publisher.snapshot()
     assert decode(publisher.snapshot()) == SnapshotMessage(2, digest, snapshot(2))
+
+
+async def test_who_takes_wide_deltas_gets_them_and_whoever_does_not_a_snapshot() -> None:
+    publisher = Publisher()
+    first = await publish(publisher, 1)
+    new, old = await follower(publisher), publisher.subscribe("old", None, wide=False)
+    await sent(old)
+    second = await change(publisher, 2)
+    assert await sent(new) == [DeltaMessage(first, 2, second, (at(2),), deltas.Changes())]
+    assert await sent(old) == [SnapshotMessage(2, second, snapshot(2))]
+    await patch(publisher, 3)
+    assert await sent(new) == await sent(old)
+    # And so when they come back.
+    position = Position(publisher.epoch, 1, first)
+    assert [type(message) for message in await opening(publisher, position)] == [Hello, DeltaMessage, DeltaMessage]
+    back = publisher.subscribe("old", position, wide=False)
+    assert [type(message) for message in await sent(back)] == [Hello, SnapshotMessage]
 
 
 async def test_a_delta_is_one_object_for_all_streams() -> None:
@@ -241,6 +268,30 @@ async def test_a_rejected_snapshot_is_sent_again_later_and_its_successor_at_once
     assert isinstance(successor, SnapshotMessage)
     assert successor.v == 2
     assert loop.time() == pytest.approx(1)
+
+
+async def test_what_mends_a_rejected_delta_is_sent_at_once_and_whole() -> None:
+    publisher = Publisher()
+    await publish(publisher, 1)
+    subscription = await follower(publisher)
+    await change(publisher, 2)
+    await sent(subscription)
+    nack(publisher, 2)
+    await change(publisher, 3)
+    [mended] = await sent(subscription)
+    assert isinstance(mended, SnapshotMessage)
+    assert mended.v == 3
+    # Also when it was published before the rejection came: the proxy has no use for it as a delta.
+    await change(publisher, 4)
+    await change(publisher, 5)
+    assert [type(message) for message in await sent(subscription)] == [DeltaMessage, DeltaMessage]
+    nack(publisher, 4)
+    [again] = await sent(subscription)
+    assert isinstance(again, SnapshotMessage)
+    assert (again.v, asyncio.get_running_loop().time()) == (5, 0)
+    nack(publisher, 5)
+    await sent(subscription)
+    assert asyncio.get_running_loop().time() == pytest.approx(2)
 
 
 async def test_applied_waits_for_every_proxy_that_is_there() -> None:

@@ -16,7 +16,7 @@ from portway_operator.objects import Object
 from portway_operator.rebuild import LIMIT, QUIET, Rebuild, Update
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
-from portway_proxy import codec
+from portway_proxy import codec, deltas
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.snapshot import Endpoint
 
@@ -34,14 +34,15 @@ def made(raw: dict[str, object]) -> Object:
     return found
 
 
-def ingress(name: str, service: str = "web") -> Object:
+def ingress(name: str, service: str = "web", host: str = "") -> Object:
     port = {"service": {"name": service, "port": {"number": 80}}}
+    rule = {"http": {"paths": [{"path": f"/{name}", "pathType": "Prefix", "backend": port}]}}
     return made(
         {
             "apiVersion": "networking.k8s.io/v1",
             "kind": "Ingress",
             "metadata": {"name": name},
-            "spec": {"rules": [{"http": {"paths": [{"path": f"/{name}", "pathType": "Prefix", "backend": port}]}}]},
+            "spec": {"rules": [rule | ({"host": host} if host else {})]},
         }
     )
 
@@ -215,7 +216,7 @@ async def test_endpoints_are_published_at_once_as_a_delta() -> None:
         assert update.delta.base == base.digest
         (upstream,) = update.delta.upstreams
         assert upstream.endpoints == (Endpoint("10.0.0.1", 8080), Endpoint("10.0.0.2", 8080))
-        assert codec.patch(base.snapshot, update.delta.upstreams) == update.snapshot
+        assert deltas.patch(base.snapshot, update.delta.upstreams) == update.snapshot
         assert codec.digest(update.snapshot) == update.digest == update.delta.digest
 
 
@@ -238,8 +239,58 @@ async def test_deltas_follow_one_another() -> None:
             published.put(endpoints(f"10.0.0.{number}"))
             published.rebuild.endpoint_changed("default", "web")
             await asyncio.sleep(0.001)
-        deltas = [update.delta for update in published.updates[1:]]
-        assert [delta.base for delta in deltas if delta] == [update.digest for update in published.updates[:3]]
+        bases = [update.delta.base for update in published.updates[1:] if update.delta]
+        assert bases == [update.digest for update in published.updates[:3]]
+
+
+async def test_routes_are_published_as_a_delta_of_what_changed() -> None:
+    published = Published()
+    published.put(ingress("a"), ingress("b", host="b.example"), service(), endpoints("10.0.0.1"))
+    async with published.running():
+        before = published.updates[0]
+        assert before.delta is None
+        published.put(ingress("c", host="b.example"))
+        published.rebuild.poke()
+        await asyncio.sleep(1)
+        update = published.updates[1]
+        assert update.delta is not None
+        assert update.delta.changes is not None
+        assert (update.delta.base, update.delta.digest) == (before.digest, update.digest)
+        assert [host.name for host in update.delta.changes.hosts] == ["b.example"]
+        assert update.delta.size == 1
+        patched = deltas.patch(before.snapshot, update.delta.upstreams, update.delta.changes)
+        assert patched == update.snapshot
+        assert codec.digest(patched) == update.digest
+
+
+async def test_deltas_of_routes_and_of_endpoints_follow_one_another() -> None:
+    published = Published()
+    published.put(ingress("a"), service(), endpoints("10.0.0.1"))
+    async with published.running():
+        published.compiling = 0.1
+        served = published.updates[0].snapshot
+        for number in range(2, 5):
+            published.put(ingress(f"a{number}"))
+            published.rebuild.poke()
+            await asyncio.sleep(QUIET + 0.05)
+            published.put(endpoints(f"10.0.0.{number}"))
+            published.rebuild.endpoint_changed("default", "web")
+            await asyncio.sleep(1)
+        for update in published.updates[1:]:
+            assert update.delta is not None
+            served = deltas.patch(served, update.delta.upstreams, update.delta.changes)
+            assert codec.digest(served) == update.digest
+        assert served == published.updates[-1].snapshot
+        assert [update.delta.wide for update in published.updates[1:] if update.delta] == [False, True] * 3
+
+
+async def test_what_changes_in_very_many_places_is_published_whole() -> None:
+    published = Published()
+    async with published.running():
+        published.put(*(ingress(f"i{number}", host=f"h{number}.example") for number in range(1100)))
+        published.rebuild.poke()
+        await asyncio.sleep(1)
+        assert published.updates[1].delta is None
 
 
 async def test_endpoints_of_a_service_that_nothing_refers_to_are_not_published() -> None:
@@ -261,8 +312,7 @@ async def test_the_last_endpoint_gone_is_published_at_once_and_its_problem_after
         published.rebuild.endpoint_changed("default", "web")
         await asyncio.sleep(1)
         assert published.times[1:] == [1.0, 1.0 + QUIET]
-        assert published.updates[1].delta is not None
-        assert published.updates[2].delta is None
+        assert [update.delta.wide for update in published.updates[1:] if update.delta] == [False, True]
         assert [problem.code for problem in published.updates[2].snapshot.problems] == ["no_endpoints"]
 
 

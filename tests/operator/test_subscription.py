@@ -20,7 +20,7 @@ class Source:
         self.words = opening
         self.number = 0
 
-    def opening(self, position: Position | None) -> Sequence[bytes] | None:  # noqa: ARG002 - the protocol's
+    def opening(self, position: Position | None, *, wide: bool) -> Sequence[bytes] | None:  # noqa: ARG002 - the protocol's
         return self.words or None
 
     def snapshot(self) -> bytes:
@@ -152,3 +152,24 @@ async def test_a_closed_subscription_is_over_at_once() -> None:
     assert await waiting is None
     assert now() == pytest.approx(1)
     assert await subscription.next() is None
+
+
+async def test_a_wide_delta_is_sent_as_a_snapshot_to_a_proxy_that_takes_none() -> None:
+    subscription = Subscription("old", None, Source(b"hello"), wide=False)
+    assert await subscription.next() == (b"hello",)
+    subscription.push(b"narrow")
+    assert list(await subscription.next() or ()) == [b"narrow"]
+    assert not subscription.push(b"wide", wide=True)
+    subscription.push(b"held by the snapshot")
+    assert await subscription.next() == (b"snapshot 0",)
+    subscription = await greeted()
+    subscription.push(b"wide", wide=True)
+    assert list(await subscription.next() or ()) == [b"wide"]
+
+
+async def test_a_wide_delta_cuts_the_wait_after_a_refusal_short() -> None:
+    subscription = await greeted()
+    subscription.refused()
+    subscription.push(b"wide", wide=True)
+    assert await subscription.next() == (b"snapshot 0",)
+    assert now() == 0

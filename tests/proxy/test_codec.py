@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway_proxy import codec
-from portway_proxy.codec import SCHEMA, Delta, Digest, decode, digest, encode, patch
+from portway_proxy.codec import SCHEMA, decode, digest, encode
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.snapshot import (
     Certificate,
@@ -25,7 +24,7 @@ from portway_proxy.snapshot import (
     Upstream,
     UpstreamPolicy,
 )
-from snapshots import FULL, snapshots, upstreams
+from snapshots import FULL, snapshots
 
 WEB = FULL.upstreams[-1]
 
@@ -55,17 +54,6 @@ def test_a_digest_is_32_hexadecimal_digits_and_the_same_in_every_process() -> No
 
 def _environment() -> dict[str, str]:
     return {"PYTHONPATH": ":".join(filter(None, sys.path)), "PYTHONHASHSEED": "7"}
-
-
-@given(snapshots, st.data())
-def test_a_digest_is_kept_up_to_date_without_reading_the_rest(snapshot: Snapshot, data: st.DataObject) -> None:
-    if not snapshot.upstreams:
-        return
-    old = data.draw(st.sampled_from(snapshot.upstreams))
-    new = msgspec.structs.replace(data.draw(upstreams), name=old.name)
-    kept = Digest.of(snapshot)
-    kept.replace(old, new)
-    assert str(kept) == digest(patch(snapshot, (new,)))
 
 
 def test_a_digest_that_is_known_is_not_made_again() -> None:
@@ -173,36 +161,3 @@ def test_a_byte_that_flipped_is_noticed_or_was_of_no_consequence(place: int, fli
     except BadSnapshot:
         return
     assert snapshot == FULL
-
-
-# --- deltas
-
-
-def test_a_patch_replaces_upstreams_in_their_places_and_nothing_else() -> None:
-    new = Upstream("shop/web:80", endpoints=(Endpoint("10.0.0.3", 8080),))
-    patched = patch(FULL, (new,))
-    assert patched.upstreams == (*FULL.upstreams[:-1], new)
-    assert msgspec.structs.replace(patched, upstreams=FULL.upstreams) == FULL
-    assert FULL.upstreams[-1] == WEB
-    assert patch(FULL, ()) == FULL
-
-
-@pytest.mark.parametrize("names", ["abcdefg", "gfedcba", "dagbecf"])
-def test_a_patch_finds_upstreams_in_whatever_order_they_are(names: str) -> None:
-    snapshot = Snapshot(upstreams=tuple(map(Upstream, names)))
-    new = tuple(Upstream(name, endpoints=(Endpoint("10.0.0.1", 80),)) for name in "bfc")
-    patched = patch(snapshot, new)
-    assert [upstream.name for upstream in patched.upstreams] == list(names)
-    assert {upstream.name for upstream in patched.upstreams if upstream.endpoints} == set("bfc")
-    assert codec.find(patched, ["c", "x", "a"]) == {"c": new[2], "a": Upstream("a")}
-
-
-def test_a_patch_of_an_upstream_that_is_not_there_is_refused_by_name() -> None:
-    new = Upstream("shop/new:80")
-    with pytest.raises(BadSnapshot, match="shop/new:80"):
-        patch(FULL, (WEB, new))
-
-
-def test_a_delta_comes_back_as_it_was() -> None:
-    delta = Delta(digest(FULL), "after", (WEB,))
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(delta), type=codec.Delta) == delta

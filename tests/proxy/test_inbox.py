@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway_proxy import codec
+from portway_proxy import codec, deltas
 from portway_proxy.inbox import Gap, Inbox
 from portway_proxy.snapshot import Endpoint, Snapshot, Upstream
 from portway_proxy.stream import DeltaMessage, SnapshotMessage, decode, encode
@@ -27,7 +27,7 @@ def snapshot_of(content: Sequence[tuple[Endpoint, ...]]) -> Snapshot:
 def delta(before: Snapshot, change: Mapping[str, tuple[Endpoint, ...]], version: int) -> tuple[Snapshot, DeltaMessage]:
     """Return what a change makes of a snapshot, and the message that says so."""
     upstreams = tuple(Upstream(name, endpoints=one) for name, one in change.items())
-    after = codec.patch(before, upstreams)
+    after = deltas.patch(before, upstreams)
     return after, DeltaMessage(codec.digest(before), version, codec.digest(after), upstreams)
 
 
@@ -41,7 +41,7 @@ def apply(served: Snapshot, inbox: Inbox) -> Snapshot:
         served = change.snapshot
     else:
         assert change.base == codec.digest(served)
-        served = codec.patch(served, change.upstreams)
+        served = deltas.patch(served, change.upstreams)
     assert codec.digest(served) == change.hash
     return served
 

@@ -5,6 +5,7 @@ import copy
 import msgspec
 import pytest
 
+from portway_proxy.deltas import Changes, patch
 from portway_proxy.errors import AddressRefused, BadSnapshot, NameUnresolved, NoEndpoints
 from portway_proxy.live import Live, LiveUpstream
 from portway_proxy.metrics import UPSTREAM_CONNECTS
@@ -228,4 +229,38 @@ def test_a_delta_for_an_upstream_that_is_not_there_changes_nothing() -> None:
     live = build(snapshot(upstream(A)))
     with pytest.raises(BadSnapshot):
         live.patch((upstream(B), upstream(C, name="shop/none:80")), 2, "digest 2")
+    assert live.upstreams[WEB].reach(b"").endpoint == A
+
+
+def hosts(*names: str) -> tuple[Host, ...]:
+    return tuple(Host(name, (Route("/", PathMatch.PREFIX, WEB, ORIGIN),)) for name in names)
+
+
+def test_what_a_wide_delta_leaves_as_it_is_stays_compiled() -> None:
+    before = msgspec.structs.replace(snapshot(upstream(A)), hosts=hosts("", "*.x.example", "a.example", "b.example"))
+    first = build(before)
+    changes = Changes(hosts=hosts("b.example"), gone_hosts=("a.example",))
+    second = build(patch(before, (upstream(B, name="shop/new:80"),), changes), 2, first)
+    assert second.table.any_host is first.table.any_host
+    assert second.table.wildcards == first.table.wildcards
+    assert second.table.hosts.keys() == {b"b.example"}
+    assert second.table.hosts[b"b.example"] is not first.table.hosts[b"b.example"]
+    assert second.upstreams[WEB] is first.upstreams[WEB]
+    assert second.upstreams["shop/new:80"].reach(b"").endpoint == B
+    assert first.table.hosts.keys() == {b"a.example", b"b.example"}
+
+
+def test_a_host_that_is_no_more_and_comes_back_with_equal_content_is_served() -> None:
+    before = msgspec.structs.replace(snapshot(upstream(A)), hosts=hosts("a.example"))
+    first = build(before)
+    second = build(patch(before, (), Changes(gone_hosts=("a.example",))), 2, first)
+    assert second.table.hosts == {}
+    third = build(patch(second.snapshot, (), Changes(hosts=hosts("a.example"))), 3, second)
+    assert third.table.match(b"a.example", b"/").upstream == WEB
+
+
+def test_a_wide_delta_without_an_upstream_that_is_still_referred_to_changes_nothing() -> None:
+    live = build(snapshot(upstream(A)))
+    with pytest.raises(BadSnapshot, match=WEB):
+        build(patch(live.snapshot, (), Changes(gone_upstreams=(WEB,))), 2, live)
     assert live.upstreams[WEB].reach(b"").endpoint == A

@@ -20,7 +20,7 @@ from portway_operator.served_tls import ServedTls
 from portway_operator.stream_auth import Auth, TokenAuth
 from portway_operator.stream_server import StreamServer
 from portway_operator.token_review import TokenReviews
-from portway_proxy import codec
+from portway_proxy import codec, deltas
 from portway_proxy.dial import Address, Credentials, Operators
 from portway_proxy.feed import Feed
 from portway_proxy.last_good import LastGood
@@ -141,9 +141,18 @@ class Operator:
         """Publish new content for some upstreams and return the version."""
         before = self.publisher.published
         assert before is not None
-        snapshot = codec.patch(before.snapshot, upstreams)
+        snapshot = deltas.patch(before.snapshot, upstreams)
         digest = codec.digest(snapshot)
-        await self.publisher.publish(Update(snapshot, digest, codec.Delta(before.digest, digest, upstreams)))
+        await self.publisher.publish(Update(snapshot, digest, deltas.Delta(before.digest, digest, upstreams)))
+        return self.publisher.version
+
+    async def change(self, snapshot: Snapshot) -> int:
+        """Publish a snapshot as a delta of whatever differs, and return its version."""
+        before = self.publisher.published
+        assert before is not None
+        digest = codec.digest(snapshot)
+        delta = deltas.diff(before.snapshot, snapshot, before.digest, digest)
+        await self.publisher.publish(Update(snapshot, digest, delta))
         return self.publisher.version
 
     async def applied(self, version: int = 0) -> None:

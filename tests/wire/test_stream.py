@@ -8,16 +8,29 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from certs import certificate
 from eventually import eventually
 from portway_proxy import feed
 from portway_proxy.dial import Operators, Target
-from portway_proxy.snapshot import Endpoint, Snapshot, Upstream
+from portway_proxy.snapshot import Endpoint, Host, PathMatch, Route, Snapshot, Upstream
 from portway_proxy.stream import Hello, Position, SnapshotMessage
 from portway_proxy.supervisor import Supervisor
-from wire.parts import WEB, Web, admin, connect, metrics, on_every_worker, port_of, serve_web, settings, snapshot
+from wire.parts import (
+    ORIGIN,
+    WEB,
+    Web,
+    admin,
+    connect,
+    metrics,
+    on_every_worker,
+    port_of,
+    serve_web,
+    settings,
+    snapshot,
+)
 from wire.streams import Cluster, Operator, cluster, following, messages, operator
 from wire.test_handshakes import served
 
@@ -66,6 +79,24 @@ async def test_what_is_published_is_served_and_a_change_of_endpoints_is_sent_alo
         await on_every_worker(proxy, "sent by other")
         assert (op.publisher.counts.snapshots, op.publisher.counts.deltas) == (1, 1)
         assert await stale(proxy) == 0
+
+
+async def test_a_change_of_routes_is_sent_alone_and_an_older_proxy_gets_a_snapshot(
+    shared: Cluster, op: Operator, web: Web
+) -> None:
+    before = snapshot(web.port)
+    await op.publish(before)
+    # It says nothing of deltas when it asks for the stream, as proxies did that know those of upstreams alone.
+    async with following(shared.credentials(), op.address) as proxy, op.raw("older") as older:
+        await eventually(lambda: proxy.digest == op.digest, what="the proxy serves it")
+        page = Host("page.example", (Route("/", PathMatch.PREFIX, WEB, ORIGIN),))
+        after = msgspec.structs.replace(before, hosts=(*before.hosts, page), listeners=(), problems=())
+        last = await op.change(after)
+        await eventually(lambda: proxy.snapshot == after, what="the proxy serves the change")
+        sent = [message async for message in messages(older.reader, last)]
+        assert [type(message) for message in sent] == [Hello, SnapshotMessage, SnapshotMessage]
+        assert op.publisher.counts.deltas == 1
+        assert op.publisher.counts.snapshots == 3
 
 
 async def test_a_proxy_that_comes_before_the_first_snapshot_waits_for_it(
@@ -289,7 +320,8 @@ async def test_a_thousand_changes_under_load_fail_no_request(shared: Cluster, op
             group.create_task(load())
         for number in range(1000):
             endpoint = (web, other)[number % 2]
-            await (op.publish(snapshot(endpoint.port)) if number % 50 == 0 else op.patch(at(endpoint.port)))
+            publish = {0: op.publish, 25: op.change}.get(number % 50)
+            await (publish(snapshot(endpoint.port)) if publish is not None else op.patch(at(endpoint.port)))
             await asyncio.sleep(0.002)
         await op.applied()
         enough.set()

@@ -16,7 +16,7 @@ from portway_operator.publish import Rejection
 from portway_operator.rebuild import Rebuild, Update
 from portway_operator.rejections import exclude_rejected
 from portway_operator.settings import CompileSettings
-from portway_proxy import codec, dial, feed
+from portway_proxy import codec, deltas, dial, feed
 from portway_proxy.dial import Address, Credentials
 from portway_proxy.snapshot import Endpoint, Host, Origin, PathMatch, Route, Snapshot, Upstream
 from portway_proxy.stream import DeltaMessage, Hello, SnapshotMessage, Verdict, decode_ack, encode
@@ -98,7 +98,7 @@ async def test_changes_after_a_rejected_snapshot_reach_the_proxy_with_the_next_a
         whole = msgspec.structs.replace(broken(good), upstreams=(*good.upstreams[:1], nowhere, at(other.port)))
         digest = codec.digest(whole)
         # As a delta it is nothing that the proxy could use; the snapshot that is sent in its place is.
-        delta = codec.Delta(op.digest, digest, (at(other.port),))
+        delta = deltas.Delta(op.digest, digest, (at(other.port),))
         await op.publisher.publish(Update(whole, digest, delta))
         await op.applied()
         await on_every_worker(proxy, "sent by other")
@@ -157,7 +157,7 @@ async def test_a_delta_that_does_not_follow_from_what_is_published_is_sent_as_a_
     async with following(shared.credentials(), op.address) as proxy, serve_web("other") as other:
         await op.applied()
         after = snapshot(other.port)
-        wrong = codec.Delta("f" * 32, codec.digest(after), (at(other.port),))
+        wrong = deltas.Delta("f" * 32, codec.digest(after), (at(other.port),))
         await op.publisher.publish(Update(after, codec.digest(after), wrong))
         await op.applied()
         await on_every_worker(proxy, "sent by other")

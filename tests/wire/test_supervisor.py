@@ -12,12 +12,13 @@ import msgspec
 import pytest
 
 from eventually import eventually
-from portway_proxy import codec
+from portway_proxy import codec, deltas
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.listeners import PortUnavailable
-from portway_proxy.snapshot import Endpoint, Listener, Upstream
+from portway_proxy.snapshot import Endpoint, Host, Listener, PathMatch, Route, Upstream
 from portway_proxy.supervisor import Supervisor
 from wire.parts import (
+    ECHO,
     ORIGIN,
     WEB,
     Web,
@@ -133,8 +134,8 @@ async def test_a_patch_changes_one_upstream_on_every_worker(proxy: Supervisor, w
         before = snapshot(web.port)
         await proxy.apply(before)
         new = Upstream(WEB, endpoints=(Endpoint("127.0.0.1", other.port),))
-        after = codec.patch(before, (new,))
-        delta = codec.Delta(codec.digest(before), codec.digest(after), (new,))
+        after = deltas.patch(before, (new,))
+        delta = deltas.Delta(codec.digest(before), codec.digest(after), (new,))
         assert await proxy.patch(delta) == 2
         await on_every_worker(proxy, "sent by other")
         assert (proxy.snapshot, proxy.digest) == (after, codec.digest(after))
@@ -152,10 +153,48 @@ async def test_a_patch_with_a_digest_that_is_not_its_content_changes_nothing(pro
     await proxy.apply(before)
     gone = Upstream(WEB, reason="no_endpoints")
     with pytest.raises(BadSnapshot, match="it was sent as wrong"):
-        await proxy.patch(codec.Delta(codec.digest(before), "wrong", (gone,)))
+        await proxy.patch(deltas.Delta(codec.digest(before), "wrong", (gone,)))
     with pytest.raises(BadSnapshot, match="upstreams that the snapshot does not have: shop/none:1"):
-        await proxy.patch(codec.Delta(codec.digest(before), "wrong", (Upstream("shop/none:1"),)))
+        await proxy.patch(deltas.Delta(codec.digest(before), "wrong", (Upstream("shop/none:1"),)))
     await on_every_worker(proxy, "sent by web")
+
+
+async def test_a_wide_patch_changes_routes_upstreams_and_ports_on_every_worker(proxy: Supervisor, web: Web) -> None:
+    opened, closed = free_port(), free_port()
+    async with serve_web("other") as other, serve_echo() as echo:
+        before = snapshot(web.port, echo_port=echo, ports=[closed])
+        await proxy.apply(before)
+        fresh = Upstream("shop/fresh:80", endpoints=(Endpoint("127.0.0.1", other.port),))
+        route = Route("/", PathMatch.PREFIX, fresh.name, ORIGIN)
+        after = msgspec.structs.replace(
+            snapshot(web.port, echo_port=echo, ports=[opened]),
+            hosts=(Host("", (route,)),),
+            upstreams=(before.upstreams[0], fresh),
+        )
+        assert await proxy.patch(deltas.diff(before, after, codec.digest(before), codec.digest(after))) == 2
+        await on_every_worker(proxy, "sent by other")
+        assert await echoes(opened)
+        assert await refused(closed)
+        assert (proxy.snapshot, proxy.digest) == (after, codec.digest(after))
+        # And a narrow one after it.
+        back = Upstream(fresh.name, endpoints=(Endpoint("127.0.0.1", web.port),))
+        last = deltas.patch(after, (back,))
+        await proxy.patch(deltas.Delta(codec.digest(after), codec.digest(last), (back,)))
+        await on_every_worker(proxy, "sent by web")
+
+
+async def test_a_wide_patch_that_a_worker_cannot_apply_leaves_what_was_before(proxy: Supervisor, web: Web) -> None:
+    kept, dropped = free_port(), free_port()
+    async with serve_echo() as echo:
+        good = snapshot(web.port, echo_port=echo, ports=[kept])
+        await proxy.apply(good)
+        bad = msgspec.structs.replace(good, upstreams=good.upstreams[:1], listeners=(Listener(dropped, ECHO, ORIGIN),))
+        with pytest.raises(BadSnapshot, match="which the snapshot does not have"):
+            await proxy.patch(deltas.diff(good, bad, codec.digest(good), codec.digest(bad)))
+        assert (proxy.generation, proxy.snapshot, proxy.digest) == (1, good, codec.digest(good))
+        await on_every_worker(proxy, "sent by web")
+        assert await echoes(kept)
+        assert await refused(dropped)
 
 
 async def test_a_listener_follows_its_upstream_to_another_one(proxy: Supervisor, web: Web) -> None:
