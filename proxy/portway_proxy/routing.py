@@ -103,12 +103,13 @@ class PatternRoutes(HostRoutes):
 
 
 class RouteTable:
-    """All hosts and routes of a snapshot, compiled for matching."""
+    """All hosts and routes of a snapshot, compiled for matching; `mark` is this table's alone."""
 
-    __slots__ = ("any_host", "default", "hosts", "wildcards")
+    __slots__ = ("any_host", "default", "hosts", "mark", "wildcards")
 
     def __init__(self, default: Route | None) -> None:
         self.default = default
+        self.mark = object()
         self.any_host: HostRoutes | None = None
         self.hosts: dict[bytes, HostRoutes] = {}
         self.wildcards: dict[bytes, HostRoutes] = {}

@@ -13,16 +13,18 @@ from portway_proxy.l7 import flow, tunnel
 from portway_proxy.l7.exchange import RESPONDING, RESPONSE_HEAD, UPGRADED, WAITING, Exchange
 from portway_proxy.l7.fields import offers
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
+from portway_proxy.l7.response import ResponseHead
 from portway_proxy.l7.trail import trail_of
 
 if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
     from portway_proxy.l7.pool import Pool
-    from portway_proxy.l7.response import ResponseHead
+    from portway_proxy.l7.response import ResponseParser
 
 __all__ = ["Answering"]
 
 _BEGINNING = b"HTTP/1."
+_NONE = ResponseHead(1, 0, b"")  # As no response is: no bytes are the whole of it.
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
@@ -37,6 +39,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         "_framing",
         "_held",
         "_interim",
+        "_lately",
         "_pool",
         "_timeouts",
         "_transport",
@@ -56,6 +59,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         self._framing: Framing | None = None
         self._clean = True
         self._interim = 0
+        self._lately = _NONE
         self._timeouts = http.timeouts
 
     def data_received(self, data: bytes) -> None:
@@ -92,21 +96,34 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         return timeouts.response if self._framing is None else timeouts.read
 
     def _take_head(self, exchange: Exchange, data: bytes) -> None:
+        http = self.http
+        parser = http.strict_responses if exchange.client.strict else http.responses
+        lately = self._lately
+        # Endpoints repeat themselves, and the same head with as many bytes behind it is a whole response again.
+        repeats = len(data) == lately.whole and data.startswith(lately.text) and not self._held
+        if repeats and lately.parser is parser and self._forward_whole(exchange, lately, data):
+            return
         if self._held:
             data = self._held + data
             self._held = b""
+        self._take_heads(exchange, data, parser)
+
+    def _take_heads(self, exchange: Exchange, data: bytes, parser: ResponseParser) -> None:
+        """Take one head, or several of which all but the last are interim."""
+        limit = self.http.limits.head
         while self._framing is None and self.exchange is exchange:
             end = data.find(b"\r\n\r\n") + 4
-            if end > self.http.limits.head or (end < 4 and len(data) > self.http.limits.head):
+            if end > limit or (end < 4 and len(data) > limit):
                 raise UpstreamBadResponse("the response head is too long")
             if end < 4:
                 _check_unfinished(data)
                 self._held = data
                 return
-            http = self.http
-            response = (http.strict_responses if exchange.client.strict else http.responses).parse(data[:end])
-            if response.plain and response.length == len(data) - end and self._forward_whole(exchange, response, data):
-                return
+            response = parser.parse(data[:end])
+            if response.whole == len(data):
+                self._lately = response
+                if self._forward_whole(exchange, response, data):
+                    return
             data = data[end:]
             if response.status >= 200:
                 self._begin(exchange, response, data)

@@ -25,7 +25,7 @@ from portway_proxy.errors import (
     UpstreamTimeout,
 )
 from portway_proxy.health import GATEWAY_STATUSES
-from portway_proxy.l7.exchange import ATTEMPT_FAILED, DONE, EARLY, END, PENDING, RESPONDING, Exchange
+from portway_proxy.l7.exchange import ATTEMPT_FAILED, DONE, EARLY, PENDING, RESPONDING, Exchange
 from portway_proxy.l7.passage import Passage
 from portway_proxy.l7.trail import trail_of
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from portway_proxy.l7.pool import Pool
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.live import LiveUpstream
+    from portway_proxy.routing import RouteTable
+    from portway_proxy.snapshot import Route
 
 __all__ = [
     "abandon",
@@ -67,7 +69,12 @@ def begin(client: Asker, head: RequestHead) -> None:
     live = http.worker.live
     body_limit = http.limits.body
     try:
-        exchange.route = route = live.table.match(head.host, head.path)
+        beginning = head.beginning
+        if beginning is not None and beginning.mark is live.table.mark:
+            route = beginning.route
+        else:
+            route = _match(live.table, head)
+        exchange.route = route
         exchange.upstream = live.upstreams[route.upstream]
         if route.policy is not None:
             rules = live.rules.of(route.policy)
@@ -83,6 +90,13 @@ def begin(client: Asker, head: RequestHead) -> None:
         attempt(exchange)
     except ProxyError as error:
         fail(exchange, error)
+
+
+def _match(table: RouteTable, head: RequestHead) -> Route:
+    route = table.match(head.host, head.path)
+    if head.beginning is not None:
+        head.beginning.mark, head.beginning.route = table.mark, route
+    return route
 
 
 def begin_in_time(client: Asker, head: RequestHead) -> None:
@@ -344,7 +358,7 @@ def tunnel_ended(exchange: Exchange, reason: str) -> None:
 
 
 def _finish(exchange: Exchange) -> None:
-    exchange.on(END)
+    exchange.state = DONE
     client = exchange.client
     client.exchange = None
     if exchange.passage is not None:

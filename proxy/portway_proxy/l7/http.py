@@ -59,14 +59,12 @@ class Http:
 
     A request begins with `begin`. Where the loop is late again and again, one that is read after `late_from` (by
     `time.monotonic`) comes too late in its turn to be served. `refused` are to be told so in a moment.
-    While `letting_go`, no client connection is kept. `exhausted` is called when descriptors have run out.
+    `request_id` returns a new request id, or nothing where none are made. While `letting_go`, no client connection is
+    kept. `exhausted` is called when descriptors have run out.
     """
 
     __slots__ = (
         "_date",
-        "_id",
-        "_makes_ids",
-        "_next_id",
         "_second",
         "_shedding",
         "begin",
@@ -84,6 +82,7 @@ class Http:
         "overdue",
         "plain_paths",
         "refused",
+        "request_id",
         "requests",
         "responses",
         "settings",
@@ -116,15 +115,14 @@ class Http:
         self.tune(worker.settings)
         self.https_port = worker.settings.public_https_port or worker.settings.https_port or 443
         self.hashing = Hashing(worker.loop)
-        self._makes_ids = True
-        self._id = secrets.token_hex(8).encode() + b"%016x"
-        self._next_id = itertools.count(secrets.randbits(63)).__next__
+        self.request_id = _request_ids()
         self._second = 0.0
         self._date = b""
 
     def believe(self, trusted: Trusted, *, request_ids: bool) -> None:
         """Take clients for who they are by `trusted` from the next request on, and make request ids or not."""
-        self._makes_ids = request_ids
+        if request_ids is not bool(self.request_id()):
+            self.request_id = _request_ids() if request_ids else itertools.repeat(b"").__next__
         if trusted.trust != self.trusted.trust:
             self.trusted = trusted
             self.requests = trusted.plain
@@ -172,13 +170,6 @@ class Http:
             for client in self.worker.clients:
                 client.squeeze()
 
-    def request_id(self) -> bytes:
-        """Return a new request id: 32 hexadecimal digits, as ingress-nginx has them; nothing where none are made.
-
-        Half of them are this worker's own, the others count: half the price of so many random ones.
-        """
-        return self._id % self._next_id() if self._makes_ids else b""
-
     def date(self) -> bytes:
         """Return the value of a Date field, a second coarse."""
         wall = self.clock.wall
@@ -186,3 +177,12 @@ class Http:
             self._second = wall
             self._date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(wall)).encode()
         return self._date
+
+
+def _request_ids() -> Callable[[], bytes]:
+    """Return what makes request ids: 32 hexadecimal digits, as ingress-nginx has them.
+
+    Half of them are this worker's own, the others count: half the price of so many random ones. All of it in C.
+    """
+    form = secrets.token_hex(8).encode() + b"%016x"
+    return map(form.__mod__, itertools.count(secrets.randbits(63))).__next__

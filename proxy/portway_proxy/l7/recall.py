@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from portway_proxy.l7.request import RequestHead
+    from portway_proxy.snapshot import Route
 
 __all__ = ["Beginning", "Block", "Recall"]
 
@@ -21,9 +22,14 @@ _PATIENCE: Final = 8  # Strangers for each beginning that is remembered, before 
 
 
 class Beginning:
-    """The start line of a head, and the Host where that is the first field; else both hosts are None."""
+    """The start line of a head, and the Host where that is the first field; else both hosts are None.
 
-    __slots__ = ("host", "method", "path", "raw_host", "raw_target", "target")
+    `route` is what the table that has `mark` said of host and path.
+    """
+
+    __slots__ = ("host", "mark", "method", "path", "raw_host", "raw_target", "route", "target")
+
+    route: Route
 
     def __init__(self, method: bytes, target: bytes, path: bytes, raw_target: bytes) -> None:
         self.method: bytes = method
@@ -32,6 +38,7 @@ class Beginning:
         self.raw_target: bytes = raw_target
         self.raw_host: bytes | None = None
         self.host: bytes | None = None
+        self.mark: object = None
 
 
 class Block:

@@ -28,6 +28,7 @@ class ResponseHead:
 
     `lines` are the fields that go on, each ended by CRLF. `length` is None without Content-Length. `plain` is the
     whole head for a client whose connection stays, when nothing but the fields themselves decides it; else empty.
+    Where `plain` is not empty, `text` is the head as it came to `parser`, and `whole` its size with that of the body.
     `nominated` are the fields, in lower case, that go no further, wherever they stand.
     """
 
@@ -40,10 +41,13 @@ class ResponseHead:
         "minor",
         "named",
         "nominated",
+        "parser",
         "phrase",
         "plain",
         "status",
+        "text",
         "upgrade",
+        "whole",
     )
 
     def __init__(self, minor: int, status: int, phrase: bytes) -> None:
@@ -58,6 +62,9 @@ class ResponseHead:
         self.dated = False
         self.named = False
         self.plain = b""
+        self.text = b""
+        self.whole = 0
+        self.parser: ResponseParser | None = None
         self.nominated: Sequence[bytes] = ()
 
     def alike(self, lines: list[bytes]) -> ResponseHead:
@@ -117,7 +124,7 @@ class ResponseParser(FieldParser):
             raise UpstreamBadResponse(str(error)) from None
         if self._fault:
             raise UpstreamBadResponse(self._fault)
-        self._finish(head)
+        self._finish(head, data)
         return head
 
     def _length(self, _: bytes, value: bytes) -> None:
@@ -146,7 +153,7 @@ class ResponseParser(FieldParser):
         self._head.dated = True
         self._lines.append(b"%b: %b\r\n" % (name, value))
 
-    def _finish(self, head: ResponseHead) -> None:
+    def _finish(self, head: ResponseHead, data: bytes) -> None:
         if head.chunked and (head.length is not None or head.minor == 0):
             raise UpstreamBadResponse("a Transfer-Encoding is beside a Content-Length or in HTTP/1.0")
         nominated = self._nominated
@@ -160,7 +167,11 @@ class ResponseParser(FieldParser):
             head.lines.append(self._strict)
         delimited = head.length is not None and head.status >= 200 and head.status not in _BODILESS
         if delimited and head.keep_alive and head.dated:
-            head.plain = response_head(head, b"Content-Length: %d\r\n" % (head.length or 0), b"", b"")
+            length = head.length or 0
+            head.plain = response_head(head, b"Content-Length: %d\r\n" % length, b"", b"")
+            head.text = data
+            head.parser = self
+            head.whole = len(data) + length
 
     _TAKE: ClassVar[TakeTable] = {
         ResponseRole.LENGTH: _length,

@@ -230,12 +230,10 @@ class UpstreamConnection(Answering):
         self._framing = None
         if client.write_paused:
             self._transport.resume_reading()  # That client may have paused us; whoever comes next has not.
-        if self._clean and not early and not self._transport.is_closing() and self._all_sent(exchange):
+        # An endpoint that answers before it read the body may never read the rest.
+        sent = not exchange.request_size or not self.unsent
+        if self._clean and sent and not early and not self._transport.is_closing():
             self._pool.release(self)
         else:
             self.close()
         flow.complete(exchange, keeps=client.response_keeps and not early)
-
-    def _all_sent(self, exchange: Exchange) -> bool:
-        # An endpoint that answers before it read the body may never read the rest.
-        return not exchange.request_size or not self.unsent

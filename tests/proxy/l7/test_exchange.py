@@ -9,14 +9,14 @@ from worker_parts import Parts
 
 # Rows: what was so far. Columns: what happens. Empty: must not happen.
 TABLE = """
-            HEAD_SENT  REQUEST_SENT  REQUEST_END  RESPONSE_HEAD  UPGRADED  ATTEMPT_FAILED  END
-PENDING     SENDING    WAITING       .            .              .         PENDING         DONE
-SENDING     .          .             WAITING      EARLY          .         PENDING         DONE
-WAITING     .          .             .            RESPONDING     TUNNEL    PENDING         DONE
-EARLY       .          .             RESPONDING   .              .         .               DONE
-RESPONDING  .          .             .            .              .         .               DONE
-TUNNEL      .          .             .            .              .         .               DONE
-DONE        .          .             .            .              .         .               DONE
+            HEAD_SENT  REQUEST_SENT  REQUEST_END  RESPONSE_HEAD  UPGRADED  ATTEMPT_FAILED
+PENDING     SENDING    WAITING       .            .              .         PENDING
+SENDING     .          .             WAITING      EARLY          .         PENDING
+WAITING     .          .             .            RESPONDING     TUNNEL    PENDING
+EARLY       .          .             RESPONDING   .              .         .
+RESPONDING  .          .             .            .              .         .
+TUNNEL      .          .             .            .              .         .
+DONE        .          .             .            .              .         .
 """
 
 
