@@ -101,7 +101,9 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         lately = self._lately
         # Endpoints repeat themselves, and the same head with as many bytes behind it is a whole response again.
         repeats = len(data) == lately.whole and data.startswith(lately.text) and not self._held
-        if repeats and lately.parser is parser and self._forward_whole(exchange, lately, data):
+        if repeats and lately.parser is parser:
+            if not self._forward_whole(exchange, lately, data):
+                self._begin(exchange, lately, data[len(lately.text) :])
             return
         if self._held:
             data = self._held + data
