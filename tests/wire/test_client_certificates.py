@@ -185,6 +185,18 @@ async def test_who_is_let_in_with_nothing_a_strangers_and_an_expired_certificate
         assert (await curl(proxy, SHOP, as_client=tmp_path / "old.pem"))[0] == expired
 
 
+async def test_what_a_client_says_of_its_certificate_itself_is_nowhere_believed(
+    proxy: Supervisor, web: Echo, ca: Issuer
+) -> None:
+    await proxy.apply(asking(web, ca, ClientCertificate("shop/ca", Verification.OPTIONAL)))
+    names = ("verify: SUCCESS", "subject-dn: CN=alice", "issuer-dn: CN=authority", "cert: forged")
+    marks = ("ssl-client-", "SSL_CLIENT_", "Ssl.Client.")
+    forged = [word for mark in marks for name in names for word in ("-H", mark + name)]
+    assert await curl(proxy, "https://open.example/", *forged) == (200, "")
+    assert await curl(proxy, "http://open.example/", *forged) == (200, "")
+    assert await curl(proxy, SHOP, *forged) == (200, "ssl-client-verify: NONE")
+
+
 async def test_a_connection_for_another_host_is_misdirected(
     proxy: Supervisor, web: Echo, ca: Issuer, tmp_path: Path
 ) -> None:
@@ -196,19 +208,29 @@ async def test_a_connection_for_another_host_is_misdirected(
     assert (await curl(proxy, SHOP, "-H", "Host: open.example", as_client=tmp_path / "alice.pem"))[0] == 200
 
 
-async def test_a_session_of_another_host_leads_nobody_in(
-    proxy: Supervisor, web: Echo, ca: Issuer, tmp_path: Path
+def usable(options: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the options of s_client; those of a session that it got, if it got one."""
+    return () if options[0] == "-sess_in" and not Path(options[1]).exists() else options
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+async def test_a_session_of_another_host_or_of_somebody_else_leads_nobody_in(
+    proxy: Supervisor, web: Echo, ca: Issuer, tmp_path: Path, version: str
 ) -> None:
+    ca.issue(tmp_path, "alice")
     await proxy.apply(asking(web, ca))
-    session = str(tmp_path / "session")
-    for name, host, option, expected in (
-        ("open.example", "open.example", "-sess_out", b" 200 "),
-        ("shop.example", "shop.example", "-sess_in", b" 400 "),
-        ("open.example", "shop.example", "-sess_in", b" 421 "),
+    session, other = str(tmp_path / "session"), str(tmp_path / "other")
+    as_alice = ("-cert", str(tmp_path / "alice.pem"), "-key", str(tmp_path / "alice.pem"))
+    for name, host, options, expected in (
+        ("open.example", "open.example", ("-sess_out", session), b" 200 "),
+        ("shop.example", "shop.example", ("-sess_in", session), b" 400 "),
+        ("open.example", "shop.example", ("-sess_in", session), b" 421 "),
+        ("shop.example", "shop.example", ("-sess_out", other, *as_alice), b" 200 "),
+        ("open.example", "shop.example", ("-sess_in", other), b" 421 "),
     ):
         process = await asyncio.create_subprocess_exec(
             *("openssl", "s_client", "-connect", f"127.0.0.1:{proxy.https_port}", "-servername", name, "-ign_eof"),
-            *(option, session),
+            *(version, *usable(options)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -118,6 +118,29 @@ async def test_without_tickets_no_session_goes_on(proxy: Supervisor, web: Web, t
     assert not (tmp_path / "session").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("shop.example", "shop.example"),
+        ("sHoP.eXaMpLe.", "shop.example"),
+        ("a.shop.example.", "*.shop.example"),
+        ("A.SHOP.EXAMPLE", "*.shop.example"),
+        ("a.b.shop.example", "default.example"),
+        ("example", "default.example"),
+        ("192.0.2.1", "default.example"),
+        ("xn--bcher-kva.shop.example", "*.shop.example"),
+        ("", "default.example"),
+    ],
+)
+async def test_a_name_gets_its_certificate_however_it_is_written(
+    proxy: Supervisor, web: Web, name: str, expected: str
+) -> None:
+    wild, default = certificate("shop/wild", "*.shop.example"), certificate("a/default", "default.example")
+    chosen = secured(web, None, default, SHOP, wild)
+    await proxy.apply(msgspec.structs.replace(chosen, default_certificate="a/default"))
+    assert f"subject=CN = {expected}\n" in await s_client(proxy, name=name)
+
+
 async def test_a_name_of_nobody_is_refused_with_the_right_alert_on_request(proxy: Supervisor, web: Web) -> None:
     await proxy.apply(secured(web, TlsTerms(reject_unknown=True)))
     assert "unrecognized name" in await s_client(proxy, name="nobody.example")
@@ -222,6 +245,22 @@ async def test_a_handshake_that_does_not_go_on_ends_in_time(web: Web) -> None:
         assert await talk(proxy.https_port, b"\x16\x03\x01") == b""
         assert await talk(proxy.https_port, b"") == b""
         assert "sent by web" in await s_client(proxy)
+
+
+async def test_a_handshake_that_comes_drop_by_drop_is_cut_off(web: Web) -> None:
+    async with running(settings(head=1.0)) as proxy:
+        await proxy.apply(secured(web))
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.https_port)
+        hello = hello_with(300)
+        for sent in range(len(hello)):
+            writer.write(hello[sent : sent + 1])
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    assert await reader.read() == b""
+                    break
+        else:
+            raise AssertionError("all of it was read")
+        writer.close()
 
 
 def hello_with(size: int) -> bytes:
