@@ -11,7 +11,8 @@ import asyncio
 import ctypes
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -101,12 +102,20 @@ class Overload:
             self._handle.cancel()
         self._pressure.close()
 
-    def excuse(self) -> None:
-        """Hold nothing that was done until now against the loop: clients did not cause it."""
+    @contextmanager
+    def excused(self) -> Iterator[None]:
+        """Do not count the time that this takes: clients did not cause it, and are not refused for it.
+
+        Nothing may be awaited meanwhile: what else was done would be excused too.
+        """
         # Not the loop's time, which stands still while it is held up.
-        now = monotonic()
-        self._due = max(self._due, now)
-        self._http.late_from = max(self._http.late_from, now + _BEAT + self._http.limits.loop_lag)
+        began = monotonic()
+        try:
+            yield
+        finally:
+            took = monotonic() - began
+            self._due += took
+            self._http.late_from += took
 
     def _next(self) -> None:
         self._due = self._loop.time() + _BEAT
@@ -134,7 +143,7 @@ class Overload:
     def _note(self, lag: float) -> None:
         before, now = self._worst
         self._worst = (now, lag) if self._beats % _SPAN == 0 else (before, max(now, lag))
-        # Once may be a large snapshot that was applied; what came meanwhile is served.
+        # Once may be the system's; what came meanwhile is served.
         if 0 < self._http.limits.loop_lag < lag:
             self._wary = _WARY
         elif self._wary:

@@ -187,7 +187,8 @@ class Worker:
             case Apply(generation) | Patch(generation):
                 await self._change(message, generation, fds)
             case Report(number):
-                self._report(number)
+                with self._overload.excused():
+                    self._report(number)
             case ListFlows(number, query):
                 self._list_flows(number, query)
             case Rekey() | Reopen():
@@ -208,31 +209,29 @@ class Worker:
     async def _change(self, message: Apply | Patch, generation: int, fds: list[int]) -> None:
         """Apply what came and answer; the answer to anything unforeseen is a refusal, and the worker serves on."""
         try:
-            data = take_stored(fds[0])
-            if isinstance(message, Apply):
-                # A third of the time that this takes would go into a digest that the supervisor just made.
-                known = self.live.snapshot.certificates
-                await self._replace(*codec.decode(data, trusted=True, known=known), generation)
-            else:
-                await self._patch(_deltas.decode(data), generation)
+            with self._overload.excused():
+                self._take(message, generation, take_stored(fds[0]))
+            await self._ports.settle()
         except Exception as error:  # noqa: BLE001 - the loop must survive, and the supervisor logs the reason
             reason = str(error) if isinstance(error, BadSnapshot) else f"{type(error).__name__}: {error}"
             self._channel.send(Rejected(generation, reason[:_LONGEST_ERROR]))
         else:
             self._channel.send(Applied(generation))
-        self._overload.excuse()
 
-    async def _replace(self, snapshot: Snapshot, digest: str, generation: int) -> None:
-        self.apply(snapshot, generation, digest)
+    def _take(self, message: Apply | Patch, generation: int, data: bytes) -> None:
+        if isinstance(message, Patch):
+            self._patch(_deltas.decode(data), generation)
+        else:
+            # A third of the time that this takes would go into a digest that the supervisor just made.
+            snapshot, digest = codec.decode(data, trusted=True, known=self.live.snapshot.certificates)
+            self.apply(snapshot, generation, digest)
         self._serve()
-        await self._ports.settle()
 
-    async def _patch(self, delta: Delta, generation: int) -> None:
+    def _patch(self, delta: Delta, generation: int) -> None:
         if delta.base != self.live.digest:
             raise BadSnapshot(f"the delta is for the snapshot {delta.base}, this worker serves {self.live.digest}")
         if delta.changes is not None:
-            patched = patch(self.live.snapshot, delta.upstreams, delta.changes)
-            await self._replace(patched, delta.digest, generation)
+            self.apply(patch(self.live.snapshot, delta.upstreams, delta.changes), generation, delta.digest)
             return
         self.live = self.live.patch(delta.upstreams, generation, delta.digest)
         changed = [self.live.upstreams[upstream.name] for upstream in delta.upstreams]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
 
 import msgspec
 import pytest
 
+from portway_proxy import overload
 from portway_proxy.errors import LoopLate, MemoryShort
 from portway_proxy.l7 import flow
 from portway_proxy.l7.http import Http
@@ -108,14 +108,33 @@ async def test_a_turn_is_late_a_beat_and_the_limit_after_the_last_look(case: Cas
     case.overload.stop()
 
 
-async def test_a_snapshot_that_holds_the_loop_up_makes_nobody_late(case: Case) -> None:
+async def test_a_snapshot_that_holds_the_loop_up_makes_nobody_late(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter((100.0, 104.0))
+    monkeypatch.setattr(overload, "monotonic", lambda: next(times))
     case.overload.start()
-    case.overload._due = case.http.late_from = 0.0  # As if the loop had stood still since long ago.
-    case.overload.excuse()
-    assert case.http.late_from > monotonic()
+    late_from = case.http.late_from
+    with case.overload.excused():
+        pass
+    assert case.http.late_from == pytest.approx(late_from + 4)
+    case.overload._due -= 4  # As if the loop had stood still for so long.
     case.overload._beat()
-    assert case.overload.lag < 0.1
+    assert case.overload.lag == 0
     assert case.http.shedding is None
+    case.overload.stop()
+
+
+async def test_what_clients_cause_before_and_after_a_snapshot_counts(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter((100.0, 100.1))
+    monkeypatch.setattr(overload, "monotonic", lambda: next(times))
+    case.overload.start()
+    case.overload._due -= 1.1
+    with case.overload.excused():
+        pass
+    case.overload._beat()
+    assert case.overload.lag == pytest.approx(0.9, abs=0.05)
+    assert case.http.shedding is LoopLate
     case.overload.stop()
 
 
