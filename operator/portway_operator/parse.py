@@ -27,6 +27,7 @@ __all__ = [
     "field_name",
     "hash_on",
     "host",
+    "http_version",
     "methods",
     "networks",
     "one_of",
@@ -106,6 +107,13 @@ def switch(value: str) -> bool:
     if value.lower() in ("on", "off"):
         return value.lower() == "on"
     return boolean(value)
+
+
+def http_version(value: str) -> str:
+    """Return a version of HTTP that endpoints are asked by."""
+    if value not in ("1.0", "1.1"):
+        raise ValueError("it is neither 1.0 nor 1.1")
+    return value
 
 
 def size(value: str) -> int:

@@ -45,7 +45,7 @@ def _cors(policy: Policy) -> str:
 
 
 def _app_root(policy: Policy) -> str:
-    return policy.app_root and f"app-root={policy.app_root}"
+    return policy.app_root and f"app-root={policy.app_root}{' relative' if policy.relative else ''}"
 
 
 def _redirect(policy: Policy) -> str:
@@ -176,6 +176,24 @@ def _mirror(policy: Policy) -> str:
     return f"copied-to={mirror.upstream}{mirror.target} as {mirror.host}{'' if mirror.body else ' without body'}"
 
 
+def _rate(policy: Policy) -> str:
+    rate = policy.rate
+    return "" if rate is None else f"rate={rate.bytes}/s{f' after {rate.after}' if rate.after else ''}"
+
+
+def _buffering(policy: Policy) -> str:
+    asked = policy.buffering
+    if asked is None:
+        return ""
+    sizes = (("request", asked.request), ("response", asked.response), ("response-head", asked.head))
+    return " ".join(f"{name}={size}" for name, size in sizes if size)
+
+
+def _spoken(policy: Policy) -> str:
+    parts = [f"connection={policy.connection}"] if policy.connection else []
+    return " ".join([*parts, *(["http=1.0"] if policy.old_http else [])])
+
+
 def _unlogged(policy: Policy) -> str:
     return "unlogged" if policy.unlogged else ""
 
@@ -205,4 +223,7 @@ _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _certificate,
     _errors,
     _mirror,
+    _rate,
+    _buffering,
+    _spoken,
 )

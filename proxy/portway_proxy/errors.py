@@ -35,6 +35,7 @@ __all__ = [
     "FieldsTooLarge",
     "Forbidden",
     "HandshakeFailed",
+    "LengthRequired",
     "Limited",
     "LoopLate",
     "MemoryShort",
@@ -247,6 +248,13 @@ class BodyTooLarge(ClientError):
 
     status = 413
     reason = "body_too_large"
+
+
+class LengthRequired(ClientError):
+    """The body's length is not known, and the endpoint has to know it."""
+
+    status = 411
+    reason = "length_required"
 
 
 class RequestTimeout(ClientError):

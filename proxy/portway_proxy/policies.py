@@ -10,6 +10,7 @@ from portway_proxy.tls_terms import ClientCertificate
 
 __all__ = [
     "BasicAuth",
+    "Buffering",
     "Canary",
     "Cors",
     "Credentials",
@@ -19,10 +20,12 @@ __all__ = [
     "Mirror",
     "Patience",
     "Policy",
+    "Rate",
     "RateLimit",
     "Redirect",
 ]
 
+_Count: TypeAlias = Annotated[int, msgspec.Meta(gt=0)]
 _Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 
 
@@ -162,6 +165,25 @@ class Mirror(msgspec.Struct, frozen=True):
     body: bool = True
 
 
+class Rate(msgspec.Struct, frozen=True):
+    """A response reaches its client with so many bytes a second, once it has had `after` of them."""
+
+    bytes: _Count
+    after: int = 0
+
+
+class Buffering(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What waits in memory, in bytes; 0 is as usual.
+
+    `request`: a request waits for so much of its body before an endpoint gets it. `response`: so much of a response
+    waits for a client that does not keep up. `head`: the longest head of a response.
+    """
+
+    request: int = 0
+    response: int = 0
+    head: int = 0
+
+
 class Patience(msgspec.Struct, frozen=True, omit_defaults=True):
     """How long a route's endpoints have, in seconds; 0 leaves the proxy's own time.
 
@@ -182,6 +204,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     `allow`, `deny`: networks that clients must, and must not, come from; the latter counts first.
     `any_suffices`: one of `allow`, `basic` and `external` is enough.
     `app_root`: where a request for exactly `/` is sent by a 302.
+    `relative`: that Location is the path alone.
     `www`: the host that every request is sent to by a 308.
     `rewrite`: what the endpoint gets for the path; `$1` is the first group of the route's pattern.
     `host`: the Host that the endpoint gets, a template.
@@ -189,6 +212,8 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     `certificate`: what certificates clients have to show.
     `unlogged`: its requests leave no access lines.
     `answer`: fields that every response has, in the place of the endpoint's own of these names.
+    `connection`: the Connection field that the endpoint gets.
+    `old_http`: endpoints are asked by HTTP/1.0.
     `errors`: who makes the pages for errors.
     """
 
@@ -200,6 +225,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     deny: tuple[str, ...] = ()
     any_suffices: bool = False
     app_root: str = ""
+    relative: bool = False
     redirect: Redirect | None = None
     www: str = ""
     cors: Cors | None = None
@@ -216,6 +242,10 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     unlogged: bool = False
     errors: ErrorPages | None = None
     mirror: Mirror | None = None
+    rate: Rate | None = None
+    buffering: Buffering | None = None
+    connection: str = ""
+    old_http: bool = False
 
     @property
     def upstreams(self) -> tuple[str, ...]:

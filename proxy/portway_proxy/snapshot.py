@@ -20,6 +20,7 @@ from portway_proxy.endpoint_tls import EndpointTls, Keyring
 from portway_proxy.observing import Observing
 from portway_proxy.policies import (
     BasicAuth,
+    Buffering,
     Canary,
     Cors,
     Credentials,
@@ -29,6 +30,7 @@ from portway_proxy.policies import (
     Mirror,
     Patience,
     Policy,
+    Rate,
     RateLimit,
     Redirect,
 )
@@ -53,6 +55,7 @@ __all__ = [
     "Balance",
     "BasicAuth",
     "Belief",
+    "Buffering",
     "Canary",
     "Capacity",
     "Certificate",
@@ -84,6 +87,7 @@ __all__ = [
     "Problem",
     "Protocol",
     "ProxyVersion",
+    "Rate",
     "RateLimit",
     "Redirect",
     "Retries",

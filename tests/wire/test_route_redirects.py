@@ -38,6 +38,7 @@ async def serving(net: Net, policy: Policy, response: bytes = b"") -> tuple[Site
             b"https://sso.example/?rd=%2Fa%3Fb",
         ),
         (Policy(app_root="/app"), "/", 302, b"http://shop.example/app"),
+        (Policy(app_root="/app", relative=True), "/", 302, b"/app"),
         (Policy(app_root="/app"), "/?query=gone", 302, b"http://shop.example/app"),
         (Policy(www="www.shop.example"), "/a/?b=c", 308, b"http://www.shop.example/a/?b=c"),
     ],

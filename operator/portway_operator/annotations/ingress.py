@@ -8,6 +8,7 @@ from typing import ClassVar
 from portway_operator.annotations.access import AccessAnnotations
 from portway_operator.annotations.answers import AnswerAnnotations
 from portway_operator.annotations.balancing import BalancingAnnotations
+from portway_operator.annotations.bytes import BytesAnnotations
 from portway_operator.annotations.canary import CanaryAnnotations
 from portway_operator.annotations.client_certificates import ClientCertificateAnnotations
 from portway_operator.annotations.cors import CorsAnnotations
@@ -36,6 +37,7 @@ _UNITS = close(
 class IngressAnnotations(
     AnswerAnnotations,
     BalancingAnnotations,
+    BytesAnnotations,
     CanaryAnnotations,
     ClientCertificateAnnotations,
     EndpointTlsAnnotations,

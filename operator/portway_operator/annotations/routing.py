@@ -125,6 +125,21 @@ class RoutingAnnotations:
         nginx="server-alias",
         fidelity=close("A regular expression (`~...`) is refused.", lambda value: "~" in value),
     )
+    relative_redirects: bool = row(
+        "relative-redirects",
+        boolean,
+        default=False,
+        doc="Whether the Location of `app-root`, and of the slash that `compatibility: ingress-nginx` adds, is the "
+        "path alone.",
+        nginx="relative-redirects",
+    )
+    use_port_in_redirects: bool = row(
+        "use-port-in-redirects",
+        boolean,
+        default=False,
+        doc="Whether the Location of that slash names the port.",
+        nginx="use-port-in-redirects",
+    )
     upstream_host: str = row(
         "upstream-host",
         template,

@@ -85,8 +85,6 @@ _RESPONSES = (
         obsolete("It stays anyway.", "Remove it."),
         (*_OFF, *_ON),
     ),
-    _later("relative-redirects", "Whether Location has no scheme and host."),
-    _later("use-port-in-redirects", "Whether Location names the port."),
     _row(
         "custom-headers",
         "A ConfigMap with fields that responses get.",
@@ -95,23 +93,14 @@ _RESPONSES = (
         ),
         ("",),
     ),
-    _later("limit-rate", "The bytes that a response gets in a second.", harmless=("0",)),
-    _later("limit-rate-after", "From which byte on.", harmless=("0",)),
 )
 
 _PROXYING = (
-    _later("connection-proxy-header", "The Connection field that endpoints get.", harmless=("", "keep-alive")),
-    _later("proxy-http-version", "The version of HTTP towards endpoints.", harmless=("1.1",)),
-    _later("proxy-request-buffering", "Whether a body is read whole before an endpoint gets it.", harmless=("off",)),
-    _later("proxy-buffering", "Whether a response is read whole before the client gets it.", harmless=("off",)),
-    _later("proxy-buffer-size", "How long a response's head may be.", harmless=("4k", "8k", "16k", "32k", "64k")),
     *(
         _row(name, "A size of nginx's buffers.", _TEMPORARY, ())
         for name in (
-            "proxy-buffers-number",
             "proxy-busy-buffers-size",
             "proxy-max-temp-file-size",
-            "client-body-buffer-size",
         )
     ),
     _row("fastcgi-index", "The file that stands for a folder.", _FASTCGI),

@@ -32,7 +32,7 @@ _KEY = f"{PREFIX}compatibility"
 _parse = one_of(Compatibility)
 
 # nginx answers so by itself, before it asks who the client is; the port is not named, as in ingress-nginx.
-_WITH_SLASH = Policy(redirect=Redirect(301, "$scheme://$host$uri/$is_args$args"))
+_TO_SLASH = "$uri/$is_args$args"
 
 
 class Modes:
@@ -75,12 +75,14 @@ class Surprises:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
-        self._owners: set[Key] = set()
+        self._owners: dict[Key, Policy] = {}
         self._patterned: set[str] = set()
 
     def add(self, owner: Key, values: IngressAnnotations, routes: Iterable[tuple[str, Route]]) -> None:
         """Take in such an Ingress."""
-        self._owners.add(owner)
+        port = ":$server_port" if values.use_port_in_redirects else ""
+        origin = "" if values.relative_redirects else f"$scheme://$host{port}"
+        self._owners[owner] = Policy(redirect=Redirect(301, origin + _TO_SLASH))
         for host, route in routes:
             if values.use_regex or (values.rewrite_target and values.rewrite_target != route.path):
                 self._patterned.add(host)
@@ -122,5 +124,6 @@ class Surprises:
                 continue
             bare = path[:-1]
             if (bare, PathMatch.EXACT) not in routes and (bare, PathMatch.PREFIX) not in routes:
-                found[bare, PathMatch.EXACT] = Route(bare, PathMatch.EXACT, route.upstream, route.origin, _WITH_SLASH)
+                policy = self._owners[route.origin.namespace, route.origin.name]
+                found[bare, PathMatch.EXACT] = Route(bare, PathMatch.EXACT, route.upstream, route.origin, policy)
         return found

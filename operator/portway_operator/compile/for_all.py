@@ -24,18 +24,28 @@ _GLOBAL: Final = "global-"
 _FIELDS: Final = {name: field for field, row in rows(IngressAnnotations).items() for name in row.nginx}
 _NAMES: Final = (
     "app-root",
+    "client-body-buffer-size",
+    "limit-rate",
+    "limit-rate-after",
     "load-balance",
+    "proxy-buffer-size",
+    "proxy-buffering",
+    "proxy-buffers-number",
     "proxy-cookie-domain",
     "proxy-cookie-path",
+    "proxy-http-version",
     "proxy-next-upstream",
     "proxy-next-upstream-timeout",
     "proxy-next-upstream-tries",
     "proxy-redirect-from",
     "proxy-redirect-to",
+    "proxy-request-buffering",
+    "relative-redirects",
     "service-upstream",
     "upstream-hash-by",
     "upstream-hash-by-subset",
     "upstream-hash-by-subset-size",
+    "use-port-in-redirects",
 )
 _AUTH: Final = (
     "auth-always-set-cookie",

@@ -60,8 +60,8 @@ _IDLE: Final = {
     ),
     **_tunes(
         "Bodies pass as they come, so that there are no buffers to size.",
-        "client-body-buffer-size client-header-buffer-size enable-aio-write grpc-buffer-size-kb proxy-buffer-size "
-        "proxy-buffers-number proxy-busy-buffers-size proxy-max-temp-file-size",
+        "client-header-buffer-size enable-aio-write grpc-buffer-size-kb proxy-busy-buffers-size "
+        "proxy-max-temp-file-size",
     ),
     **_tunes(
         "A connection is kept for as long as it is used.",
@@ -135,19 +135,6 @@ _BEHAVIOUR: Final = {
         "Let the application, or a cache before Portway, compress.",
         _all("enable-brotli use-gzip", _OFF),
     ),
-    **_lacks(
-        "It is not there for all Ingresses at once.",
-        "Annotate the Ingresses that need it.",
-        {
-            **_all("limit-rate limit-rate-after", _OFF),
-            **_all("relative-redirects use-port-in-redirects", _OFF),
-        },
-    ),
-    **_lacks(
-        "Bodies pass as they come, without being collected.",
-        "See that endpoints bear slow clients, and remove it.",
-        _all("proxy-buffering proxy-request-buffering", ("", "off")),
-    ),
     **_lacks("Limits answer 503.", "Remove it.", _all("limit-conn-status-code limit-req-status-code", ("503",))),
     **_lacks(
         "Portway reads no ConfigMaps of fields.",
@@ -166,7 +153,6 @@ _BEHAVIOUR: Final = {
     ),
     **_lacks("Endpoints get no field with the path as it came.", "Remove it.", {"proxy-add-original-uri-header": _OFF}),
     **_lacks("Answers name no version.", "Remove it.", {"server-tokens": _OFF}),
-    **_lacks("Endpoints are asked by HTTP/1.1.", "Remove it.", {"proxy-http-version": ("", "1.1")}),
     **_lacks(
         "Portway does not speak HTTP/2 to clients yet.",
         "Clients use HTTP/1.1.",

@@ -11,7 +11,18 @@ from portway_operator.annotations.access import Satisfy
 from portway_operator.compile import for_all
 from portway_operator.compile.access import Access
 from portway_operator.settings import CompileSettings
-from portway_proxy.snapshot import Cors, Edits, ErrorPages, Mirror, Patience, Policy, RateLimit, Redirect
+from portway_proxy.snapshot import (
+    Buffering,
+    Cors,
+    Edits,
+    ErrorPages,
+    Mirror,
+    Patience,
+    Policy,
+    Rate,
+    RateLimit,
+    Redirect,
+)
 
 __all__ = ["Elsewhere", "Policies"]
 
@@ -21,6 +32,8 @@ _ANYBODY = Access()
 _UNSAID = unsaid(IngressAnnotations).values
 _USUAL = Patience()
 _UNEDITED = Edits()
+_UNBUFFERED = Buffering()
+_WAITING = 16 << 20  # Bytes: nobody's annotation may cost a worker more than that for each request.
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +108,7 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         certificate=access.certificate,
         any_suffices=values.satisfy is Satisfy.ANY,
         app_root=values.app_root,
+        relative=values.relative_redirects and bool(values.app_root),
         redirect=_redirect(values),
         cors=_cors(values),
         limit=_limit(values, zone),
@@ -103,6 +117,10 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         patience=_patience(values),
         answer=values.response_headers,
         edits=_edits(values),
+        rate=Rate(values.limit_rate << 10, values.limit_rate_after << 10) if values.limit_rate else None,
+        buffering=_buffering(values),
+        connection=values.connection_proxy_header,
+        old_http=values.proxy_http_version == "1.0",
         unlogged=not values.access_log,
         # Without a rewrite there is no prefix that the endpoint does not see.
         prefix=values.forwarded_prefix if values.rewrite_target else "",
@@ -122,6 +140,15 @@ def _edits(values: IngressAnnotations) -> Edits | None:
     redirect = (values.redirect_from, values.redirect_to) if values.redirect_from and values.redirect_to else None
     asked = Edits(values.cookie_domain, values.cookie_path, redirect)
     return None if asked == _UNEDITED else asked
+
+
+def _buffering(values: IngressAnnotations) -> Buffering | None:
+    asked = Buffering(
+        min(values.client_body_buffer_size, _WAITING) if values.proxy_request_buffering else 0,
+        min(values.proxy_buffers_number * values.proxy_buffer_size, _WAITING) if values.proxy_buffering else 0,
+        0 if values.proxy_buffer_size == _UNSAID.proxy_buffer_size else min(values.proxy_buffer_size, _WAITING),
+    )
+    return None if asked == _UNBUFFERED else asked
 
 
 def _redirect(values: IngressAnnotations) -> Redirect | None:

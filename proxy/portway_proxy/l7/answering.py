@@ -115,7 +115,8 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         limit = self.http.limits.head
         while self._framing is None and self.exchange is exchange:
             end = data.find(b"\r\n\r\n") + 4
-            if end > limit or (end < 4 and len(data) > limit):
+            size = end if end > 3 else len(data)
+            if size > limit and size > _allowed(exchange):
                 raise UpstreamBadResponse("the response head is too long")
             if end < 4:
                 _check_unfinished(data)
@@ -224,6 +225,12 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         if used < len(data):
             self._clean = False
         self._end(exchange, head, pieces)
+
+
+def _allowed(exchange: Exchange) -> int:
+    """Return how many bytes the head of a response may have, where it has more than usual."""
+    policy = None if exchange.route is None else exchange.route.policy
+    return 0 if policy is None or policy.buffering is None else policy.buffering.head
 
 
 def _check_unfinished(data: bytes) -> None:

@@ -19,6 +19,7 @@ from portway_proxy.l7.sockets import BROKEN, ENDED, acknowledged, heard, reset_w
 
 if TYPE_CHECKING:
     from portway_proxy.errors import ProxyError
+    from portway_proxy.l7.buffering import Gathering
     from portway_proxy.l7.http import Http
     from portway_proxy.l7.upstream import UpstreamConnection
     from portway_proxy.proxy_protocol import ProxyHeader
@@ -40,6 +41,7 @@ class ClientConnection(Responder):
         "_acknowledged",
         "_ahead",
         "_framing",
+        "_gathering",
         "_lingering",
         "_paused",
         "body_limit",
@@ -59,6 +61,7 @@ class ClientConnection(Responder):
         self._framing: Framing = EMPTY
         self._ahead = Ahead(http.limits)
         self._acknowledged = -1
+        self._gathering: Gathering | None = None
         self._paused = False
         self._lingering = False
 
@@ -257,6 +260,9 @@ class ClientConnection(Responder):
 
     def _hold(self, data: bytes) -> None:
         self._ahead.held += data
+        if self._gathering is not None:
+            self._gather(self._gathering, data)
+            return
         if len(self._ahead.held) > self.http.limits.buffer:
             self.pause()
 
@@ -273,6 +279,34 @@ class ClientConnection(Responder):
             self._take_body(exchange, self._ahead.take_all())
         if self.ended and not self._framing.done:
             flow.fail(exchange, ClientGone("the client hung up within its request"))
+
+    def gather(self, gathering: Gathering) -> bool:
+        """Hold the body of the request for a while; return whether enough of it is there already."""
+        self._gathering = gathering
+        more = gathering.take(bytes(self._ahead.held))
+        if more:
+            self.deadline = self.http.clock.now + self.http.timeouts.body
+            self.resume()
+        else:
+            self._gathering = None
+        return not more
+
+    def _gather(self, gathering: Gathering, data: bytes) -> None:
+        self.deadline = self.http.clock.now + self.http.timeouts.body
+        try:
+            if gathering.take(data):
+                return
+        except ClientError as error:
+            self._gathering = None
+            gathering.failed(error)
+        else:
+            self._gathering = None
+            self.deadline = NEVER
+            gathering.over()
+
+    def widen(self, size: int) -> None:
+        """Let so many bytes wait for the client, until `squeeze`."""
+        self._transport.set_write_buffer_limits(high=size)
 
     def drop_body(self) -> None:
         """Send what is left of the body nowhere; the connection ends with the response."""

@@ -9,6 +9,7 @@ from portway_proxy.l7.rewrite import request_head
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from portway_proxy.l7.client import ClientConnection
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.limits import Limit
     from portway_proxy.l7.mirror import Copy
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
     from portway_proxy.settings import Timeouts
+    from portway_proxy.snapshot import Rate
 
 __all__ = ["Passage", "Step", "timeouts_of", "without", "without_alike"]
 
@@ -45,7 +47,8 @@ class Passage:
 
     `pages` may answer in the place of an error. Once they do, `instead` is what is asked of them, and `failed` the
     status that they stand for. `target` is the one of the request, where a step has changed that. `copy` gets the
-    request's body too.
+    request's body too. `pace` is that of the response. An `old` endpoint is asked by HTTP/1.0. For a client that is
+    `widened` more of the response may wait.
     """
 
     __slots__ = (
@@ -59,11 +62,14 @@ class Passage:
         "host",
         "instead",
         "leaves",
+        "old",
+        "pace",
         "pages",
         "replaced",
         "target",
         "timeouts",
         "well",
+        "widened",
     )
 
     def __init__(self, steps: tuple[Step, ...], pages: Pages | None = None) -> None:
@@ -74,6 +80,9 @@ class Passage:
         self.failed = 0
         self.target = b""
         self.copy: Copy | None = None
+        self.pace: Rate | None = None
+        self.old = False
+        self.widened: ClientConnection | None = None
         self.host = b""
         self.fields = b""
         self.answer = b""
@@ -90,7 +99,8 @@ class Passage:
 
     def request(self, head: RequestHead, forwarded: bytes, host: bytes) -> bytes:
         """Return the head that the endpoint gets (`rewrite.request_head`)."""
-        return request_head(head, forwarded + self.fields, host, self.host)
+        whole = request_head(head, forwarded + self.fields, host, self.host)
+        return whole.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1) if self.old else whole
 
     def response(self, head: ResponseHead) -> ResponseHead:
         """Return the head that the client gets for the endpoint's, which stays as it is."""
@@ -132,6 +142,8 @@ class Passage:
         self.leaves.clear()
         if self.copy is not None:
             self.copy.leave()
+        if self.widened is not None:
+            self.widened.squeeze()
 
 
 def timeouts_of(exchange: Exchange) -> Timeouts:

@@ -45,16 +45,18 @@ class ToOther:
 class ToAppRoot:
     """Sends a request for exactly `/` to the application's first page; its query does not go along."""
 
-    __slots__ = ("_path",)
+    __slots__ = ("_path", "_relative")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, relative: bool = False) -> None:
         self._path = path.encode()
+        self._relative = relative
 
     def __call__(self, exchange: Exchange, passage: Passage) -> bool:  # noqa: ARG002 - a step's signature
         """Answer the request if it is one of those."""
         if exchange.head.path != b"/":
             return True
-        return _send(exchange, 302, _origin(exchange, exchange.head.raw_host or b"") + self._path)
+        origin = b"" if self._relative else _origin(exchange, exchange.head.raw_host or b"")
+        return _send(exchange, 302, origin + self._path)
 
 
 class ToWww:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from portway_proxy.errors import LengthRequired
 from portway_proxy.l7.target import canonical_path
 from portway_proxy.l7.template import Template
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from portway_proxy.settings import Timeouts
     from portway_proxy.snapshot import Patience, Policy
 
-__all__ = ["AddFields", "Rewrite", "SetTimeouts"]
+__all__ = ["AddFields", "Rewrite", "SetTimeouts", "SpeakOld"]
 
 _GROUP = re.compile(r"\$([0-9])")
 
@@ -63,25 +64,43 @@ def _group(groups: tuple[bytes, ...], number: int, path: bytes) -> bytes:
 class AddFields:
     """The step that gives the endpoint another Host and a prefix, and the client more fields."""
 
-    __slots__ = ("_answer", "_fields", "_host", "_replaced")
+    __slots__ = ("_answer", "_connection", "_fields", "_host", "_replaced")
 
     def __init__(self, policy: Policy) -> None:
         self._host = Template(policy.host)
         self._fields = f"X-Forwarded-Prefix: {policy.prefix}\r\n".encode() if policy.prefix else b""
+        self._connection = f"Connection: {policy.connection}\r\n".encode() if policy.connection else b""
         self._answer = b"".join(f"{name}: {value}\r\n".encode() for name, value in policy.answer)
         self._replaced = frozenset(name.lower().encode() for name, _ in policy.answer)
 
     @property
     def idle(self) -> bool:
         """Whether it adds nothing."""
-        return not (self._host or self._fields or self._answer)
+        return not (self._host or self._fields or self._connection or self._answer)
 
     def __call__(self, exchange: Exchange, passage: Passage) -> bool:
         """Return True."""
         passage.host = self._host.fill(exchange)
         passage.fields += self._fields
+        if self._connection and not exchange.head.upgrade:
+            passage.fields += self._connection
         passage.answer += self._answer
         passage.replaced |= self._replaced
+        return True
+
+
+class SpeakOld:
+    """The step that asks the endpoint by HTTP/1.0, which has no chunks and switches no protocols."""
+
+    __slots__ = ()
+
+    def __call__(self, exchange: Exchange, passage: Passage) -> bool:
+        """Return True; raises `LengthRequired` for a body whose length nobody knows."""
+        head = exchange.head
+        if head.chunked:
+            raise LengthRequired("an endpoint of HTTP/1.0 takes no body without Content-Length")
+        head.upgrade = head.expects = b""
+        passage.old = True
         return True
 
 

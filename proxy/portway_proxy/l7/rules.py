@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from portway_proxy.errors import BadSnapshot, Closed
 from portway_proxy.l7.basic import AskPassword
+from portway_proxy.l7.buffering import GatherBody, WidenBuffer
 from portway_proxy.l7.canary import ChooseUpstream
 from portway_proxy.l7.certified import AskCertificate
 from portway_proxy.l7.cors import AnswerOrigins
@@ -15,9 +16,10 @@ from portway_proxy.l7.edits import EditAnswer
 from portway_proxy.l7.external import AskService
 from portway_proxy.l7.limits import Limit
 from portway_proxy.l7.mirror import SendCopy
+from portway_proxy.l7.pace import SetPace
 from portway_proxy.l7.pages import Pages
 from portway_proxy.l7.redirects import ToAppRoot, ToOther, ToWww, to_https
-from portway_proxy.l7.rewriting import AddFields, Rewrite, SetTimeouts
+from portway_proxy.l7.rewriting import AddFields, Rewrite, SetTimeouts, SpeakOld
 from portway_proxy.l7.sources import EitherSuffices, FromNetworks
 from portway_proxy.l7.verdicts import Verdicts
 from portway_proxy.passwords import Verifier
@@ -73,7 +75,7 @@ def _answers(policy: Policy) -> Iterator[Step]:
     if policy.cors is not None:
         yield AnswerOrigins(policy.cors)
     if policy.app_root:
-        yield ToAppRoot(policy.app_root)
+        yield ToAppRoot(policy.app_root, relative=policy.relative)
     if policy.redirect is not None:
         yield ToOther(policy.redirect.status, policy.redirect.location)
 
@@ -124,6 +126,21 @@ def _changes(policy: Policy) -> Iterator[Step]:
     fields = AddFields(policy)
     if not fields.idle:
         yield fields
+    yield from _bytes(policy)
+
+
+def _bytes(policy: Policy) -> Iterator[Step]:
+    """Yield the steps that change how bodies pass."""
+    if policy.rate is not None:
+        yield SetPace(policy.rate)
+    if policy.old_http:
+        yield SpeakOld()
+    buffering = policy.buffering
+    if buffering is not None and buffering.response:
+        yield WidenBuffer(buffering.response)
+    # Last of all: what it holds goes on as it is.
+    if buffering is not None and buffering.request:
+        yield GatherBody(buffering.request)
 
 
 class RuleBook:

@@ -26,6 +26,7 @@ from portway_proxy.l7.exchange import (
     Exchange,
 )
 from portway_proxy.l7.framing import LAST_CHUNK, UntilClose, chunk, last_chunk
+from portway_proxy.l7.pace import Paced
 from portway_proxy.l7.passage import timeouts_of
 from portway_proxy.l7.trailers import for_client, for_endpoint
 
@@ -44,13 +45,14 @@ class UpstreamConnection(Answering):
     `deadline` is watched by the clock from beginning to end: idle, it ends the connection; in use, the exchange.
     """
 
-    __slots__ = ("_poll", "reused", "write_paused")
+    __slots__ = ("_paced", "_poll", "reused", "write_paused")
 
     def __init__(self, http: Http, pool: Pool) -> None:
         super().__init__(http, pool)
         self.reused = False
         self.write_paused = False
         self._poll = select.poll()
+        self._paced: Paced | None = None
 
     @property
     def unsent(self) -> int:
@@ -163,6 +165,8 @@ class UpstreamConnection(Answering):
         else:
             self._timeouts = timeouts_of(exchange)
             head = passage.instead or head
+            if passage.pace is not None:
+                self._paced = Paced(self, self._transport, self.http.loop, passage.pace)
             self._transport.write(passage.request(head, client.forwarded, self._pool.label))
         if not head.length and not head.chunked:
             exchange.on(REQUEST_SENT)
@@ -215,7 +219,10 @@ class UpstreamConnection(Answering):
         exchange = self.exchange
         if exchange is not None:
             self.deadline = self.http.clock.now + self._patience()
-        self._transport.resume_reading()
+        if self._paced is None:
+            self._transport.resume_reading()
+        else:
+            self._paced.go_on()
 
     def _end(self, exchange: Exchange, head: bytes = b"", pieces: list[bytes] | None = None) -> None:
         trailers = () if self._framing is None else self._framing.trailers
@@ -225,6 +232,9 @@ class UpstreamConnection(Answering):
     def _leave(self, exchange: Exchange) -> None:
         client = exchange.client
         early = exchange.state is EARLY
+        if self._paced is not None:
+            self._clean = self._paced.end() and self._clean
+            self._paced = None
         exchange.connection = None
         self.exchange = None
         self._framing = None
