@@ -38,6 +38,7 @@ STATUSES = {
     "MethodNotAllowed": 405,
     "RequestTimeout": 408,
     "BodyTooLarge": 413,
+    "LengthRequired": 411,
     "TargetTooLong": 414,
     "ExpectationFailed": 417,
     "FieldsTooLarge": 431,

@@ -36,7 +36,8 @@ class BytesAnnotations:
         default=1 << 20,
         doc="How much of a request's body waits in memory then, at most 16 MiB.",
         nginx="client-body-buffer-size",
-        fidelity=close("It counts beside `proxy-request-buffering: on`, and is 1 MiB where it is not set."),
+        requires=("proxy_request_buffering",),
+        fidelity=close("It counts where `proxy-request-buffering` is asked for, and is 1 MiB where it is not set."),
     )
     proxy_buffering: bool = row(
         "proxy-buffering",
@@ -53,7 +54,7 @@ class BytesAnnotations:
         default=4,
         doc="How many buffers there are then.",
         nginx="proxy-buffers-number",
-        fidelity=close("It counts beside `proxy-buffering: on`."),
+        requires=("proxy_buffering",),
     )
     proxy_buffer_size: int = row(
         "proxy-buffer-size",
