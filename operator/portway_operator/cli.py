@@ -236,7 +236,8 @@ def main() -> None:
 
 
 async def _run(standalone: Standalone) -> None:
-    await (await standalone.start()).run_until_stopped()
+    with standalone.heeding_signals():
+        await (await standalone.start()).run_until_stopped()
 
 
 def _format(text: str) -> str:

@@ -342,7 +342,8 @@ async def _run(connection: Connection, settings: OperatorSettings) -> None:
 
     collector.begin()
     app = OperatorApp(connection, settings)
-    await (await app.start()).run_until_stopped()
+    with app.heeding_signals():
+        await (await app.start()).run_until_stopped()
 
 
 def _scope(

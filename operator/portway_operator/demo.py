@@ -72,7 +72,9 @@ class Demo:
         async with contextlib.AsyncExitStack() as stack:
             ports = await self._start_apps(stack)
             settings, ports[LISTENER] = self._find_ports()
-            portway = await Standalone([manifests()], settings, rewrite(ports)).start()
+            portway = Standalone([manifests()], settings, rewrite(ports))
+            stack.enter_context(portway.heeding_signals())
+            await portway.start()
             try:
                 for line in self._lines(ports, portway.url("http"), portway.url("https"), portway.url("admin")):
                     self._say(line)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
 import uuid
 from collections.abc import Collection
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, suppress
 from typing import Final, Self
 
 from prometheus_client import CollectorRegistry
@@ -42,6 +41,7 @@ from portway_operator.status import Status
 from portway_operator.store import ObjectStore
 from portway_operator.stream_service import StreamService
 from portway_operator.webhook import Webhook
+from portway_proxy.signals import ENDING, heard
 from portway_proxy.tasks import Tasks
 
 __all__ = ["OperatorApp"]
@@ -126,17 +126,16 @@ class OperatorApp:
         """Return the port that proxies follow us by."""
         return self._stream.port
 
+    def heeding_signals(self) -> AbstractContextManager[None]:
+        """Return a context in which SIGINT and SIGTERM end it; it begins before `start`."""
+        return heard(dict.fromkeys(ENDING, self._stopping.set))
+
     async def run_until_stopped(self) -> None:
-        """Serve until SIGINT or SIGTERM."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stopping.set)
+        """Serve until a signal."""
         try:
             await self._stopping.wait()
             _log.info("stopping")
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
             await self.close()
 
     async def close(self) -> None:

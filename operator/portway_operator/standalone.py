@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -51,8 +51,12 @@ class Standalone:
         self._tasks = Tasks()
         self._first = asyncio.Event()
 
+    def heeding_signals(self) -> AbstractContextManager[None]:
+        """Return a context in which SIGINT and SIGTERM end it; it begins before `start`."""
+        return self._supervisor.heeding_signals()
+
     async def start(self) -> Self:
-        """Read the files, open the ports and serve; returns when the first snapshot is served.
+        """Read the files, open the ports and serve; returns when the first snapshot is served, or a signal came.
 
         Raises `Unreadable` for a path that cannot be read at all, `OSError` for a port that cannot be opened and
         `WorkerEnded` when the proxy cannot run here.
@@ -67,7 +71,7 @@ class Standalone:
         return self
 
     async def run_until_stopped(self) -> None:
-        """Serve until SIGINT or SIGTERM, then finish what still runs."""
+        """Serve until a signal, then finish what still runs."""
         try:
             await self._supervisor.run_until_stopped()
         finally:
@@ -88,10 +92,9 @@ class Standalone:
         rebuild.ready()
         self._tasks.spawn(rebuild.run(), "rebuild")
         self._tasks.spawn(self._source.follow(rebuild.poke), "files")
-        # Not `wait_for`: until Python 3.12 it loses a cancellation that comes together with what it waits for.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_FIRST):
-                await self._first.wait()
+        served = self._tasks.spawn(self._first.wait(), "first snapshot")
+        stopped = self._tasks.spawn(supervisor.stopped(), "early stop")
+        await asyncio.wait((served, stopped), timeout=_FIRST, return_when=asyncio.FIRST_COMPLETED)
 
     def url(self, name: str) -> str:
         """Return `http://127.0.0.1:8080` for `http`, `https` or `admin`; empty when it has no port."""

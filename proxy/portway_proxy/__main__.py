@@ -48,8 +48,13 @@ async def run(options: Options, reread: Callable[[], ProxySettings] | None = Non
 
     Raises `BadSnapshot`, `PortUnavailable`, `WorkerEnded`, `DecodeError` and `OSError` when serving cannot begin.
     """
+    supervisor = Supervisor(options.settings)
+    with supervisor.heeding_signals(reread):
+        await _serve(supervisor, options)
+
+
+async def _serve(supervisor: Supervisor, options: Options) -> None:
     settings = options.settings
-    supervisor = Supervisor(settings)
     await supervisor.start()
     try:
         for name, port in (("http", supervisor.http_port), ("https", supervisor.https_port)):
@@ -57,7 +62,7 @@ async def run(options: Options, reread: Callable[[], ProxySettings] | None = Non
                 _log.info("%s on %s port %d", name, settings.address, port)
         _log.info("admin on %s port %d", settings.admin_address, supervisor.admin_port)
         async with _fed(supervisor, options):
-            await supervisor.run_until_stopped(reread)
+            await supervisor.run_until_stopped()
     finally:
         await supervisor.close()
 

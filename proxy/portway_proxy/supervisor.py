@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Final
 
 import msgspec
@@ -36,6 +36,7 @@ from portway_proxy.metrics import (
 from portway_proxy.openssl import TICKET_KEY
 from portway_proxy.process import WorkerEnded, WorkerProcess
 from portway_proxy.settings import ProxySettings, Timeouts
+from portway_proxy.signals import ENDING, heard
 from portway_proxy.snapshot import Problem, Snapshot
 from portway_proxy.tasks import Tasks
 from portway_proxy.tls import self_signed
@@ -49,8 +50,6 @@ _SCRAPE: Final = 1.0  # Seconds that a worker may take for its samples; Promethe
 _MARGIN: Final = 1.0  # Beyond a drain's deadline, for a worker to cut what is left by itself.
 
 _TICKET_AGE: Final = 12 * 3600.0  # Seconds that a key of session tickets is used; Cloudflare's and Go's take a day.
-
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 # What the sockets that are open say, and the proxy's name in what others know of it.
 _FIXED: Final = ("address", "http_port", "https_port", "admin_address", "admin_port", "workers", "node")
@@ -202,6 +201,15 @@ class Supervisor:
         self._configure = msgspec.structs.replace(self._configure, settings=real)
         await self._crew.renew(self._configure, self._timeouts.drain)
 
+    def heeding_signals(self, reread: Callable[[], ProxySettings] | None = None) -> AbstractContextManager[None]:
+        """Return a context in which signals steer the proxy; it begins before `start`, and ends after everything.
+
+        SIGTERM and SIGINT are `stop`. SIGHUP renews the workers, by the settings that `reread` returns then; SIGUSR1
+        opens the file of the access log again.
+        """
+        renew = {signal.SIGHUP: lambda: self._tasks.spawn(self._renew(reread), "renewal")}
+        return heard(dict.fromkeys(ENDING, self.stop) | renew | {signal.SIGUSR1: self.reopen})
+
     def stop(self) -> None:
         """Have `run_until_stopped` drain and return; a second call has it return at once."""
         if self._stop.is_set():
@@ -213,24 +221,17 @@ class Supervisor:
         for process in self._crew.processes:
             process.reopen()
 
-    async def run_until_stopped(self, reread: Callable[[], ProxySettings] | None = None) -> None:
-        """Serve until SIGTERM, SIGINT or `stop`, then drain and close; a second signal ends everything at once.
-
-        SIGHUP renews the workers, by the settings that `reread` returns then; SIGUSR1 opens the file of the access log
-        again.
-        """
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.spawn(self._renew(reread), "renewal"))
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGUSR1, self.reopen)
+    async def run_until_stopped(self) -> None:
+        """Serve until `stop`, then drain and close; a second `stop` ends everything at once."""
         try:
-            await self._stop.wait()
+            await self.stopped()
             await self._drain()
         finally:
-            for number in (*_SIGNALS, signal.SIGHUP, signal.SIGUSR1):
-                loop.remove_signal_handler(number)
             await self.close()
+
+    async def stopped(self) -> None:
+        """Wait until somebody has called `stop`."""
+        await self._stop.wait()
 
     async def close(self) -> None:
         """End everything at once: workers, ports and admin server."""

@@ -236,12 +236,13 @@ async def test_an_operator_that_ends_gives_the_lease_back(api: FakeApi) -> None:
 
 async def test_a_signal_ends_an_operator_in_order(api: FakeApi) -> None:
     app = OperatorApp(Connection(api.url), SETTINGS)
-    await app.start()
-    task = asyncio.get_running_loop().create_task(app.run_until_stopped())
-    await eventually(lambda: app.leader.leading)
-    signal.raise_signal(signal.SIGTERM)
-    async with asyncio.timeout(20):
-        await task
+    with app.heeding_signals():
+        await app.start()
+        task = asyncio.get_running_loop().create_task(app.run_until_stopped())
+        await eventually(lambda: app.leader.leading)
+        signal.raise_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            await task
     assert api.objects.by_path[LEASE]["spec"]["holderIdentity"] == ""
     assert app.unready() == "stopping"
 

@@ -231,6 +231,13 @@ async def until_refused(port: int) -> None:
             await asyncio.sleep(0.01)
 
 
+async def opened(port: int) -> None:
+    """Wait until somebody listens on the port."""
+    async with asyncio.timeout(30):
+        while await refused(port):  # noqa: ASYNC110 - another process opens it
+            await asyncio.sleep(0.001)
+
+
 def port_of(supervisor: Supervisor) -> int:
     """Return the HTTP port of a running proxy."""
     assert supervisor.http_port is not None

@@ -22,7 +22,7 @@ from portway_operator.stream_server import StreamServer
 from portway_proxy import codec
 from portway_proxy.snapshot import Snapshot
 from wire.command import ANY_PORTS, Command, portway
-from wire.parts import Web, fetch, serve_web, snapshot
+from wire.parts import Web, fetch, free_port, opened, serve_web, snapshot
 
 
 @pytest.fixture
@@ -75,6 +75,15 @@ async def test_it_follows_and_ends_with_status_0_when_told_to(operator: Operator
             assert await fetch(await port(proxy)) == "sent by other"
         assert await proxy.stop(signal.SIGTERM) == 0
         assert not operator.publisher.proxies
+        assert not proxy.errors("Traceback|error")
+
+
+async def test_told_to_end_before_its_workers_run_it_ends_in_order(operator: Operator, pod: Path) -> None:
+    admin = free_port()
+    async with portway(*arguments(operator, pod), "--admin-port", str(admin)) as proxy:
+        await opened(admin)
+        proxy.process.send_signal(signal.SIGTERM)
+        assert await proxy.ended() == 0
         assert not proxy.errors("Traceback|error")
 
 

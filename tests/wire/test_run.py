@@ -14,7 +14,7 @@ import pytest
 
 from eventually import eventually
 from wire.command import ANY_PORTS, Command, portway
-from wire.parts import Client, connect, echoes, fetch, free_port, serve_echo, serve_web
+from wire.parts import Client, connect, echoes, fetch, free_port, opened, serve_echo, serve_web
 
 
 def ingress(name: str, path: str = "/", *, service: str = "web", host: str = "", extra: str = "") -> str:
@@ -204,6 +204,19 @@ async def test_a_signal_ends_it_with_status_0_and_leaves_no_process(tmp_path: Pa
     async with running("-f", tmp_path) as command:
         assert len(command.children()) == 2
         assert await command.stop(number) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_at_the_moment_that_the_first_port_opens_ends_it_with_status_0(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "a.yaml").write_text(ingress("web"))
+    admin = free_port()
+    async with portway("run", *ANY_PORTS, "--admin-port", str(admin), "-f", tmp_path) as command:
+        await opened(admin)
+        command.process.send_signal(number)
+        assert await command.ended() == 0
+        assert not command.errors("Traceback")
 
 
 async def test_a_request_in_flight_is_answered_after_ctrl_c(tmp_path: Path) -> None:
