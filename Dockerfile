@@ -22,7 +22,12 @@ ARG VERSION=""
 LABEL org.opencontainers.image.title="portway" \
       org.opencontainers.image.description="A Kubernetes ingress controller in Python: operator and proxy." \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.vendor="Portway" \
       org.opencontainers.image.version="${VERSION}"
+# What installs Python packages, under the names that Debian's and Docker's own images have for it.
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packages/pip* \
+    /usr/local/lib/python3*/site-packages/setuptools* /usr/local/lib/python3*/site-packages/wheel* \
+    /usr/bin/pip* /usr/lib/python3*/ensurepip /usr/lib/python3/dist-packages/pip* /usr/share/python-wheels
 COPY --from=build /opt/portway /opt/portway
 ENV PATH=/opt/portway/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \

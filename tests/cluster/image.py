@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,7 @@ def build(directory: Path) -> Image:
     volumes = [f"--volume={path}:{path}:ro" for path in _OF_THE_HOST if Path(path).exists()]
     _podman(
         *(cache, "build", "--isolation=chroot", "--network=host", f"--build-arg=BASE={_BASE}", "--layers=false"),
+        f"--build-arg=VERSION={version('portway')}",
         *(*volumes, f"--tag={tag}", str(_ROOT)),
     )
     try:

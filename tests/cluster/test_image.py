@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from cluster.pod_network import Pod
 from cluster.replicas import Fleet, RunningProxy, shop, until
 from cluster.rights import NAMESPACE
 
+ROOT = Path(__file__).parents[2]
 USER = 65532
 ANY = ("--http-port", "0", "--https-port", "0", "--admin-port", "0", "--workers", "1")
 
@@ -47,16 +51,43 @@ def shared() -> Iterator[Path]:
 def test_the_image_has_what_runs_and_nothing_that_builds(image: Image) -> None:
     assert image.config["User"] == f"{USER}:{USER}"
     assert image.config["Entrypoint"] == ["portway"]
-    assert image.config["Labels"]["org.opencontainers.image.title"] == "portway"
+    labels = image.config["Labels"]
+    assert labels["org.opencontainers.image.title"] == "portway"
+    assert labels["org.opencontainers.image.version"] == version("portway")
     for gone in ("src", "build", "wheel"):
         assert not (image.files / gone).exists()
     programs = {path.name for path in (image.files / "opt/portway/bin").iterdir()}
     assert "portway" in programs
     assert [name for name in programs if name.startswith("pip")] == []
+    for place, names in (
+        ("bin", {"cc", "gcc", "ld", "make", "pip", "pip3"}),
+        ("lib", {"ensurepip", "pip", "setuptools"}),
+    ):
+        found = [path for path in image.files.rglob("*") if path.name in names and place in path.parts]
+        assert found == [], place
     [package] = (image.files / "opt/portway").glob("lib/python3*/site-packages/portway_proxy")
     modules = {path.stem for path in package.glob("*.py")}
     assert {path.name.partition(".")[0] for path in (package / "__pycache__").iterdir()} >= modules
     assert [path for path in (image.files / "opt/portway").rglob("*") if path.stat().st_mode & 0o022] == []
+
+
+def test_every_package_that_runs_has_a_wheel_for_arm64_too() -> None:
+    if os.environ.get("PORTWAY_IMAGE_TESTS") != "required":
+        pytest.skip("the index of packages is asked; PORTWAY_IMAGE_TESTS=required does it")
+    wanted = [each for each in requires("portway") or () if "extra" not in each or "otel" in each]
+    # Nothing is downloaded but what the packages say of themselves.
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--target", "none"]
+    command += ["--only-binary=:all:", "--implementation", "cp", "--constraint", str(ROOT / "constraints.txt")]
+    for glibc in ("2_17", "2_28"):
+        command += ["--platform", f"manylinux_{glibc}_aarch64"]
+    done = subprocess.run(
+        [*command, *(each.partition(";")[0] for each in wanted)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr[-2000:]) == (0, "")
 
 
 async def test_both_halves_serve_from_it_as_nobody_special_with_a_read_only_root(

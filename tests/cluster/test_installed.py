@@ -13,7 +13,7 @@ import pytest_asyncio
 import yaml
 from helm_python import Config
 
-from chart.rendering import CHART, EARLIER, ROOT
+from chart.rendering import CHART, EARLIER, ROOT, ci_values
 from cluster.conftest import give_up
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl, Raw, kubectl_on
@@ -124,10 +124,12 @@ async def release(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[
                     await kubectl.delete(kind, raw["metadata"]["name"], "demo")
 
 
-async def _demo(release: Release) -> None:
-    """Apply the demo's manifests, and run the pods of its Deployments."""
+async def _demo(release: Release, ingress_class: str = "portway") -> None:
+    """Apply the demo's manifests, for a class, and run the pods of its Deployments."""
     for file in ("apps.yaml", "ingress.yaml"):
         for raw in yaml.safe_load_all((ROOT / "manifests" / "demo" / file).read_text()):
+            if raw["kind"] == "Ingress":
+                raw["spec"]["ingressClassName"] = ingress_class
             if raw["kind"] != "IngressClass":  # The chart's.
                 raw["metadata"]["namespace"] = "demo"
                 await release.kubectl.apply(raw)
@@ -231,6 +233,41 @@ async def test_the_api_server_trusts_the_operators_own_certificate_and_an_upgrad
         await release.node.stop(each)
     await release.uninstall()
     assert await release.left() == []
+
+
+async def test_beside_ingress_nginx_its_class_is_served_and_nothing_is_written_until_that_is_asked_for(
+    release: Release,
+) -> None:
+    kubectl = release.kubectl
+    meta = {"name": "nginx"}
+    spec = {"controller": "k8s.io/ingress-nginx"}
+    await kubectl.apply(
+        {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": meta, "spec": spec},
+    )
+    step = ci_values("in-place-of-ingress-nginx-values.yaml")
+    values = {**step, "operator": {**step["operator"], **ONE_EACH["operator"]}}
+    values["controller"] = {**step["controller"], **ONE_EACH["controller"], "statusAddresses": ["192.0.2.80"]}
+    await release.install(values)
+    await release.roll()
+    await _demo(release, ingress_class="nginx")
+    await release.answers("/message", 200, "Hello from behind Portway.")
+    assert (await kubectl.get("Ingress", "demo", "demo"))["status"]["loadBalancer"] == {}
+
+    values["operator"] = {**values["operator"], "extraArgs": {"update-status": "true"}}
+    await release.upgrade(values)
+    await release.roll()
+
+    async def told() -> bool:
+        status = (await kubectl.get("Ingress", "demo", "demo"))["status"]
+        return bool(status["loadBalancer"].get("ingress") == [{"ip": "192.0.2.80"}])
+
+    await until(told, 30, "the Ingress says where it is served")
+    for each in ("portway-proxy", "portway-operator"):
+        await release.node.stop(each)
+    await release.uninstall()
+    assert await release.left() == []
+    assert await kubectl.get("IngressClass", "nginx")
+    await kubectl.delete("IngressClass", "nginx")
 
 
 async def _has_port(kubectl: Kubectl) -> bool:
