@@ -14,6 +14,7 @@ import pytest
 
 from portway_operator.compile import compile_snapshot
 from portway_operator.decode import BadObject, decode
+from portway_operator.objects import Kind
 from portway_operator.problems import bad_object
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
@@ -25,7 +26,7 @@ from scenes import documents
 CASES = sorted((Path(__file__).parent / "golden").glob("*.yaml"))
 
 
-def compiled(case: Path) -> Snapshot:
+def scene(case: Path) -> tuple[ObjectStore, CompileSettings]:
     store, settings, problems = ObjectStore(), CompileSettings(), []
     for raw in documents(case.read_text()):
         if "settings" in raw:
@@ -39,7 +40,11 @@ def compiled(case: Path) -> Snapshot:
             assert found is not None
             store.put(found)
     store.report(case.name, problems)
-    return compile_snapshot(store, settings).snapshot
+    return store, settings
+
+
+def compiled(case: Path) -> Snapshot:
+    return compile_snapshot(*scene(case)).snapshot
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
@@ -56,6 +61,23 @@ def test_a_proxy_reads_the_case_as_it_was_sent(case: Path) -> None:
     """What changes on the way has another digest, and is refused by every proxy."""
     snapshot = compiled(case)
     assert codec.decode(codec.encode(snapshot))[0] == snapshot
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+def test_what_was_compiled_before_makes_no_difference_whatever_comes_or_goes(case: Path) -> None:
+    store, settings = scene(case)
+    compiled = compile_snapshot(store, settings)
+    assert compile_snapshot(store, settings, compiled) == compiled
+    for kind in Kind:
+        shelf = store._shelves[kind]
+        for key in list(shelf):
+            one = shelf[key]
+            store.remove(kind, *key)
+            compiled = compile_snapshot(store, settings, compiled)
+            assert compiled == compile_snapshot(store, settings), f"without {kind} {key}"
+            store.put(one)
+            compiled = compile_snapshot(store, settings, compiled)
+            assert compiled == compile_snapshot(store, settings), f"with {kind} {key} again"
 
 
 def test_every_golden_text_has_its_case() -> None:

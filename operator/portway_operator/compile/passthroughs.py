@@ -5,7 +5,7 @@ from __future__ import annotations
 from portway_operator import problems
 from portway_operator.compile.upstreams import Upstreams, Wanted
 from portway_operator.objects import Backend, Ingress, IngressRule
-from portway_operator.problems import Origin, Problem, at
+from portway_operator.problems import Problem, at
 from portway_proxy.snapshot import Passthrough, Transport
 
 __all__ = ["PassthroughTable"]
@@ -55,15 +55,19 @@ class _Reader:
 
 
 class PassthroughTable:
-    """Where each host passes through to, filled by `read` from the oldest Ingress to the youngest."""
+    """Where each host passes through to, filled by `read` from the oldest Ingress to the youngest.
 
-    __slots__ = ("_terminated", "_upstreams", "_winners", "problems")
+    `asked` are the namespaces and names of the Ingresses that have a part in that.
+    """
+
+    __slots__ = ("_terminated", "_upstreams", "_winners", "asked", "problems")
 
     def __init__(self, upstreams: Upstreams) -> None:
         self.problems: list[Problem] = []
         self._upstreams = upstreams
         self._winners: dict[str, Passthrough] = {}
-        self._terminated: list[tuple[str, Origin]] = []
+        self._terminated: list[tuple[Ingress, frozenset[str]]] = []
+        self.asked: set[tuple[str, str]] = set()
 
     def read(self, ingress: Ingress, wish: bool | None, *, guarded: bool) -> frozenset[str]:  # noqa: FBT001 - three-valued
         """Take in the hosts of a younger Ingress and return them; what an older one has stays.
@@ -76,6 +80,7 @@ class PassthroughTable:
         for rule in ingress.rules if wish is not False else ():
             if wish or (rule.host in secured and reader.opaque(rule)):
                 reader.read(rule)
+                self.asked.add(ingress.meta.key)
         if guarded and reader.found:
             self.problems.append(problems.passthrough_guarded(reader.found[0].origin))
             return frozenset()
@@ -85,15 +90,20 @@ class PassthroughTable:
             if winner.upstream != each.upstream:
                 self.problems.append(problems.passthrough_taken(each.origin, each.host, winner.origin))
         passed = frozenset(each.host for each in reader.found)
-        self._terminated += [
-            (rule.host, at(ingress, rule.field)) for rule in ingress.rules if rule.host in secured - passed
-        ]
+        self.terminate(ingress, passed)
         return passed
+
+    def terminate(self, ingress: Ingress, passed: frozenset[str] = frozenset()) -> None:
+        """Take in an Ingress whose hosts, but for those `passed`, do not pass through."""
+        if ingress.tls:
+            self._terminated.append((ingress, passed))
 
     def passthroughs(self) -> tuple[Passthrough, ...]:
         """Return the winners by host, and note whose routes no TLS client reaches any more."""
-        for host, origin in self._terminated:
-            winner = self._winners.get(host)
-            if winner is not None:
-                self.problems.append(problems.host_passed_through(origin, host, winner.origin))
+        for ingress, passed in self._terminated if self._winners else ():
+            secured = {host for entry in ingress.tls for host in entry.hosts} - passed
+            for rule in ingress.rules:
+                if rule.host in secured and (winner := self._winners.get(rule.host)) is not None:
+                    origin = at(ingress, rule.field)
+                    self.problems.append(problems.host_passed_through(origin, rule.host, winner.origin))
         return tuple(self._winners[host] for host in sorted(self._winners))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -31,13 +32,14 @@ from portway_operator.compile.own_ports import OwnPorts
 from portway_operator.compile.passthroughs import PassthroughTable
 from portway_operator.compile.policies import Elsewhere, Policies
 from portway_operator.compile.port_maps import PortMap, port_maps
+from portway_operator.compile.readings import Kept, Readings, refers
 from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
 from portway_operator.compile.tls import TlsClaims, TlsTable, expiry_problems, find_key_pair, read_tls, secret_problem
 from portway_operator.compile.tls_terms import terms_of
 from portway_operator.compile.trust import trust_of, trust_problems
 from portway_operator.compile.upstreams import Made, Upstreams, Wanted, parse_name
 from portway_operator.decode.meta import PREFIX
-from portway_operator.objects import Ingress, Object, Service
+from portway_operator.objects import Ingress, IngressClass, Object, Service
 from portway_operator.ports import is_l4
 from portway_operator.problems import Origin, Problem, at
 from portway_operator.settings import CompileSettings
@@ -61,9 +63,9 @@ class Compiled:
 
     `by_service` says which upstreams to make anew (`compile_upstream`) when the endpoints of a Service (namespace and
     name) change. `ingresses` are the namespaces and names of those that are ours. `owned` are the objects whose status
-    is ours to write, as they were: our Ingresses and the Services of our load balancer class. `made` and `settings`
-    are for the next compile. `secrets` are the namespaces and names of the Secrets that annotations name, whether they
-    exist or not.
+    is ours to write, as they were: our Ingresses and the Services of our load balancer class. `made`, `kept`, `classes`
+    and `settings` are for the next compile. `secrets` are the namespaces and names of the Secrets that annotations
+    name, whether they exist or not.
     """
 
     snapshot: Snapshot
@@ -71,6 +73,8 @@ class Compiled:
     ingresses: frozenset[Key]
     owned: tuple[Ingress | Service, ...] = ()
     made: Mapping[Wanted, Made] = field(default_factory=dict, repr=False, compare=False)
+    kept: Mapping[Key, Kept] = field(default_factory=dict, repr=False, compare=False)
+    classes: tuple[IngressClass, ...] = field(default=(), repr=False, compare=False)
     settings: CompileSettings = field(default_factory=CompileSettings, repr=False, compare=False)
     secrets: frozenset[Key] = frozenset()
 
@@ -83,7 +87,8 @@ class Compiled:
 def compile_snapshot(store: ObjectStore, settings: CompileSettings, before: Compiled | None = None) -> Compiled:
     """Return what the objects in `store` amount to; 5,000 Ingresses and 10,000 Services take about 0.25 s.
 
-    What they came to `before` halves that: the upstreams whose objects did not change are taken from there.
+    What they came to `before` makes that a third: upstreams, and routes of Ingresses, whose objects did not change are
+    taken from there.
     """
     return _Compile(store, settings, before).run()
 
@@ -109,7 +114,8 @@ class _Compile:
         self._settings, found = configured(store, settings)
         self.problems += [*found, *trust_problems(self._settings), *observing_problems(self._settings)]
         self._classes = Classes(store.ingress_classes.values(), self._settings)
-        made = before.made if before is not None and before.settings == self._settings else {}
+        self._before = before if before is not None and before.settings == self._settings else None
+        made = self._before.made if self._before is not None else {}
         self._modes = Modes(self._classes, self._settings)
         self._access = AccessReader(store)
         self._clients = ClientCertificates(store)
@@ -126,10 +132,12 @@ class _Compile:
         tls = TlsTable(self._store, self._settings.today)
         for ingress in ingresses:
             tls.add(self._guard(ingress, partial(read_tls, self._store, today=self._settings.today), TlsClaims()))
-        found = [self._guard(one, partial(self._routes, tls=tls), IngressRoutes(one)) for one in ingresses]
+        readings = self._readings(tls.hosts)
+        routes = partial(self._routes, readings=readings, secured=tls.hosts)
+        found = [self._guard(one, routes, IngressRoutes(one)) for one in ingresses]
         hosts = HostTable(self._upstreams)
-        for routes in found:
-            hosts.add(routes)
+        for one in found:
+            hosts.add(one)
         default = choose_default(found, self._settings, self.problems)
         default = default or default_service(self._store, self._upstreams, self._settings, self.problems)
         certificate = self._default_certificate()
@@ -152,9 +160,9 @@ class _Compile:
         )
         self.problems += [*tls.problems, *hosts.problems, *self._passed.problems, *self._malformed()]
         self.problems += self._modes.problems()
-        return self._finish(snapshot, ingresses)
+        return self._finish(snapshot, ingresses, readings.made)
 
-    def _finish(self, snapshot: Snapshot, ingresses: Iterable[Ingress]) -> Compiled:
+    def _finish(self, snapshot: Snapshot, ingresses: Iterable[Ingress], kept: Mapping[Key, Kept]) -> Compiled:
         """Add what routes and listeners refer to."""
         used = {route.upstream for host in snapshot.hosts for route in host.routes} | _other_upstreams(snapshot)
         used |= {listener.upstream for listener in snapshot.listeners}
@@ -189,6 +197,8 @@ class _Compile:
             frozenset(ingress.meta.key for ingress in ingresses),
             tuple(one for one in owned if not self._store.refusal(one)),
             self._upstreams.made,
+            kept,
+            tuple(self._store.ingress_classes.values()),
             self._settings,
             frozenset(self._access.secrets | self._clients.secrets | self._keys.secrets),
         )
@@ -220,9 +230,28 @@ class _Compile:
             self.problems.append(problems.rejected_by_proxy(at(owner), reason))
         return bool(reason)
 
-    def _routes(self, ingress: Ingress, tls: TlsTable) -> IngressRoutes:
+    def _readings(self, secured: AbstractSet[str]) -> Readings:
+        """Return what is known of Ingresses when these hosts have TLS."""
+        before = self._before
+        if before is None or before.classes != tuple(self._store.ingress_classes.values()):
+            return Readings(self._upstreams, secured)
+        return Readings(self._upstreams, secured, before.kept)
+
+    def _routes(self, ingress: Ingress, readings: Readings, secured: AbstractSet[str]) -> IngressRoutes:
         if self._refused(ingress):
             return IngressRoutes(ingress)
+        kept = readings.find(ingress)
+        if kept is not None:
+            self.problems += kept.problems
+            self._passed.terminate(ingress)
+            return kept.found
+        noted, asked = len(self.problems), len(self._upstreams.asked)
+        found = self._read(ingress, secured)
+        if not refers(found.values, self._settings) and ingress.meta.key not in self._passed.asked:
+            readings.keep(found, tuple(self.problems[noted:]), tuple(self._upstreams.asked[asked:]))
+        return found
+
+    def _read(self, ingress: Ingress, secured: AbstractSet[str]) -> IngressRoutes:
         reading = read(IngressAnnotations, ingress, for_all.usual(self._settings))
         access = self._access.read(ingress, reading.values).beside(self._services.read(ingress, reading.values))
         access = access.beside(self._clients.read(ingress, reading.values))
@@ -233,7 +262,7 @@ class _Compile:
         self.problems += (*unmade, *uncopied)
         policies = Policies(reading, self._settings, access, "/".join(ingress.meta.key), Elsewhere(errors, mirror))
         passed = self._passed.read(ingress, reading.values.tls_passthrough, guarded=policies.guarded)
-        found = RouteReader(ingress, self._upstreams, policies, tls.hosts, passed).read()
+        found = RouteReader(ingress, self._upstreams, policies, secured, passed).read()
         self.problems += found.problems
         return replace(found, nginx=True) if self._modes.nginx(ingress, reading.values) else found
 

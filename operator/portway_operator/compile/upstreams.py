@@ -102,12 +102,14 @@ class Upstreams:
     """The upstreams that something refers to, each made once.
 
     `before` is what was made with equal settings: where neither the Service nor a slice changed since, it stands.
+    `asked` are the references in the order in which they were asked for, as often as that was.
     """
 
-    __slots__ = ("_annotations", "_before", "_settings", "_store", "_usual", "made")
+    __slots__ = ("_annotations", "_before", "_settings", "_store", "_usual", "asked", "made")
 
     def __init__(self, store: ObjectStore, settings: CompileSettings, before: Mapping[Wanted, Made] = _NOTHING) -> None:
         self.made: dict[Wanted, Made] = {}
+        self.asked: list[Wanted] = []
         self._store = store
         self._settings = settings
         usual = for_all.usual(settings)
@@ -121,6 +123,7 @@ class Upstreams:
 
     def resolve(self, wanted: Wanted) -> Resolved:
         """Return the upstream of a reference; never raises."""
+        self.asked.append(wanted)
         found = self.made.get(wanted)
         if found is None:
             key = (wanted.namespace, wanted.service)
