@@ -8,7 +8,8 @@ import ipaddress
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.x509 import ocsp
 
 from portway_proxy.snapshot import Certificate
 
@@ -43,6 +44,22 @@ def certificate(name: str, *hosts: str) -> Certificate:
     """Return a certificate of the contract, named `name`, for `hosts`."""
     chain, key = issue(*hosts)
     return Certificate(name, hosts, chain, key, 2_000_000_000)
+
+
+def staple(
+    chain: bytes, key: bytes, *, status: ocsp.OCSPCertStatus = ocsp.OCSPCertStatus.GOOD, days: float | None = 1
+) -> bytes:
+    """Return an OCSP response (DER) about a self-signed certificate, good for so many days; None does not say it."""
+    about = x509.load_pem_x509_certificate(chain)
+    signer = serialization.load_pem_private_key(key, None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey | RSAPrivateKey)
+    now = datetime.datetime.now(datetime.UTC)
+    until = None if days is None else now + datetime.timedelta(days=days)
+    revoked = now if status is ocsp.OCSPCertStatus.REVOKED else None
+    builder = ocsp.OCSPResponseBuilder().responder_id(ocsp.OCSPResponderEncoding.HASH, about)
+    since = now - datetime.timedelta(days=9)
+    response = builder.add_response(about, about, hashes.SHA1(), status, since, until, revoked, None)
+    return response.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 def common_name(der: bytes | None) -> str:

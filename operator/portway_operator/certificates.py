@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import ocsp
 
 from portway_operator.objects import Fault, Secret
 
@@ -40,7 +41,9 @@ class KeyPair:
     """A certificate chain and its key (PEM, written anew), and what the certificate says.
 
     `names` are its DNS names, lower-case and sorted. `not_after` is in seconds since the epoch. `kind` is that of the
-    key: clients that know no certificate of one kind may know one of another.
+    key: clients that know no certificate of one kind may know one of another. `staple` is an OCSP response for it
+    (DER), good until `staple_until` (seconds since the epoch); `staple_fault` says why there is none, where there
+    should be.
     """
 
     chain: bytes
@@ -48,6 +51,9 @@ class KeyPair:
     names: tuple[str, ...]
     not_after: int
     kind: str = ""
+    staple: bytes = b""
+    staple_until: int = 0
+    staple_fault: str = ""
 
     def expired(self, today: int) -> bool:
         """Return whether its time is over on the day `today` since the epoch; never where that is 0, for unknown."""
@@ -156,13 +162,41 @@ def _key_pair(secret: Secret) -> KeyPair:
         raise _Unusable("The key in tls.key does not belong to the certificate in tls.crt.", "key_mismatch")
     if matching[0]:
         raise _Unusable("The certificate of the key is not the first one in tls.crt.", "key_mismatch")
+    staple = secret.data.get("tls.ocsp-staple", b"")
+    try:
+        until, fault = _good_until(staple, chain[0]) if staple else 0, ""
+    except ValueError as error:
+        staple, until, fault = b"", 0, str(error)
     return KeyPair(
         chain=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain),
         key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         names=_names(chain[0]),
         not_after=int(chain[0].not_valid_after_utc.timestamp()),
         kind=_kind(key),
+        staple=staple,
+        staple_until=until,
+        staple_fault=fault,
     )
+
+
+def _good_until(response: bytes, certificate: x509.Certificate) -> int:
+    """Return until when an OCSP response vouches for the certificate; raises ValueError with why it does not."""
+    try:
+        found = ocsp.load_der_ocsp_response(response)
+        vouches = found.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
+        serial, status = (found.serial_number, found.certificate_status) if vouches else (0, None)
+        until = found.next_update_utc if vouches else None
+    except ValueError:
+        raise ValueError("It is no OCSP response (DER) about one certificate.") from None
+    if not vouches:
+        raise ValueError("Its authority gave no answer.")
+    if serial != certificate.serial_number:
+        raise ValueError("It is about another certificate.")
+    if status is not ocsp.OCSPCertStatus.GOOD:
+        raise ValueError("It does not say that the certificate is good.")
+    if until is None:
+        raise ValueError("It does not say until when it counts.")
+    return int(until.timestamp())
 
 
 def _chain(pem: bytes) -> list[x509.Certificate]:

@@ -11,6 +11,7 @@ import logging
 import secrets
 import ssl
 import sys
+from collections.abc import Callable
 from functools import cache
 from typing import Final
 
@@ -24,9 +25,14 @@ TICKET_KEY: Final = 80
 _GET_TICKET_KEYS: Final = 58  # SSL_CTRL_GET_TLSEXT_TICKET_KEYS and so on: macros over SSL_CTX_ctrl, in openssl/ssl.h.
 _SET_TICKET_KEYS: Final = 59
 _SET_GROUPS_LIST: Final = 92
+_SET_STATUS_CALLBACK: Final = 63  # Over SSL_CTX_callback_ctrl, and the next one over SSL_ctrl.
+_SET_STATUS_RESPONSE: Final = 71
 _VERIFY_PEER: Final = 1
+_STAPLED: Final = 0  # SSL_TLSEXT_ERR_OK and SSL_TLSEXT_ERR_NOACK, in openssl/tls1.h.
+_NOTHING_TO_STAPLE: Final = 3
 
 _VERIFY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+_STATUS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
 # Whoever comes is let in, with what is wrong with its certificate: an answer can say it, a failed handshake cannot.
 _LET_IN: Final = _VERIFY(lambda _good, _store: 1)
@@ -51,6 +57,13 @@ class OpenSsl:
         self._load_names.restype, self._load_names.argtypes = ctypes.c_void_p, (ctypes.c_char_p,)
         self._set_names = _function(library.SSL_CTX_set_client_CA_list, None, ctypes.c_void_p)
         self._timeout = _function(library.SSL_CTX_set_timeout, ctypes.c_long, ctypes.c_long)
+        self._current = _function(library.SSL_CTX_get0_certificate, ctypes.c_void_p)
+        self._chosen = _function(library.SSL_get_certificate, ctypes.c_void_p)
+        self._call_back = _function(library.SSL_CTX_callback_ctrl, ctypes.c_long, ctypes.c_int, _STATUS)
+        self._control_one = _function(library.SSL_ctrl, ctypes.c_long, ctypes.c_int, ctypes.c_long, ctypes.c_void_p)
+        self._allocate = library.CRYPTO_malloc
+        self._allocate.restype = ctypes.c_void_p
+        self._allocate.argtypes = (ctypes.c_size_t, ctypes.c_char_p, ctypes.c_int)
         self._expectations = _function(library.SSL_CTX_get0_param, ctypes.c_void_p)
         self._expect_name = _function(
             library.X509_VERIFY_PARAM_set1_host, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t
@@ -98,6 +111,31 @@ class OpenSsl:
         self._depth(_pointer(context), depth)
         if not self._expect_address(wanted, encoded) and not self._expect_name(wanted, encoded, len(encoded)):
             raise ValueError(f"{name!r} is no name for a certificate")
+
+    def certificate(self, context: ssl.SSLContext) -> int | None:
+        """Return where the certificate is that was added to the context last."""
+        found: int | None = self._current(_pointer(context))
+        return found
+
+    def staple(self, context: ssl.SSLContext, response: Callable[[int | None], bytes]) -> object:
+        """Have clients that ask get the OCSP `response` for the certificate at a place; empty is none.
+
+        What is returned has to live as long as the context.
+        """
+
+        def answer(connection: int, _argument: object) -> int:
+            data = response(self._chosen(connection))
+            memory = self._allocate(len(data), b"", 0) if data else None
+            if memory is None:
+                return _NOTHING_TO_STAPLE
+            ctypes.memmove(memory, data, len(data))
+            # From here on the memory is OpenSSL's, which frees it.
+            self._control_one(connection, _SET_STATUS_RESPONSE, len(data), memory)
+            return _STAPLED
+
+        called = _STATUS(answer)
+        self._call_back(_pointer(context), _SET_STATUS_CALLBACK, called)
+        return called
 
     def set_session_timeout(self, context: ssl.SSLContext, seconds: int) -> None:
         """Have sessions resumed for so long."""

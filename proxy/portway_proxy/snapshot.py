@@ -293,7 +293,8 @@ class Certificate(msgspec.Struct, frozen=True, omit_defaults=True):
     """A TLS certificate chain and its private key (PEM), and the names (SNI) that it is served for.
 
     `name` is `namespace/secret`. `hosts` are lower-case and sorted: exact or one-label wildcard. `not_after` is
-    in seconds since the epoch. Neither `repr` nor `str` shows the key.
+    in seconds since the epoch. `staple` is an OCSP response (DER) for those who ask, until `staple_until`, in seconds
+    since the epoch too; empty is none. Neither `repr` nor `str` shows the key.
     """
 
     name: str
@@ -301,6 +302,8 @@ class Certificate(msgspec.Struct, frozen=True, omit_defaults=True):
     chain: bytes
     key: bytes
     not_after: int
+    staple: bytes = b""
+    staple_until: int = 0
 
     def __repr__(self) -> str:
         """Return the name, the hosts and the expiry; never the key."""

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import ssl
+import time
 from collections.abc import Iterable, Mapping
 from typing import Final, Self, TypeVar
 
@@ -31,9 +32,14 @@ _NOBODY: Final = RouteTable(None)
 
 
 class Context(ssl.SSLContext):
-    """What serves certificates; `own` are those of the name that the client asks for, not the default ones."""
+    """What serves certificates; `own` are those of the name that the client asks for, not the default ones.
+
+    `stapled` are those with an OCSP response, by where OpenSSL has them.
+    """
 
     own = False
+    stapled: Mapping[int | None, Certificate]
+    _lives: object  # What OpenSSL calls.
 
     @classmethod
     def new(cls) -> Self:
@@ -41,7 +47,21 @@ class Context(ssl.SSLContext):
         context = cls(ssl.PROTOCOL_TLS_SERVER)
         context.set_alpn_protocols(_PROTOCOLS)
         context.options |= ssl.OP_NO_RENEGOTIATION
+        context.stapled = {}
         return context
+
+    def staple(self, certificate: Certificate) -> None:
+        """Hand the OCSP response of the certificate that was added last to clients that ask for it."""
+        reached = openssl()
+        if reached is None:
+            return
+        if not self.stapled:
+            self._lives = reached.staple(self, self._response)
+        self.stapled = {**self.stapled, reached.certificate(self): certificate}
+
+    def _response(self, place: int | None) -> bytes:
+        certificate = self.stapled.get(place)
+        return b"" if certificate is None or certificate.staple_until <= time.time() else certificate.staple
 
 
 class CertificateStore:
@@ -273,7 +293,7 @@ def _unchanged(
 
 
 def _same(served: Certificate, now: Certificate | None) -> bool:
-    return now is not None and now.chain == served.chain and now.key == served.key
+    return now is not None and (now.chain, now.key, now.staple) == (served.chain, served.key, served.staple)
 
 
 def _context(certificates: Iterable[Certificate]) -> Context | None:
@@ -287,6 +307,8 @@ def _context(certificates: Iterable[Certificate]) -> Context | None:
         try:
             _load(context, certificate)
             loaded = True
+            if certificate.staple:
+                context.staple(certificate)
         except (ssl.SSLError, ValueError, OSError) as error:
             _log.error(
                 "certificate %s does not load (%s); its names get the default certificate", certificate.name, error

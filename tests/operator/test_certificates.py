@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509 import ocsp
 
-from certs import issue
+from certs import issue, staple
 from portway_operator import certificates
 from portway_operator.certificates import CertificateReader, KeyPair, covers
 from portway_operator.objects import Fault, Meta, Secret
@@ -243,3 +244,39 @@ def test_a_pair_that_was_good_while_another_reader_read_it_is_known_as_the_last_
 )
 def test_the_kind_of_a_key_is_told(key: CertificateIssuerPrivateKeyTypes, kind: str) -> None:
     assert key_pair(signed(key, "shop.example"), pem(key)).kind == kind
+
+
+def with_staple(response: bytes) -> KeyPair:
+    data = {"tls.crt": CHAIN, "tls.key": KEY, "tls.ocsp-staple": response}
+    found = CertificateReader().read(Secret(Meta("shop", "cert"), "kubernetes.io/tls", data))
+    assert isinstance(found, KeyPair)
+    return found
+
+
+def test_a_response_of_the_authority_comes_with_the_pair_and_says_until_when_it_counts() -> None:
+    response = staple(CHAIN, KEY)
+    found = with_staple(response)
+    assert (found.staple, found.staple_fault) == (response, "")
+    assert 0 <= datetime.datetime.now(datetime.UTC).timestamp() + 86400 - found.staple_until < 600
+
+
+@pytest.mark.parametrize(
+    ("words", "response"),
+    [
+        ("no OCSP response", b"garbage"),
+        ("no OCSP response", staple(CHAIN, KEY)[:-9]),
+        ("gave no answer", ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER)),
+        ("another certificate", staple(*issue("shop.example"))),
+        ("not say that the certificate is good", staple(CHAIN, KEY, status=ocsp.OCSPCertStatus.REVOKED)),
+        ("not say that the certificate is good", staple(CHAIN, KEY, status=ocsp.OCSPCertStatus.UNKNOWN)),
+        ("until when", staple(CHAIN, KEY, days=None)),
+    ],
+)
+def test_a_response_that_is_of_no_use_costs_the_staple_alone_and_says_why(
+    words: str, response: bytes | ocsp.OCSPResponse
+) -> None:
+    data = response if isinstance(response, bytes) else response.public_bytes(Encoding.DER)
+    found = with_staple(data)
+    assert (found.staple, found.staple_until) == (b"", 0)
+    assert words in found.staple_fault
+    assert found.chain == CHAIN

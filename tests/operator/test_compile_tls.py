@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certs import issue
+from certs import issue, staple
 from portway_operator.compile import compile_snapshot
 from portway_operator.objects import Kind, Meta, Secret
 from portway_operator.settings import CompileSettings
@@ -137,3 +137,26 @@ def test_a_certificate_that_expires_in_service_does_not_bring_back_the_one_befor
     assert [problem.done for problem in found.problems if problem.code == "certificate_expired"] == [
         "It is served, and clients refuse it."
     ]
+
+
+@pytest.mark.parametrize("default", ["", "shop/ec"], ids=["of an Ingress", "the default"])
+def test_what_is_stapled_stands_in_the_secret_and_is_a_notice_when_it_is_of_no_use(default: str) -> None:
+    chain, key = issue("two.example")
+    response = staple(chain, key)
+    store = store_of(SHOP, ingress("two", "ec"))
+    for data, served_staple, told in (
+        (response, response, 0),
+        (b"garbage", b"", 1),
+        (response, response, 0),
+    ):
+        secret_data = {"tls.crt": chain, "tls.key": key, "tls.ocsp-staple": data}
+        store.put(Secret(Meta("shop", "ec"), "kubernetes.io/tls", secret_data))
+        found = compile_snapshot(store, CompileSettings(default_certificate=default))
+        [one] = found.snapshot.certificates
+        assert one.staple == served_staple
+        assert codes(found).count("staple_unusable") == told * (2 if default else 1)
+    late = CompileSettings(today=one.staple_until // DAY + 1, default_certificate=default)
+    notices = [problem for problem in compile_snapshot(store, late).problems if problem.code == "staple_unusable"]
+    assert {(problem.found, problem.severity) for problem in notices} == {
+        ("tls.ocsp-staple in Secret shop/ec: It does not count any more.", Severity.NOTICE)
+    }

@@ -91,7 +91,7 @@ def test_an_ordinary_upstream_is_small_and_policies_say_only_what_is_asked_for()
     assert policy == {"slow_start": 30.0}
 
 
-_SAME_EVERYWHERE: tuple[object, ...] = (None, False, True, 0, "", ())
+_SAME_EVERYWHERE: tuple[object, ...] = (None, False, True, 0, "", b"", ())
 
 
 @pytest.mark.parametrize(

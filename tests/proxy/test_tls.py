@@ -329,7 +329,8 @@ def test_where_openssl_cannot_be_reached_tls_is_served_all_the_same(monkeypatch:
     monkeypatch.setattr(tls, "openssl", lambda: None)
     first, second = (CertificateStore(*BUILT_IN, b"k" * TICKET_KEY) for _ in range(2))
     for one in (first, second):
-        one.update(Snapshot(certificates=(SHOP,), tls=TlsTerms(session_timeout=60)))
+        with_staple = msgspec.structs.replace(SHOP, staple=b"response", staple_until=2_000_000_000)
+        one.update(Snapshot(certificates=(with_staple,), tls=TlsTerms(session_timeout=60)))
     assert resumed(first, first)
     assert not resumed(first, second)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography import x509
 
-from certs import certificate, issue
+from certs import certificate, issue, staple
 from portway_proxy.snapshot import Certificate, Host, PathMatch, Policy, Route, Snapshot, TlsTerms
 from portway_proxy.supervisor import Supervisor
 from wire.parts import ORIGIN, WEB, Web, running, settings, snapshot
@@ -75,6 +77,40 @@ async def test_one_host_shows_rsa_and_ecdsa_by_what_the_client_can_use(proxy: Su
     assert "Peer signature type: ECDSA" in await s_client(proxy, "-sigalgs", "ECDSA+SHA256")
     assert "Peer signature type: RSA-PSS" in await s_client(proxy, "-sigalgs", "rsa_pss_rsae_sha256")
     assert "Peer signature type: RSA" in await s_client(proxy, "-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256")
+
+
+def stapled(one: Certificate, seconds: float = 3600.0) -> Certificate:
+    until = int(time.time() + seconds)
+    return msgspec.structs.replace(one, staple=staple(one.chain, one.key), staple_until=until)
+
+
+def serial_of(one: Certificate) -> str:
+    return f"Serial Number: {x509.load_pem_x509_certificate(one.chain).serial_number:040X}"
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+async def test_the_response_of_an_authority_is_stapled_to_the_certificate_that_it_is_about(
+    proxy: Supervisor, web: Web, version: str
+) -> None:
+    chain, key = issue("shop.example", rsa=True)
+    rsa = Certificate("shop/rsa", ("shop.example",), chain, key, 0)
+    await proxy.apply(secured(web, None, stapled(SHOP), stapled(rsa)))
+    for one, algorithm in ((SHOP, "ECDSA+SHA256"), (rsa, "RSA+SHA256:rsa_pss_rsae_sha256")):
+        for _ in range(3):
+            said = await s_client(proxy, version, "-status", "-sigalgs", algorithm)
+            assert "OCSP Response Status: successful" in said
+            assert serial_of(one) in said
+            assert "sent by web" in said
+    # Nobody is told who does not ask, and for other certificates there is nothing to tell.
+    assert "OCSP Response" not in await s_client(proxy, version)
+    assert "OCSP response: no response sent" in await s_client(proxy, version, "-status", name="nobody.example")
+    await proxy.apply(secured(web, None, SHOP, stapled(rsa, -1)))
+    for algorithm in ("ECDSA+SHA256", "RSA+SHA256:rsa_pss_rsae_sha256"):
+        said = await s_client(proxy, version, "-status", "-sigalgs", algorithm)
+        assert "OCSP response: no response sent" in said
+        assert "sent by web" in said
+    await proxy.apply(secured(web, None, stapled(SHOP)))
+    assert serial_of(SHOP) in await s_client(proxy, version, "-status")
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])

@@ -34,7 +34,7 @@ from portway_operator.compile.policies import Elsewhere, Policies
 from portway_operator.compile.port_maps import PortMap, port_maps
 from portway_operator.compile.readings import Kept, Readings, refers
 from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
-from portway_operator.compile.tls import TlsClaims, TlsTable, expiry_problems, find_key_pair, read_tls, secret_problem
+from portway_operator.compile.tls import TlsClaims, TlsTable, find_key_pair, pair_problems, read_tls, secret_problem
 from portway_operator.compile.tls_terms import terms_of
 from portway_operator.compile.trust import trust_of, trust_problems
 from portway_operator.compile.upstreams import Made, Upstreams, Wanted, parse_name
@@ -333,7 +333,7 @@ class _Compile:
             self.problems.append(msgspec.structs.replace(problem, done="A self-signed certificate is served instead."))
             return None
         self.problems += [problem] if problem is not None else []
-        self.problems += expiry_problems(self._store, key, origin, self._settings.today)
+        self.problems += pair_problems(self._store, key, origin, self._settings.today)
         return key
 
     def _malformed(self) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from portway_operator.problems import Problem, at
 from portway_operator.store import ObjectStore
 from portway_proxy.snapshot import Certificate, Origin
 
-__all__ = ["TlsClaims", "TlsTable", "expiry_problems", "find_key_pair", "read_tls", "secret_problem"]
+__all__ = ["TlsClaims", "TlsTable", "find_key_pair", "pair_problems", "read_tls", "secret_problem"]
 
 Key = tuple[str, str]
 Winners = dict[str, list[tuple[Key, Origin]]]
@@ -76,7 +76,15 @@ class TlsTable:
                 hosts.setdefault(key, []).append(host)
         pairs = {key: self._find(key) for key in hosts}
         return tuple(
-            Certificate("/".join(key), tuple(sorted(hosts[key])), pair.chain, pair.key, pair.not_after)
+            Certificate(
+                "/".join(key),
+                tuple(sorted(hosts[key])),
+                pair.chain,
+                pair.key,
+                pair.not_after,
+                pair.staple,
+                pair.staple_until,
+            )
             for key, pair in sorted(pairs.items(), key=lambda item: "/".join(item[0]))
             if pair is not None
         )
@@ -110,21 +118,25 @@ def secret_problem(store: ObjectStore, key: Key, origin: Origin) -> Problem | No
     return problems.secret_unusable(origin, "/".join(key), read, store.certificates.find(secret))
 
 
-def expiry_problems(store: ObjectStore, key: Key, origin: Origin, today: int) -> list[Problem]:
-    """Return what is wrong with the age of a Secret's certificate on the day `today` (since the epoch; 0: unknown)."""
+def pair_problems(store: ObjectStore, key: Key, origin: Origin, today: int) -> list[Problem]:
+    """Return what is wrong with the age of a Secret's certificate, or with what is stapled to it.
+
+    `today` is the day since the epoch; 0 is unknown.
+    """
     served = find_key_pair(store, key, today)
-    if served is None or not today:
+    if served is None:
         return []
     newest = store.certificates.read(store.secrets[key])
     pair = newest if isinstance(newest, KeyPair) else served
-    if pair.not_after // _DAY > today + _SOON:
-        return []
-    name = "/".join(key)
-    return [
-        problems.certificate_expires(
-            origin, name, pair.not_after, expired=pair.expired(today), before=served is not pair
-        )
-    ]
+    name, found = "/".join(key), []
+    if today and pair.not_after // _DAY <= today + _SOON:
+        expired, before = pair.expired(today), served is not pair
+        found.append(problems.certificate_expires(origin, name, pair.not_after, expired=expired, before=before))
+    if pair.staple_fault:
+        found.append(problems.staple_unusable(origin, name, pair.staple_fault))
+    elif pair.staple and pair.staple_until < today * _DAY:
+        found.append(problems.staple_unusable(origin, name, "It does not count any more."))
+    return found
 
 
 def read_tls(store: ObjectStore, ingress: Ingress, today: int = 0) -> TlsClaims:
@@ -141,7 +153,7 @@ def read_tls(store: ObjectStore, ingress: Ingress, today: int = 0) -> TlsClaims:
         if pair is None:
             continue
         key, origin = (ingress.meta.namespace, entry.secret), at(ingress, entry.field)
-        found += expiry_problems(store, key, origin, today)
+        found += pair_problems(store, key, origin, today)
         good = [host for host in entry.hosts if covers(pair.names, host)]
         named += [(host, key, origin) for host in good]
         if not entry.hosts:

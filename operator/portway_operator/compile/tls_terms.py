@@ -15,7 +15,7 @@ _CURVES: Final = re.compile(r"[A-Za-z0-9-]{1,32}(?::[A-Za-z0-9-]{1,32}){0,15}")
 _CODE: Final = re.compile(r"30[1278]")
 
 _SPLIT: Final = "Each worker has its own, for clients of TLS 1.2 that know no tickets."
-_STAPLING: Final = "Python's ssl and OpenSSL behind it give a server no way to staple, and authorities give up OCSP."
+_STAPLING: Final = "Nothing is asked of authorities: what is to be stapled stands in the Secret, as tls.ocsp-staple."
 
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "enable-ocsp": _STAPLING,

@@ -14,7 +14,7 @@ __all__ = ["TLS_SECRET", "read_config_map", "read_secret"]
 TLS_SECRET = "kubernetes.io/tls"  # noqa: S105 - a type, no password
 """The type of the Secrets that hold a certificate."""
 
-_TLS_KEYS = ("tls.crt", "tls.key", "ca.crt", "ca.crl")
+_TLS_KEYS = ("tls.crt", "tls.key", "tls.ocsp-staple", "ca.crt", "ca.crl")
 # Nobody may point us at these: what they hold opens other doors than ours.
 _FOREIGN = ("kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token", "kubernetes.io/dockerconfigjson")
 _NO_VALUE = "The value is left out."

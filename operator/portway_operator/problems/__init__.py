@@ -90,6 +90,7 @@ from portway_operator.problems.tls import (
     certificate_taken,
     secret_missing,
     secret_unusable,
+    staple_unusable,
 )
 from portway_proxy.snapshot import Origin, Problem, Severity
 
@@ -170,5 +171,6 @@ __all__ = [
     "secret_unusable",
     "service_missing",
     "setting_invalid",
+    "staple_unusable",
     "transport_unserved",
 ]

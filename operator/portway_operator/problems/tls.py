@@ -15,6 +15,7 @@ __all__ = [
     "certificate_taken",
     "secret_missing",
     "secret_unusable",
+    "staple_unusable",
 ]
 
 _DEFAULT_CERTIFICATE = "The default certificate is served where no other Ingress has one for the host."
@@ -75,4 +76,16 @@ def certificate_taken(origin: Origin, host: str, winner: str, owner: Origin) -> 
         f"{host} already has the certificate of Secret {winner}, by {owner}.",
         "The older Ingress's certificate is served.",
         "Use the same Secret for both.",
+    )
+
+
+def staple_unusable(origin: Origin, secret: str, found: str) -> Problem:
+    """Say that the OCSP response in a TLS Secret is of no use."""
+    return Problem(
+        origin,
+        "staple_unusable",
+        f"tls.ocsp-staple in Secret {secret}: {found}",
+        "The certificate is served without it.",
+        "Put a new response of the certificate's authority there (DER), or leave it out.",
+        Severity.NOTICE,
     )
