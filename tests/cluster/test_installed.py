@@ -186,6 +186,32 @@ async def test_in_one_pod_the_halves_find_each_other_without_a_network(release: 
     assert await release.left() == []
 
 
+async def test_with_rights_in_one_namespace_and_client_certificates_the_demo_is_served(release: Release) -> None:
+    scope = {"enabled": True, "namespaces": ["demo"]}
+    await release.install(
+        {
+            "operator": {"replicaCount": 1},
+            "controlPlane": {"auth": "mtls"},
+            "rbac": {"secretNamespaces": [], "secrets": ["demo/shop-tls"]},
+            "controller": {**ONE_EACH["controller"], "scope": scope, "statusAddresses": ["192.0.2.80"]},
+        }
+    )
+    await release.roll()
+    await _demo(release)
+    await release.answers("/message", 200, "Hello from behind Portway.")
+
+    async def told() -> bool:
+        status = (await release.kubectl.get("Ingress", "demo", "demo"))["status"]
+        return bool(status["loadBalancer"])
+
+    await until(told, 30, "the Ingress says where it is served")
+    for name in ("portway-proxy", "portway-operator"):
+        await release.node.stop(name)
+    await release.uninstall()
+    assert await release.left() == []
+    assert [raw for raw in await release.kubectl.list("Role", "demo") if "portway" in raw["metadata"]["name"]] == []
+
+
 async def test_a_release_of_an_earlier_chart_is_upgraded_and_keeps_what_it_had(release: Release) -> None:
     kubectl = release.kubectl
     await release.install(ONE_EACH, EARLIER[-1])
