@@ -47,8 +47,8 @@ class CompileSettings:
     today: the day, in days since the epoch, by which certificates expire; 0 is unknown, and none does.
     ssl_redirect: requests without TLS are sent to https on hosts that have TLS, unless the Ingress says otherwise.
     ssl_protocols, ssl_ciphers, ssl_ecdh_curve, ssl_session_tickets, ssl_session_timeout, ssl_reject_handshake, hsts,
-        hsts_max_age, hsts_include_subdomains, hsts_preload, http_redirect_code, no_tls_redirect_locations: how TLS is
-        spoken and asked for (`portway_proxy.tls_terms`).
+        hsts_max_age, hsts_include_subdomains, hsts_preload, http_redirect_code, no_tls_redirect_locations, use_http2:
+        how TLS is spoken and asked for (`portway_proxy.tls_terms`).
     force_ssl_redirect: they are on hosts without TLS too, unless the Ingress says otherwise.
     allow_source_range, deny_source_range: networks that clients must, and must not, come from, where an Ingress names
         none itself. block_cidrs: networks that nobody may come from.
@@ -111,6 +111,7 @@ class CompileSettings:
     hsts_preload: bool = False
     http_redirect_code: int = 308
     no_tls_redirect_locations: tuple[str, ...] = (ACME,)
+    use_http2: bool = True
     allow_external_name: bool = True
     allow_catch_all: bool = True
     reserved_ports: frozenset[int] = frozenset()

@@ -48,6 +48,7 @@ __all__ = [
     "NoPath",
     "Overloaded",
     "PlainHttp",
+    "ProtocolUnknown",
     "ProxyError",
     "QueueFull",
     "QueueTimeout",
@@ -269,6 +270,13 @@ class MethodNotAllowed(ClientError):
 
     status = 405
     reason = "method_not_allowed"
+
+
+class ProtocolUnknown(ClientError):
+    """CONNECT with a protocol for which there are no tunnels (RFC 8441, 4)."""
+
+    status = 501
+    reason = "protocol_unknown"
 
 
 class ExpectationFailed(ClientError):

@@ -164,6 +164,12 @@ TLS_HANDSHAKES: Final = Family(
     (),
     "TLS handshakes that were completed; compare with the connections accepted for https.",
 )
+HTTP2_FAULTS: Final = Family(
+    "portway_http2_faults_total",
+    Kind.COUNTER,
+    ("code",),
+    "Client connections of HTTP/2 that were ended for what came on them, by the error code that the client was told.",
+)
 BYTES: Final = Family(
     "portway_bytes_total",
     Kind.COUNTER,
@@ -276,6 +282,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     CONNECTIONS_REFUSED,
     CONNECTIONS_ACTIVE,
     TLS_HANDSHAKES,
+    HTTP2_FAULTS,
     BYTES,
     ENDPOINT_CONNECTIONS,
     ENDPOINT_BYTES,
@@ -321,14 +328,16 @@ class Counters:
 
     The worker counts what it accepts (`accepted_http`, `accepted_https`). A client connection counts itself once its
     protocol begins (`active`; over TLS that is after the handshake, and `handshakes` too), the bytes on the wire of
-    HTTP, without those of TLS (`received`, `sent`), and what it answers without an upstream (`replies`: reason code
-    -> count). `tunnels` are those that are open, which have bytes of their own, `tunnels_ended` how others ended.
+    HTTP, without those of TLS (`received`, `sent`), and what it answers without an upstream (`replies`: reason code ->
+    count). `faults` counts connections of HTTP/2 that were ended, by error code. `tunnels` are those that are open,
+    which have bytes of their own, `tunnels_ended` how others ended.
     """
 
     __slots__ = (
         "accepted_http",
         "accepted_https",
         "active",
+        "faults",
         "handshakes",
         "received",
         "replies",
@@ -342,6 +351,7 @@ class Counters:
         self.accepted_https = 0
         self.handshakes = 0
         self.active = 0
+        self.faults: defaultdict[str, int] = defaultdict(int)
         self.received = 0
         self.sent = 0
         self.replies: defaultdict[str, int] = defaultdict(int)
@@ -357,6 +367,8 @@ class Counters:
         yield BYTES.sample(self.received + sum(some.bytes_in for some in self.tunnels), "http", "in")
         yield BYTES.sample(self.sent + sum(some.bytes_out for some in self.tunnels), "http", "out")
         yield RELAYS_ACTIVE.sample(len(self.tunnels), "http")
+        for code, count in self.faults.items():
+            yield HTTP2_FAULTS.sample(count, code)
         for reason, count in self.tunnels_ended.items():
             yield RELAYS.sample(count, "http", reason)
         for reason, count in self.replies.items():

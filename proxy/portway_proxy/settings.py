@@ -33,6 +33,7 @@ class Limits(msgspec.Struct, frozen=True):
     pool: int = 256  # Idle connections kept for an endpoint by each worker; ingress-nginx keeps 320.
     body_rate: int = 240  # Bytes a second that a request body must come with on average; Kestrel 240, Apache 500.
     udp_clients: int = 16384  # Of one UDP port at each worker; every one has a descriptor.
+    streams: int = 128  # Of a client's connection of HTTP/2, at once; nginx and ingress-nginx 128.
     connections: int = 0  # Of clients to a worker; 0 is what descriptors allow (HAProxy). ingress-nginx 16384.
     connections_per_address: int = 0  # Of these, from one address (IPv6: a /64); 0 is any number (nginx, Envoy).
     memory: int = 0  # Resident bytes of a worker; 0 is no limit but its control group's.

@@ -26,7 +26,7 @@ K = TypeVar("K")
 
 _log = logging.getLogger(__name__)
 
-_PROTOCOLS: Final = ["http/1.1"]
+_PROTOCOLS: Final = {False: ["http/1.1"], True: ["h2", "http/1.1"]}
 _VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 _NOBODY: Final = RouteTable(None)
 
@@ -45,7 +45,6 @@ class Context(ssl.SSLContext):
     def new(cls) -> Self:
         """Return one without a certificate."""
         context = cls(ssl.PROTOCOL_TLS_SERVER)
-        context.set_alpn_protocols(_PROTOCOLS)
         context.options |= ssl.OP_NO_RENEGOTIATION
         context.stapled = {}
         return context
@@ -62,6 +61,10 @@ class Context(ssl.SSLContext):
     def _response(self, place: int | None) -> bytes:
         certificate = self.stapled.get(place)
         return b"" if certificate is None or certificate.staple_until <= time.time() else certificate.staple
+
+    def offer(self, terms: TlsTerms) -> None:
+        """Let clients choose what is spoken (ALPN)."""
+        self.set_alpn_protocols(_PROTOCOLS[terms.http2])
 
 
 class CertificateStore:
@@ -113,6 +116,9 @@ class CertificateStore:
             self._terms = terms
             self._asking.clear()
             self.context = self._initial()
+            for _, context in self._contexts.values():
+                if context is not None:
+                    context.offer(terms)
 
     def rekey(self, ticket_key: bytes) -> None:
         """Make session tickets with another key from now on."""
@@ -165,6 +171,7 @@ class CertificateStore:
             kept = self._contexts[key] = certificates, _context(certificates)
             if kept[1] is not None:
                 kept[1].own = own
+                kept[1].offer(self._terms)
         return kept[1]
 
     def _authority(self, name: str) -> ClientAuthority | None:
@@ -223,6 +230,7 @@ class CertificateStore:
         terms = self._terms
         versions = sorted(_VERSIONS[name] for name in terms.protocols) or [ssl.TLSVersion.TLSv1_2]
         context.minimum_version, context.maximum_version = versions[0], versions[-1]
+        context.offer(terms)
         try:
             context.set_ciphers(terms.ciphers) if terms.ciphers else None
         except ssl.SSLError:

@@ -18,8 +18,9 @@ class TlsTerms(msgspec.Struct, frozen=True):
     `protocols` are of `TLSv1.2` and `TLSv1.3`. `ciphers` are those of TLS 1.2, `curves` those of key exchanges, each
     parted by colons; empty leaves OpenSSL's choice. `tickets`: clients may resume sessions at any worker, for
     `session_timeout` seconds; 0 leaves OpenSSL's two hours. `reject_unknown`: a client that asks for a name that is no
-    host's is refused. `hsts` is the Strict-Transport-Security of hosts that have a certificate; empty is none.
-    Requests without TLS are sent to https by the status `redirect`, but for paths below `plain_paths`.
+    host's is refused. `hsts` is the Strict-Transport-Security of hosts that have a certificate; empty is none. `http2`
+    is offered, and understood without TLS. Requests without TLS are sent to https by the status `redirect`, but for
+    paths below `plain_paths`.
     """
 
     protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
@@ -30,6 +31,7 @@ class TlsTerms(msgspec.Struct, frozen=True):
     reject_unknown: bool = False
     hsts: str = "max-age=31536000; includeSubDomains"  # ingress-nginx's hsts, hsts-max-age, hsts-include-subdomains.
     redirect: int = 308
+    http2: bool = True
     plain_paths: tuple[str, ...] = (ACME,)
 
 

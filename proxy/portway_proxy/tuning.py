@@ -101,6 +101,7 @@ ROWS: Final = (
     _number("max-fields", "fields", "fields of a head", least=8),
     _number("upstream-keepalive-connections", "pool", "idle connections that a worker keeps to an endpoint"),
     _number("max-udp-clients", "udp_clients", "clients of a UDP port at a worker", least=1),
+    _number("http2-max-concurrent-streams", "streams", "requests at once on a connection of HTTP/2", least=1),
     _number("max-worker-connections", "connections", "clients of a worker; 0 is what its descriptors allow"),
     _number("max-connections-per-address", "connections_per_address", "of these from one address or /64; 0 is any"),
     _size("max-worker-memory", "memory", "of a worker; 0 is no limit but that of its control group"),

@@ -53,6 +53,7 @@ STATUSES = {
     "Forbidden": 403,
     "AuthBusy": 503,
     "Limited": 503,
+    "ProtocolUnknown": 501,
     "NoDescriptors": 503,
     "ConnectFailed": 502,
     "ConnectTimeout": 504,

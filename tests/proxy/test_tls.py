@@ -183,11 +183,13 @@ def test_a_default_that_does_not_load_leaves_the_built_in_one() -> None:
     assert served_name(store(broken("garbage"), default="bad/one"), "unknown.example") == "built-in"
 
 
-def test_http_1_1_is_negotiated_whichever_certificate_serves() -> None:
+def test_http_2_is_negotiated_whichever_certificate_serves_unless_it_is_switched_off() -> None:
     served = store(SHOP)
-    assert handshake(served, "shop.example", alpn=True).selected_alpn_protocol() == "http/1.1"
-    assert handshake(served, None, alpn=True).selected_alpn_protocol() == "http/1.1"
-    assert handshake(served, "shop.example").selected_alpn_protocol() is None
+    for terms, chosen in ((None, "h2"), (TlsTerms(http2=False), "http/1.1"), (None, "h2")):
+        served.update(Snapshot(certificates=(SHOP,), tls=terms))
+        assert handshake(served, "shop.example", alpn=True).selected_alpn_protocol() == chosen
+        assert handshake(served, None, alpn=True).selected_alpn_protocol() == chosen
+        assert handshake(served, "shop.example").selected_alpn_protocol() is None
 
 
 def test_versions_before_1_2_are_refused() -> None:

@@ -69,9 +69,6 @@ REQUEST_LINES = [
     Case("line TLS on a plain port", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 30 + b"\r\n\r\n"),
     Case("line the PROXY protocol", b"PROXY TCP4 6.6.6.6 127.0.0.1 1 80\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     Case("line the PROXY protocol 2", b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + b"\x06" * 12 + SMUGGLED),
-    Case(
-        "line HTTP/2 by prior knowledge", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", 505
-    ),
 ]
 
 TARGETS = [

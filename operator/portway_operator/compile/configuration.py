@@ -82,6 +82,7 @@ KEYS: Final = {
     "ssl-session-tickets": Key("ssl_session_tickets", boolean),
     "ssl-session-timeout": Key("ssl_session_timeout", seconds(1, 7 * 86400)),
     "use-forwarded-headers": Key("use_forwarded_headers", boolean),
+    "use-http2": Key("use_http2", boolean),
     "use-proxy-protocol": Key("use_proxy_protocol", boolean),
     "watch-ingress-without-class": Key("watch_ingress_without_class", boolean),
     "whitelist-source-range": Key("allow_source_range", networks, guards=True),

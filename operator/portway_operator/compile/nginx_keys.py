@@ -91,9 +91,8 @@ _IDLE: Final = {
         "Portway does not compress.",
         "brotli-level brotli-min-length brotli-types gzip-disable gzip-level gzip-min-length gzip-types",
     ),
-    **_tunes(
-        "Portway does not speak HTTP/2 to clients yet.", "http2-max-field-size http2-max-header-size http2-max-requests"
-    ),
+    **_tunes("Set field-size and head-size, for all heads.", "http2-max-field-size http2-max-header-size"),
+    **_tunes("A connection takes any number of requests.", "http2-max-requests"),
     **_tunes("Access lines do not go to a syslog.", "syslog-host syslog-port"),
 }
 
@@ -153,11 +152,6 @@ _BEHAVIOUR: Final = {
     ),
     **_lacks("Endpoints get no field with the path as it came.", "Remove it.", {"proxy-add-original-uri-header": _OFF}),
     **_lacks("Answers name no version.", "Remove it.", {"server-tokens": _OFF}),
-    **_lacks(
-        "Portway does not speak HTTP/2 to clients yet.",
-        "Clients use HTTP/1.1.",
-        {"http2-max-concurrent-streams": ("128",), "use-http2": _OFF},
-    ),
     **_lacks(
         "Access lines escape control characters.", "Use log-format-escape-json.", {"log-format-escape-none": _OFF}
     ),

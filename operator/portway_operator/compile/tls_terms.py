@@ -42,6 +42,7 @@ def terms_of(settings: CompileSettings) -> TlsTerms | None:
         hsts=_hsts(settings),
         redirect=settings.http_redirect_code,
         plain_paths=settings.no_tls_redirect_locations,
+        http2=settings.use_http2,
     )
     return None if terms == TlsTerms() else terms
 

@@ -49,10 +49,11 @@ class _Unfinished:
 class Connection(Control):
     """A connection of which we are the `server`, or the client.
 
-    As a server it makes a stream by `accept` for each that the peer opens; as a client it opens its own by `open`.
+    `frames` counts those that came. As a server it makes a stream by `accept` for each that the peer opens; as a client
+    it opens its own by `open`.
     """
 
-    __slots__ = ("_accept", "_gaps", "_greeted", "_held", "_next", "_only", "_unfinished", "_unpacker")
+    __slots__ = ("_accept", "_gaps", "_greeted", "_held", "_next", "_only", "_unfinished", "_unpacker", "frames")
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Connection(Control):
         """
         super().__init__(terms, wake, now, server=accept is not None)
         self._accept = accept
+        self.frames = 0
         self._held = b""
         self._greeted = accept is None
         self._only = _SETTINGS
@@ -76,14 +78,9 @@ class Connection(Control):
         self._next = 1
 
     @property
-    def begun(self) -> bool:
-        """Whether the peer has said anything of what a connection begins with."""
-        return self._only != _SETTINGS
-
-    @property
-    def mid_head(self) -> bool:
-        """Whether the peer has sent a part of a head, and owes the rest."""
-        return self._unfinished is not None
+    def owed(self) -> bool:
+        """Whether the peer has begun something, a frame or a head, and owes the rest."""
+        return bool(self._held) or self._unfinished is not None
 
     def receive(self, data: bytes) -> None:
         """Take what the peer sent; when that ends the connection, `fault` says so."""
@@ -117,6 +114,7 @@ class Connection(Control):
             except StreamFault as fault:
                 self._fail_stream(number, fault)
             position = end
+            self.frames += 1
         return data[position:] if position else data
 
     def _greet(self, data: bytes) -> int:

@@ -31,6 +31,7 @@ FrameTable: TypeAlias = Mapping[int, Callable[[Any, int, int, bytes], None]]
 _SETTING: Final = ">HL"
 _SETTING_SIZE: Final = 6
 _FRAMES: Final = (16384, (1 << 24) - 1)  # What MAX_FRAME_SIZE may be.
+_FAREWELL: Final = b"farewell"  # A ping whose answer tells that the peer knows of the end.
 _UPDATES: Final = 16  # WINDOW_UPDATE frames that are nothing special, and for each frame of a body
 _UPDATES_EACH: Final = 4  # so many.
 
@@ -74,14 +75,19 @@ class Control(Outgoing):
             self.emit(frames.window_update(0, terms.connection_window - USUAL_WINDOW))
 
     def wind_down(self) -> None:
-        """Ask the peer to open no streams any more; those that are under way to us are still served."""
-        self.emit(frames.goaway(LARGEST_WINDOW, Code.NO_ERROR))
+        """Ask the peer to open no streams any more; those that are under way to us are still served (RFC 9113, 6.8)."""
+        self.emit(frames.goaway(LARGEST_WINDOW, Code.NO_ERROR) + frames.ping(_FAREWELL))
 
     def refuse_more(self) -> None:
         """Serve no stream that has not come yet."""
-        if self._final == LARGEST_WINDOW:
+        if not self.refuses_more:
             self._final = self.last
             self.emit(frames.goaway(self.last, Code.NO_ERROR))
+
+    @property
+    def refuses_more(self) -> bool:
+        """Whether no stream is served that has not come yet."""
+        return self._final != LARGEST_WINDOW
 
     def end(self, fault: ConnectionFault) -> None:
         """End the connection and tell why; nothing is taken or sent behind this. Harmless when it has ended."""
@@ -163,7 +169,10 @@ class Control(Outgoing):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "PING on a stream")
         if len(payload) != 8:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "PING of a broken length")
-        if not flags & ACK:
+        if flags & ACK:
+            if payload == _FAREWELL:
+                self.refuse_more()  # Whatever it sent before it knew is here.
+        else:
             self.patience.lose("pings")
             self.emit(frames.pong(payload))
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from portway_proxy.http2.codes import ACK, END_HEADERS, END_STREAM, LARGEST_FRAME, Code, Kind, Parameter
 
-__all__ = ["ANSWERED_SETTINGS", "data", "frame", "goaway", "head", "pong", "reset", "settings", "window_update"]
+__all__ = ["ANSWERED_SETTINGS", "data", "frame", "goaway", "head", "ping", "pong", "reset", "settings", "window_update"]
 
 _DATA, _HEADERS, _CONTINUATION = int(Kind.DATA), int(Kind.HEADERS), int(Kind.CONTINUATION)
 _HEAD: Final = Struct(">HBBBL")
@@ -56,6 +56,11 @@ def reset(stream: int, code: Code) -> bytes:
 def goaway(last: int, code: Code, text: bytes = b"") -> bytes:
     """Return the frame that says that no stream after `last` is served."""
     return frame(Kind.GOAWAY, 0, 0, last.to_bytes(4) + code.to_bytes(4) + text)
+
+
+def ping(payload: bytes) -> bytes:
+    """Return a frame that is to be answered, with eight bytes."""
+    return frame(Kind.PING, 0, 0, payload)
 
 
 def pong(payload: bytes) -> bytes:

@@ -119,11 +119,6 @@ class Outgoing:
         """Note that both sides of a stream have ended."""
         self.streams.pop(stream.id, None)
 
-    def half_closed(self, stream: Stream) -> None:
-        """Note that our side of a stream has ended before the peer's: whoever was answered need not send the rest."""
-        if self.server:
-            self.cut(stream, Code.NO_ERROR)
-
     def cut(self, stream: Stream, code: Code) -> None:
         """Break a stream off, and bear it that the peer still sends on it what it sent before it knew."""
         if self.streams.pop(stream.id, None) is not None:

@@ -21,7 +21,7 @@ class Stream:
     `window` is how many bytes the peer takes now, `queued` how many wait for it to take more; `room` is how many it may
     still send. `missing` counts what is left of a body whose length was announced; it is negative for any other.
     `headed` says that the head came, and what is still to come are trailers. The peer has ended its side when
-    `received` is true, we ours when `sent` is.
+    `received` is true, we ours when `sent` is; a `two_way` stream goes on in one direction when the other has ended.
     """
 
     __slots__ = (
@@ -39,6 +39,7 @@ class Stream:
         "room",
         "sent",
         "turn",
+        "two_way",
         "window",
     )
 
@@ -54,6 +55,7 @@ class Stream:
         self.sent = False
         self.ending = False
         self.turn = False
+        self.two_way = False
         self._held = 0
         self._owed = 0
         self._queue: deque[memoryview] | None = None
@@ -224,8 +226,9 @@ class Stream:
         connection.patience.regain()
         if self.received:
             connection.forget(self)
-        else:
-            connection.half_closed(self)
+        elif connection.server and not self.two_way:
+            # Whoever was answered need not send the rest.
+            self.reset(Code.NO_ERROR)
 
     def widen(self, size: int) -> None:
         """Let so many more bytes go (fewer, if negative); raises `StreamFault` when that is more than there can be."""

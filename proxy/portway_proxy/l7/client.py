@@ -7,73 +7,35 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from portway_proxy.clock import NEVER
-from portway_proxy.errors import BodyTooLarge, ClientError, ClientGone, RequestTimeout, TlsToPlainPort
+from portway_proxy.errors import ClientError, ClientGone, RequestTimeout, TlsToPlainPort
 from portway_proxy.l7 import flow
-from portway_proxy.l7.ahead import Ahead
 from portway_proxy.l7.exchange import Exchange
-from portway_proxy.l7.framing import DROPPED, EMPTY, Framing, Length, UntilClose, framing_of
+from portway_proxy.l7.framing import EMPTY, Length, UntilClose, framing_of
 from portway_proxy.l7.guest import HANDSHAKE
+from portway_proxy.l7.http2 import PRIOR_KNOWLEDGE, take_over
 from portway_proxy.l7.request import RequestHead
-from portway_proxy.l7.responder import Responder
 from portway_proxy.l7.sockets import BROKEN, ENDED, acknowledged, heard, reset_when_closed
+from portway_proxy.l7.uploader import Uploader
 
 if TYPE_CHECKING:
     from portway_proxy.errors import ProxyError
-    from portway_proxy.l7.buffering import Gathering
     from portway_proxy.l7.http import Http
-    from portway_proxy.l7.upstream import UpstreamConnection
     from portway_proxy.proxy_protocol import ProxyHeader
 
 __all__ = ["ClientConnection"]
 
-_LOOK = 1.0  # Seconds between two looks at a client that nobody reads from.
 _LINGER = 5.0  # Seconds that a client may go on sending what nobody reads; nginx's lingering_timeout.
 
 
-class ClientConnection(Responder):
-    """The protocol of one client connection.
+class ClientConnection(Uploader):
+    """The protocol of one client connection."""
 
-    Bytes that cannot be used yet (a part of a head, a pipelined request) are held, a bounded number of them. `ended`
-    says that the client will send nothing more.
-    """
-
-    __slots__ = (
-        "_acknowledged",
-        "_ahead",
-        "_framing",
-        "_gathering",
-        "_lingering",
-        "_paused",
-        "body_limit",
-        "deadline",
-        "ended",
-        "exchange",
-        "write_paused",
-    )
+    __slots__ = ("_acknowledged", "_lingering")
 
     def __init__(self, http: Http, *, tls: bool, told: ProxyHeader | None = None) -> None:
         super().__init__(http, tls=tls, told=told)
-        self.exchange: Exchange | None = None
-        self.deadline = NEVER
-        self.ended = False
-        self.body_limit = 0
-        self.write_paused = False
-        self._framing: Framing = EMPTY
-        self._ahead = Ahead(http.limits)
         self._acknowledged = -1
-        self._gathering: Gathering | None = None
-        self._paused = False
         self._lingering = False
-
-    @property
-    def request_read(self) -> bool:
-        """Whether the whole body of the request was taken from the client."""
-        return self._framing.done
-
-    @property
-    def trailers(self) -> Sequence[bytes]:
-        """The fields behind the body of the request, as `Name: value`; none before its end."""
-        return self._framing.trailers
 
     @property
     def exchanges(self) -> Sequence[Exchange]:
@@ -108,8 +70,18 @@ class ClientConnection(Responder):
         if not self.identify():
             self._transport.abort()
             return
+        if self.tls and transport.get_extra_info("ssl_object").selected_alpn_protocol() == "h2":
+            self._go_on_in_http2()
+            return
         self._transport.set_write_buffer_limits(high=http.limits.buffer)
         self.deadline = http.clock.now + http.timeouts.head
+
+    def _go_on_in_http2(self, data: bytes = b"") -> None:
+        """Leave the connection, whose client has sent `data`, to another protocol."""
+        self._lingering = True
+        self.http.clock.unwatch(self)
+        self.http.worker.clients.discard(self)
+        take_over(self, self._transport, data)
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
@@ -210,14 +182,6 @@ class ClientConnection(Responder):
         before, self._acknowledged = self._acknowledged, acknowledged(self._transport)
         return self._acknowledged != before
 
-    def _patience(self, exchange: Exchange) -> float:
-        """Return the deadline of a client that keeps up with its responses."""
-        if self._paused:
-            return self.http.clock.now + _LOOK
-        if self._framing.done or exchange.connection is None:
-            return NEVER
-        return self.http.clock.now + self.http.timeouts.body
-
     # --- requests
 
     def _serve(self, data: bytes) -> None:
@@ -233,6 +197,9 @@ class ClientConnection(Responder):
                     return
                 head = self._head_of(data)
             except ClientError as error:
+                if data == PRIOR_KNOWLEDGE and self.http.tls.http2 and not self.tls:
+                    self._go_on_in_http2(data + ahead.take_all())
+                    return
                 self._refuse(TlsToPlainPort() if data.startswith(HANDSHAKE) else error)
                 return
         self.deadline = NEVER
@@ -257,94 +224,6 @@ class ClientConnection(Responder):
         self._ahead.held.clear()
         self._framing = UntilClose()  # Where this request would have ended nobody knows.
         flow.fail(self.exchange, error)
-
-    def _hold(self, data: bytes) -> None:
-        self._ahead.held += data
-        if self._gathering is not None:
-            self._gather(self._gathering, data)
-            return
-        if len(self._ahead.held) > self.http.limits.buffer:
-            self.pause()
-
-    # --- the request's body
-
-    def send_body(self) -> None:
-        """Send what was held of the body, then the rest as it comes."""
-        exchange = self.exchange
-        if exchange is None:
-            return
-        self.deadline = self.http.clock.now + self.http.timeouts.body
-        self.resume()
-        if self._ahead.held:
-            self._take_body(exchange, self._ahead.take_all())
-        if self.ended and not self._framing.done:
-            flow.fail(exchange, ClientGone("the client hung up within its request"))
-
-    def gather(self, gathering: Gathering) -> bool:
-        """Hold the body of the request for a while; return whether enough of it is there already."""
-        self._gathering = gathering
-        more = gathering.take(bytes(self._ahead.held))
-        if more:
-            self.deadline = self.http.clock.now + self.http.timeouts.body
-            self.resume()
-        else:
-            self._gathering = None
-        return not more
-
-    def _gather(self, gathering: Gathering, data: bytes) -> None:
-        self.deadline = self.http.clock.now + self.http.timeouts.body
-        try:
-            if gathering.take(data):
-                return
-        except ClientError as error:
-            self._gathering = None
-            gathering.failed(error)
-        else:
-            self._gathering = None
-            self.deadline = NEVER
-            gathering.over()
-
-    def widen(self, size: int) -> None:
-        """Let so many bytes wait for the client, until `squeeze`."""
-        self._transport.set_write_buffer_limits(high=size)
-
-    def drop_body(self) -> None:
-        """Send what is left of the body nowhere; the connection ends with the response."""
-        if not self._framing.done:
-            self._framing = DROPPED
-            self.resume()
-
-    def _take_body(self, exchange: Exchange, data: bytes) -> None:
-        connection = exchange.connection
-        if connection is None:
-            return
-        pieces: list[bytes] = []
-        try:
-            used = self._framing.take(data, pieces)
-            if pieces:
-                self._send_on(exchange, connection, pieces)
-        except ClientError as error:
-            flow.fail(exchange, error)
-            return
-        if self._framing.done:
-            self._hold(data[used:])
-            self.deadline = NEVER
-            if exchange.passage is not None:
-                exchange.passage.body_ended()
-            connection.request_ended(exchange)
-        elif not connection.write_paused:
-            # Each byte buys a little time: who sends one now and then, always in time, runs out of it.
-            until = self.http.clock.now + self.http.timeouts.body
-            rate = self.http.limits.body_rate
-            self.deadline = min(until, self.deadline + len(data) / rate) if rate else until
-
-    def _send_on(self, exchange: Exchange, connection: UpstreamConnection, pieces: list[bytes]) -> None:
-        exchange.request_size += sum(map(len, pieces))
-        if 0 < self.body_limit < exchange.request_size:
-            raise BodyTooLarge(f"the body is longer than {self.body_limit} bytes")
-        connection.send(pieces)
-        if exchange.passage is not None and exchange.passage.copy is not None:
-            exchange.passage.copy.take(pieces)
 
     # --- the exchange's side
 
@@ -423,22 +302,6 @@ class ClientConnection(Responder):
         self._transport.set_write_buffer_limits(high=self.http.limits.buffer)
         if self.exchange is not None and self.exchange.connection is not None:
             self.exchange.connection.squeeze()
-
-    def pause(self) -> None:
-        """Stop reading from the client."""
-        if not self._paused:
-            self._paused = True
-            if not self.write_paused and self.exchange is not None:
-                self.deadline = self._patience(self.exchange)
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        """Read from the client again."""
-        if self._paused and not self._transport.is_closing():
-            self._paused = False
-            if self.exchange is not None and not self.write_paused:
-                self.deadline = self._patience(self.exchange)
-            self._transport.resume_reading()
 
     # --- tunnels
 

@@ -113,6 +113,14 @@ class Guest(asyncio.Protocol):
         if origin is not None:
             self.http.gate.leave(origin)
 
+    def succeed(self, guest: Guest) -> None:
+        """Take the place of another protocol of the same connection, which is no guest any more."""
+        self._transport = guest._transport
+        self._told = guest._told
+        self.authority = guest.authority
+        self.origin, guest.origin = guest.origin, None
+        self.identify()
+
     def _head_of(self, data: bytes) -> RequestHead:
         """Return the request head that `data` is; who speaks for itself is likely to repeat its `_block` of fields."""
         if self._speaker is not None:

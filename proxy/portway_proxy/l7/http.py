@@ -14,6 +14,7 @@ from portway_proxy.gate import Gate
 from portway_proxy.l7 import flow
 from portway_proxy.l7.identity import Trusted
 from portway_proxy.l7.overdue import Overdue
+from portway_proxy.l7.packer import Packer
 from portway_proxy.l7.response import ResponseParser
 from portway_proxy.passwords import Hashing
 from portway_proxy.tls_terms import TlsTerms
@@ -80,6 +81,7 @@ class Http:
         "limits",
         "loop",
         "overdue",
+        "packer",
         "plain_paths",
         "refused",
         "request_id",
@@ -110,6 +112,7 @@ class Http:
         self.exhausted: Callable[[], None] | None = None
         self.gate = Gate(_MANY)
         self.overdue = Overdue(self)
+        self.packer = Packer()
         self.trusted = Trusted(None, worker.settings.limits)
         self.tls = TlsTerms()
         self.tune(worker.settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-__all__ = ["plain_http", "redirect", "reply"]
+__all__ = ["plain_http", "redirect", "reply", "text_of"]
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -20,9 +20,16 @@ def reply(status: int, fields: bytes, *, bodiless: bool) -> bytes:
     phrase = _PHRASES.get(status, b"Unknown")
     if status == HTTPStatus.NO_CONTENT:
         return b"HTTP/1.1 204 %b\r\nServer: portway\r\n%b\r\n" % (phrase, fields)
-    body = _NOT_FOUND if status == HTTPStatus.NOT_FOUND else b"%d %b\n" % (status, phrase)
+    body = text_of(status)
     fields += b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % len(body)
     return b"HTTP/1.1 %d %b\r\nServer: portway\r\n%b\r\n%b" % (status, phrase, fields, b"" if bodiless else body)
+
+
+def text_of(status: int) -> bytes:
+    """Return the body of a response of our own; nothing where none may be."""
+    if status == HTTPStatus.NO_CONTENT:
+        return b""
+    return _NOT_FOUND if status == HTTPStatus.NOT_FOUND else b"%d %b\n" % (status, _PHRASES.get(status, b"Unknown"))
 
 
 def plain_http(date: bytes) -> bytes:

@@ -29,6 +29,7 @@ class ResponseHead:
     `lines` are the fields that go on, each ended by CRLF. `length` is None without Content-Length. `plain` is the
     whole head for a client whose connection stays, when nothing but the fields themselves decides it; else empty.
     Where `plain` is not empty, `text` is the head as it came to `parser`, and `whole` its size with that of the body.
+    `packed` is for whoever makes the same of it for HTTP/2.
     `nominated` are the fields, in lower case, that go no further, wherever they stand.
     """
 
@@ -41,6 +42,7 @@ class ResponseHead:
         "minor",
         "named",
         "nominated",
+        "packed",
         "parser",
         "phrase",
         "plain",
@@ -65,6 +67,7 @@ class ResponseHead:
         self.text = b""
         self.whole = 0
         self.parser: ResponseParser | None = None
+        self.packed = b""
         self.nominated: Sequence[bytes] = ()
 
     def alike(self, lines: list[bytes]) -> ResponseHead:

@@ -119,6 +119,8 @@ def _taken(
         # Only a bare socket can end one direction alone. What waits in a transport must not be overtaken.
         if not transport.can_write_eof() or transport.get_write_buffer_size():
             return None
+        if transport.get_extra_info("socket") is None:
+            return None  # A stream of HTTP/2.
     socks: list[socket.socket] = []
     try:
         for transport in transports:
