@@ -32,6 +32,7 @@ __all__ = [
     "redirect_to",
     "replacement",
     "some_networks",
+    "span_name",
     "spoken",
     "subject_pattern",
     "template",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 _TEXT = re.compile(r"[!-~]{1,1024}")
+_SPAN = re.compile(r"[ -~]{0,256}")
 _CASES = frozenset(
     {"error", "timeout", "invalid_header", "updating"}
     | {f"http_{status}" for status in (500, 502, 503, 504, 403, 404, 429)}
@@ -160,6 +162,13 @@ def fields(value: str) -> tuple[tuple[str, str], ...]:
     if not found:
         raise ValueError("it has no header field")
     return tuple(found.values())
+
+
+def span_name(value: str) -> str:
+    """Return the name of a span, perhaps with variables (`HTTP $request_method $uri`)."""
+    if not _SPAN.fullmatch(value):
+        raise ValueError("it is no name of at most 256 printable characters")
+    return known(value)
 
 
 def hash_text(value: str) -> str:

@@ -194,6 +194,15 @@ def _spoken(policy: Policy) -> str:
     return " ".join([*parts, *(["http=1.0"] if policy.old_http else [])])
 
 
+def _tracing(policy: Policy) -> str:
+    traced = policy.tracing
+    if traced is None:
+        return ""
+    words = {None: "", True: "on", False: "off"}
+    parts = (words[traced.enabled], words[traced.trust_incoming] and f"trust={words[traced.trust_incoming]}")
+    return f"traced={' '.join(filter(None, (*parts, traced.name)))}"
+
+
 def _unlogged(policy: Policy) -> str:
     return "unlogged" if policy.unlogged else ""
 
@@ -226,4 +235,5 @@ _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _rate,
     _buffering,
     _spoken,
+    _tracing,
 )

@@ -32,7 +32,8 @@ class Tracing(msgspec.Struct, frozen=True):
 
     `endpoint` is the collector's URL; over HTTP `/v1/traces` is added to one without a path. `ratio` is for
     `Sampler.RATIO`. With `parent_based` a request that comes with a trace is traced when its sender does; without
-    `trust_incoming` such a trace is ignored, and a new one begins.
+    `trust_incoming` such a trace is ignored, and a new one begins. Where it is not `everywhere`, only requests
+    of routes that say so are traced.
     """
 
     endpoint: str
@@ -42,6 +43,7 @@ class Tracing(msgspec.Struct, frozen=True):
     ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
     parent_based: bool = True
     trust_incoming: bool = True
+    everywhere: bool = True
 
 
 class AccessLogSettings(msgspec.Struct, frozen=True):

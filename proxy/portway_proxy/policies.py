@@ -23,6 +23,7 @@ __all__ = [
     "Rate",
     "RateLimit",
     "Redirect",
+    "Traced",
 ]
 
 _Count: TypeAlias = Annotated[int, msgspec.Meta(gt=0)]
@@ -184,6 +185,14 @@ class Buffering(msgspec.Struct, frozen=True, omit_defaults=True):
     head: int = 0
 
 
+class Traced(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How requests are traced, where that is not as for all; `name`, a template, is what their spans are called."""
+
+    enabled: bool | None = None
+    trust_incoming: bool | None = None
+    name: str = ""
+
+
 class Patience(msgspec.Struct, frozen=True, omit_defaults=True):
     """How long a route's endpoints have, in seconds; 0 leaves the proxy's own time.
 
@@ -246,6 +255,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     buffering: Buffering | None = None
     connection: str = ""
     old_http: bool = False
+    tracing: Traced | None = None
 
     @property
     def upstreams(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from portway_proxy.policies import (
     Rate,
     RateLimit,
     Redirect,
+    Traced,
 )
 from portway_proxy.tls_terms import ClientAuthority, ClientCertificate, TlsTerms, Verification
 from portway_proxy.trust import Belief, Trust
@@ -96,6 +97,7 @@ __all__ = [
     "SharedKey",
     "Snapshot",
     "TlsTerms",
+    "Traced",
     "Transport",
     "Trust",
     "Upstream",

@@ -80,7 +80,7 @@ def _span(exchange: Exchange, offset: float, resource: Resource) -> ReadableSpan
     method = attributes["http.request.method"]
     name = "HTTP" if method == "_OTHER" else str(method)
     return ReadableSpan(
-        name=f"{name} {exchange.route.path}" if exchange.route is not None else name,
+        name=own.name.decode("utf-8", "replace") or _name(exchange, name),
         context=_context(own.trace, own.id, remote=False),
         parent=_context(own.trace, own.parent, remote=True) if own.parent else None,
         resource=resource,
@@ -90,6 +90,10 @@ def _span(exchange: Exchange, offset: float, resource: Resource) -> ReadableSpan
         start_time=int((exchange.started + offset) * _NANO),
         end_time=int((exchange.ended + offset) * _NANO),
     )
+
+
+def _name(exchange: Exchange, method: str) -> str:
+    return f"{method} {exchange.route.path}" if exchange.route is not None else method
 
 
 def _context(trace: bytes, span: bytes, *, remote: bool) -> SpanContext:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from portway_proxy.errors import ProxyError
+from portway_proxy.l7.template import Template
 from portway_proxy.l7.trail import trail_of
 from portway_proxy.metrics import SPANS, Sample
 from portway_proxy.observing import Sampler, Tracing
+from portway_proxy.policies import Traced
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
@@ -23,17 +27,22 @@ __all__ = ["Span", "Tracer"]
 # Versions that come after 00 may have more behind it.
 _PARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _LOW: Final = (1 << 64) - 1
+_USUAL: Final = Traced()
 
 
 class Span:
-    """What identifies a traced request: hexadecimal digits, `parent` empty for the first span of its trace."""
+    """What identifies a traced request: hexadecimal digits, `parent` empty for the first span of its trace.
 
-    __slots__ = ("id", "parent", "trace")
+    `name` is what its route calls it, or empty.
+    """
 
-    def __init__(self, trace: bytes, own: bytes, parent: bytes) -> None:
+    __slots__ = ("id", "name", "parent", "trace")
+
+    def __init__(self, trace: bytes, own: bytes, parent: bytes, name: bytes = b"") -> None:
         self.trace = trace
         self.id = own
         self.parent = parent
+        self.name = name
 
 
 class Tracer:
@@ -55,7 +64,11 @@ class Tracer:
         """Decide about a request, and let the endpoint know."""
         head = exchange.head
         said = head.trace_parent
-        parent = _parent_of(said) if said and self._trust else None
+        told = _told(exchange)
+        if not (self.settings.everywhere if told.enabled is None else told.enabled):
+            return
+        trust = self._trust if told.trust_incoming is None else told.trust_incoming
+        parent = _parent_of(said) if said and trust else None
         if parent is None:
             trace, before, sampled = self._new()
         else:
@@ -64,7 +77,8 @@ class Tracer:
             if not sampled and not flags & 1:
                 return  # It goes on as it came.
         if sampled:
-            span = trail_of(exchange).span = Span(trace, self._id(), b"" if parent is None else before)
+            name = _name(told.name).fill(exchange) if told.name else b""
+            span = trail_of(exchange).span = Span(trace, self._id(), b"" if parent is None else before, name)
             before = span.id
         _tell(exchange, b"traceparent: 00-%b-%b-%b\r\n" % (trace, before, b"01" if sampled else b"00"), anew=not parent)
 
@@ -93,6 +107,23 @@ class Tracer:
 
     def _id(self) -> bytes:
         return b"%016x" % (self._random.getrandbits(64) | 1)
+
+
+def _told(exchange: Exchange) -> Traced:
+    """Return what the route of a request that is yet to be routed says."""
+    live = exchange.client.http.worker.live
+    if not live.rules.traced:
+        return _USUAL
+    try:
+        policy = live.table.match(exchange.head.host, exchange.head.path).policy
+    except ProxyError:
+        return _USUAL
+    return _USUAL if policy is None or policy.tracing is None else policy.tracing
+
+
+@lru_cache(maxsize=1024)
+def _name(text: str) -> Template:
+    return Template(text)
 
 
 def _parent_of(value: bytes) -> tuple[bytes, bytes, int] | None:

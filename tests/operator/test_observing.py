@@ -12,15 +12,16 @@ from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
 from portway_proxy.log_format import INGRESS_NGINX, Escape
 from portway_proxy.observing import AccessLogSettings, Export, Observing, Sampler, Tracing
+from portway_proxy.snapshot import Policy, Traced
 
 
-def told(**keys: str) -> tuple[Observing | None, list[Problem]]:
+def told(*policies: Policy, **keys: str) -> tuple[Observing | None, list[Problem]]:
     """Return what a ConfigMap with these keys, `_` for `-`, comes to, and what is wrong with it."""
     store = ObjectStore()
     data = {name.replace("_", "-"): value for name, value in keys.items()}
     store.put(ConfigMap(Meta("ingress", "portway"), data))
     settings, noted = configured(store, CompileSettings(config_map="ingress/portway"))
-    return observing_of(settings), [*noted, *observing_problems(settings)]
+    return observing_of(settings, policies), [*noted, *observing_problems(settings)]
 
 
 def test_a_config_map_without_any_of_it_tells_nothing() -> None:
@@ -43,6 +44,16 @@ def test_what_is_not_said_is_each_proxys_own() -> None:
     observing, _ = told(disable_access_log="true")
     assert observing is not None
     assert observing.access(own) == AccessLogSettings(False, "json", Escape.DEFAULT, ("/own",), "file")
+
+
+def test_traces_that_an_ingress_asks_for_alone_are_of_its_requests_alone() -> None:
+    collector = {"otlp_collector_host": "otel.monitoring.svc"}
+    assert told(**collector) == (None, [])
+    assert told(Policy(tracing=Traced(enabled=False, name="x")), **collector) == (None, [])
+    observing, _ = told(Policy(tracing=Traced(enabled=True)), **collector)
+    assert observing is not None
+    assert observing.tracing == Tracing("http://otel.monitoring.svc:4317", Export.GRPC, everywhere=False)
+    assert told(Policy(tracing=Traced(enabled=True))) == (None, [])
 
 
 def test_the_keys_of_traces() -> None:

@@ -19,8 +19,8 @@ from aiohttp import web
 
 from eventually import eventually
 from portway_proxy.observing import Export, Observing, Sampler, Tracing
-from portway_proxy.snapshot import Snapshot
-from wire.parts import WEB, free_port, metrics, port_of, running, settings, snapshot
+from portway_proxy.snapshot import Host, PathMatch, Policy, Route, Snapshot, Traced
+from wire.parts import ORIGIN, WEB, free_port, metrics, port_of, running, settings, snapshot
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra portway[otel] is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -151,6 +151,42 @@ async def test_a_span_says_what_the_conventions_for_http_servers_ask_for(endpoin
     assert resource["service.name"] == "edge"
     assert resource["service.instance.id"] == "proxy-0"
     assert 0 <= span.end_time_unix_nano - span.start_time_unix_nano < 30e9
+
+
+@asynccontextmanager
+async def by_route(policy: Policy, endpoint: Told, tracing: Tracing, **fields: str) -> AsyncIterator[None]:
+    """Run a proxy that got a request for a path with that policy, and one for another."""
+    async with traced(endpoint, tracing) as (proxy, get):
+        plain = snapshot(endpoint.port)
+        route = Route("/told", PathMatch.PREFIX, WEB, ORIGIN, policy)
+        hosts = (Host("", (route, *plain.hosts[0].routes)),)
+        await proxy.apply(msgspec.structs.replace(plain, hosts=hosts))
+        assert [await get("/told", **fields), await get("/other", **fields)] == [200, 200]
+        yield
+
+
+async def test_a_route_may_be_traced_alone_and_call_its_spans_as_it_likes(endpoint: Told) -> None:
+    policy = Policy(tracing=Traced(enabled=True, name="HTTP $request_method $uri"))
+    async with collecting() as collector, by_route(policy, endpoint, Tracing(collector.url, everywhere=False)):
+        span, _ = await collector.span()
+    assert span.name == "HTTP GET /told"
+    assert ["traceparent" in fields for fields in endpoint.fields] == [True, False]
+
+
+async def test_a_route_may_be_traced_never(endpoint: Told) -> None:
+    policy = Policy(tracing=Traced(enabled=False))
+    async with collecting() as collector, by_route(policy, endpoint, Tracing(collector.url)):
+        span, _ = await collector.span()
+    assert (span.name, ["traceparent" in fields for fields in endpoint.fields]) == ("GET /", [False, True])
+
+
+@pytest.mark.parametrize("trust", [False, True])
+async def test_a_route_may_trust_otherwise(endpoint: Told, trust: bool) -> None:
+    tracing = Tracing("http://127.0.0.1:9", trust_incoming=not trust)
+    said = f"00-{TRACE}-{PARENT}-01"
+    async with by_route(Policy(tracing=Traced(trust_incoming=trust)), endpoint, tracing, traceparent=said):
+        pass
+    assert [TRACE in fields["traceparent"] for fields in endpoint.fields] == [trust, not trust]
 
 
 async def test_the_endpoint_is_told_of_the_span_and_continues_its_trace(endpoint: Told) -> None:

@@ -20,6 +20,7 @@ from portway_operator.annotations.limits import LimitAnnotations
 from portway_operator.annotations.mirrors import MirrorAnnotations
 from portway_operator.annotations.routing import RoutingAnnotations
 from portway_operator.annotations.rows import Row, row
+from portway_operator.annotations.tracing import TracingAnnotations
 from portway_operator.annotations.unbuilt import UNBUILT
 from portway_operator.parse import boolean, seconds, size
 from portway_operator.parse_http import fields
@@ -43,6 +44,7 @@ class IngressAnnotations(
     EndpointTlsAnnotations,
     LimitAnnotations,
     MirrorAnnotations,
+    TracingAnnotations,
     CorsAnnotations,
     ErrorAnnotations,
     ExternalAuthAnnotations,

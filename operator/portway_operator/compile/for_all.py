@@ -28,6 +28,7 @@ _NAMES: Final = (
     "limit-rate",
     "limit-rate-after",
     "load-balance",
+    "opentelemetry-operation-name",
     "proxy-buffer-size",
     "proxy-buffering",
     "proxy-buffers-number",

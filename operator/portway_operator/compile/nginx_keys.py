@@ -75,7 +75,7 @@ _IDLE: Final = {
     **_tunes(
         "It is about a part of nginx that Portway does not have.",
         "debug-connections default-type disable-ipv6-dns geoip2-autoreload-in-minutes nginx-status-ipv4-whitelist "
-        "nginx-status-ipv6-whitelist opentelemetry-config opentelemetry-operation-name otel-max-export-batch-size "
+        "nginx-status-ipv6-whitelist opentelemetry-config otel-max-export-batch-size "
         "otel-max-queuesize otel-schedule-delay-millis proxy-ssl-location-only resolver",
     ),
     **_tunes(

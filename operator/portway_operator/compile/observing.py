@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from portway_operator import problems
 from portway_operator.problems import Origin, Problem
 from portway_operator.settings import CompileSettings
 from portway_proxy.log_format import Escape, unknown
 from portway_proxy.observing import Export, Observing, Sampler, Tracing
+from portway_proxy.snapshot import Policy
 
 __all__ = ["log_template", "observing_of", "observing_problems", "paths", "port", "ratio", "sampler", "server_name"]
 
@@ -18,8 +19,8 @@ _HTTP_PORT = 4318
 """Where collectors take spans over HTTP; on every other port, 4317 first of all, they are sent by gRPC."""
 
 
-def observing_of(settings: CompileSettings) -> Observing | None:
-    """Return what proxies are told, or None when their own settings count."""
+def observing_of(settings: CompileSettings, policies: Iterable[Policy]) -> Observing | None:
+    """Return what proxies are told, or None when their own settings count; `policies` are those of all routes."""
     escape = None
     if settings.log_format_escape_json is not None:
         escape = Escape.JSON if settings.log_format_escape_json else Escape.DEFAULT
@@ -28,7 +29,7 @@ def observing_of(settings: CompileSettings) -> Observing | None:
         log_format=settings.log_format_upstream or None,
         log_escape=escape,
         log_skip=settings.skip_access_log_urls,
-        tracing=_tracing(settings),
+        tracing=_tracing(settings, policies),
     )
     return None if observing == Observing() else observing
 
@@ -92,8 +93,10 @@ def sampler(text: str) -> Sampler:
         raise ValueError(f"it is none of {', '.join(Sampler)}") from None
 
 
-def _tracing(settings: CompileSettings) -> Tracing | None:
-    if not settings.enable_opentelemetry or not settings.otlp_collector_host:
+def _tracing(settings: CompileSettings, policies: Iterable[Policy]) -> Tracing | None:
+    if not settings.otlp_collector_host:
+        return None
+    if not settings.enable_opentelemetry and not any(one.tracing and one.tracing.enabled for one in policies):
         return None
     port_ = settings.otlp_collector_port
     return Tracing(
@@ -104,6 +107,7 @@ def _tracing(settings: CompileSettings) -> Tracing | None:
         ratio=settings.otel_sampler_ratio,
         parent_based=settings.otel_sampler_parent_based,
         trust_incoming=settings.opentelemetry_trust_incoming_span,
+        everywhere=settings.enable_opentelemetry,
     )
 
 

@@ -22,6 +22,7 @@ from portway_proxy.snapshot import (
     Rate,
     RateLimit,
     Redirect,
+    Traced,
 )
 
 __all__ = ["Elsewhere", "Policies"]
@@ -32,6 +33,7 @@ _ANYBODY = Access()
 _UNSAID = unsaid(IngressAnnotations).values
 _USUAL = Patience()
 _UNEDITED = Edits()
+_UNTRACED = Traced()
 _UNBUFFERED = Buffering()
 _WAITING = 16 << 20  # Bytes: nobody's annotation may cost a worker more than that for each request.
 
@@ -119,6 +121,7 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         edits=_edits(values),
         rate=Rate(values.limit_rate << 10, values.limit_rate_after << 10) if values.limit_rate else None,
         buffering=_buffering(values),
+        tracing=_tracing(values),
         connection=values.connection_proxy_header,
         old_http=values.proxy_http_version == "1.0",
         unlogged=not values.access_log,
@@ -149,6 +152,13 @@ def _buffering(values: IngressAnnotations) -> Buffering | None:
         0 if values.proxy_buffer_size == _UNSAID.proxy_buffer_size else min(values.proxy_buffer_size, _WAITING),
     )
     return None if asked == _UNBUFFERED else asked
+
+
+def _tracing(values: IngressAnnotations) -> Traced | None:
+    asked = Traced(
+        values.enable_opentelemetry, values.opentelemetry_trust_incoming_span, values.opentelemetry_operation_name
+    )
+    return None if asked == _UNTRACED else asked
 
 
 def _redirect(values: IngressAnnotations) -> Redirect | None:

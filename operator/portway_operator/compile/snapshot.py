@@ -44,7 +44,7 @@ from portway_operator.ports import is_l4
 from portway_operator.problems import Origin, Problem, at
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
-from portway_proxy.snapshot import Balance, Listener, SharedKey, Snapshot, Upstream
+from portway_proxy.snapshot import Balance, Host, Listener, Policy, Route, SharedKey, Snapshot, Upstream
 
 __all__ = ["Compiled", "compile_snapshot", "compile_upstream"]
 
@@ -151,7 +151,7 @@ class _Compile:
             default_certificate="/".join(certificate or ()),
             trust=trust_of(self._settings),
             request_ids=self._settings.generate_request_id,
-            observing=observing_of(self._settings),
+            observing=observing_of(self._settings, _policies(served, default)),
             settings=self._settings.tuning,
             tls=terms_of(self._settings),
             credentials=self._access.credentials(),
@@ -344,9 +344,14 @@ class _Compile:
             yield from (problems.fault(found, fault) for fault in found.faults)
 
 
+def _policies(hosts: Iterable[Host], default: Route | None) -> Iterator[Policy]:
+    routes = (route for host in hosts for route in host.routes)
+    for route in routes if default is None else (*routes, default):
+        if route.policy is not None:
+            yield route.policy
+
+
 def _other_upstreams(snapshot: Snapshot) -> set[str]:
     """Return the upstreams of what policies refer to."""
-    policies = [route.policy for host in snapshot.hosts for route in host.routes if route.policy is not None]
-    if snapshot.default is not None and snapshot.default.policy is not None:
-        policies.append(snapshot.default.policy)
+    policies = _policies(snapshot.hosts, snapshot.default)
     return {name for policy in policies for name in policy.upstreams if name}

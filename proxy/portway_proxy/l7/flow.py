@@ -26,7 +26,6 @@ from portway_proxy.errors import (
 )
 from portway_proxy.health import GATEWAY_STATUSES
 from portway_proxy.l7.exchange import ATTEMPT_FAILED, DONE, EARLY, PENDING, RESPONDING, Exchange
-from portway_proxy.l7.passage import Passage
 from portway_proxy.l7.trail import trail_of
 
 if TYPE_CHECKING:
@@ -79,8 +78,7 @@ def begin(client: Asker, head: RequestHead) -> None:
         if route.policy is not None:
             rules = live.rules.of(route.policy)
             body_limit = body_limit if rules.body_limit is None else rules.body_limit
-            steps = rules.secure if client.secure else rules.plain
-            exchange.passage = Passage(steps, rules.pages)
+            exchange.passage = rules.passage(client)
         client.body_limit = body_limit
         if body_limit and head.length is not None and head.length > body_limit:
             raise BodyTooLarge(f"the body has {head.length} bytes, {body_limit} are allowed")

@@ -18,6 +18,7 @@ from portway_proxy.l7.limits import Limit
 from portway_proxy.l7.mirror import SendCopy
 from portway_proxy.l7.pace import SetPace
 from portway_proxy.l7.pages import Pages
+from portway_proxy.l7.passage import Passage
 from portway_proxy.l7.redirects import ToAppRoot, ToOther, ToWww, to_https
 from portway_proxy.l7.rewriting import AddFields, Rewrite, SetTimeouts, SpeakOld
 from portway_proxy.l7.sources import EitherSuffices, FromNetworks
@@ -25,8 +26,9 @@ from portway_proxy.l7.verdicts import Verdicts
 from portway_proxy.passwords import Verifier
 
 if TYPE_CHECKING:
+    from portway_proxy.l7.asker import Asker
     from portway_proxy.l7.exchange import Exchange
-    from portway_proxy.l7.passage import Passage, Step
+    from portway_proxy.l7.passage import Step
     from portway_proxy.snapshot import Credentials, ExternalAuth, Policy, Route
 
 __all__ = ["RuleBook", "Rules"]
@@ -66,6 +68,11 @@ class Rules:
         ask = () if policy.certificate is None else (AskCertificate(policy.certificate),)
         self.plain = (*redirect, *ask, *first, *last) if ask else (*first, *redirect, *last)
         self.secure = (*ask, *first, *last)
+
+    def passage(self, client: Asker) -> Passage | None:
+        """Return the way of a request of `client`; None where it may go on at once."""
+        steps = self.secure if client.secure else self.plain
+        return Passage(steps, self.pages) if steps or self.pages is not None else None
 
 
 def _answers(policy: Policy) -> Iterator[Step]:
@@ -147,13 +154,15 @@ class RuleBook:
     """The rules of all policies of a snapshot, each found by the policy's identity.
 
     The policy's own hash would be computed anew for each request. What Secrets and limits remember goes on in the next
-    book, as long as they stay the same. It is `quiet` when requests of some route leave no access lines.
+    book, as long as they stay the same. It is `quiet` when requests of some route leave no access lines, `traced` when
+    some route says how it is.
     """
 
-    __slots__ = ("_kept", "_rules", "quiet")
+    __slots__ = ("_kept", "_rules", "quiet", "traced")
 
     def __init__(self) -> None:
         self.quiet = False
+        self.traced = False
         self._kept = _Kept()
         self._rules: dict[int, Rules] = {}
 
@@ -173,6 +182,7 @@ class RuleBook:
             if policy is None:
                 continue
             book.quiet = book.quiet or policy.unlogged
+            book.traced = book.traced or policy.tracing is not None
             rules = made.get(policy)
             if rules is None:
                 try:
