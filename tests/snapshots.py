@@ -175,6 +175,7 @@ policies = st.builds(
     names,
     st.booleans(),
     words,
+    st.booleans(),
     st.none() | st.builds(Redirect, numbers, words),
     words,
     st.none() | st.builds(Cors, names, words, words, words, st.booleans(), numbers),
@@ -212,7 +213,7 @@ snapshots = st.builds(
     st.lists(upstreams, max_size=3, unique_by=lambda upstream: upstream.name).map(tuple),
     st.lists(st.builds(Listener, numbers, words, origins), max_size=2).map(tuple),
     st.lists(
-        st.builds(Certificate, words, st.lists(words, max_size=2).map(tuple), st.binary(), st.binary(), numbers),
+        st.builds(Certificate, words, names, st.binary(), st.binary(), numbers, st.binary(), numbers),
         max_size=2,
     ).map(tuple),
     words,
