@@ -58,6 +58,13 @@ _METHODS = re.compile(r"\*|[A-Za-z]+(?: *, *[A-Za-z]+)*")
 _STATUS = re.compile(r"30[0-8]")
 _FIELD = re.compile(r"([A-Za-z0-9-]{1,64}): *([!-~](?:[ -~]{0,2046}[!-~])?)")
 # What frames an answer, or is of one connection only, is the proxy's to say.
+_SPOKEN = {
+    "HTTP": Protocol.HTTP,
+    "HTTPS": Protocol.HTTPS,
+    "GRPC": Protocol.H2C,
+    "GRPCS": Protocol.H2,
+    "AUTO_HTTP": None,
+}
 _OURS = frozenset(
     {"connection", "content-length", "date", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
     | {"server", "upgrade", "x-request-id"}
@@ -246,10 +253,9 @@ def certificate_name(value: str) -> str:
 
 def spoken(value: str) -> Protocol | None:
     """Return what endpoints speak, or None: that is left open."""
-    found = {"HTTP": Protocol.HTTP, "HTTPS": Protocol.HTTPS, "AUTO_HTTP": None}
-    if value.upper() not in found:
-        raise ValueError("Portway speaks HTTP and HTTPS to endpoints")
-    return found[value.upper()]
+    if value.upper() not in _SPOKEN:
+        raise ValueError(f"it is none of {', '.join(_SPOKEN)}")
+    return _SPOKEN[value.upper()]
 
 
 def url(value: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from portway_operator.annotations import ServiceAnnotations
 from portway_operator.decode.meta import PREFIX
@@ -18,17 +19,18 @@ __all__ = [
     "port_names",
     "ports_of",
     "speaks",
-    "speaks_http2",
     "speaks_unknown",
     "wished_ports",
 ]
 
 # IANA's names of HTTP, the spelling of Gateway API (KEP-3726, GEP-1911), and what people write. All else without a
 # domain before it is another protocol: IANA's list of TCP services is long, and the part that speaks HTTP is short.
-_HTTP = frozenset({"", "http", "http-alt", "www", "www-http", "grpc-web", "ws", "kubernetes.io/ws"})
-_HTTPS = frozenset({"https", "wss", "kubernetes.io/wss"})
-_HTTP2 = frozenset({"kubernetes.io/h2c", "h2c", "http2", "grpc"})
-_HTTPS2 = frozenset({"h2", "grpcs"})
+_SPOKEN: Final = {
+    frozenset({"", "http", "http-alt", "www", "www-http", "grpc-web", "ws", "kubernetes.io/ws"}): Protocol.HTTP,
+    frozenset({"https", "wss", "kubernetes.io/wss"}): Protocol.HTTPS,
+    frozenset({"kubernetes.io/h2c", "h2c", "http2", "grpc"}): Protocol.H2C,
+    frozenset({"h2", "grpcs"}): Protocol.H2,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +74,14 @@ def speaks(port: ServicePort, annotations: ServiceAnnotations) -> Protocol:
     if port.number in annotations.opaque_ports or (port.name and port.name in annotations.opaque_ports):
         return Protocol.OPAQUE
     name = port.app_protocol.lower()
-    if name in _HTTPS or name in _HTTPS2:
-        return Protocol.HTTPS
-    return Protocol.HTTP if name in _HTTP or name in _HTTP2 or "/" in name else Protocol.OPAQUE
-
-
-def speaks_http2(port: ServicePort) -> bool:
-    """Return whether a port's appProtocol asks for HTTP/2."""
-    return port.app_protocol.lower() in _HTTP2 | _HTTPS2
+    found = next((protocol for names, protocol in _SPOKEN.items() if name in names), None)
+    return found or (Protocol.HTTP if "/" in name else Protocol.OPAQUE)
 
 
 def speaks_unknown(port: ServicePort) -> bool:
     """Return whether a port's appProtocol is a private name (`example.com/thing`) that means nothing to us."""
     name = port.app_protocol.lower()
-    return "/" in name and name not in _HTTP | _HTTPS | _HTTP2
+    return "/" in name and not any(name in names for names in _SPOKEN)
 
 
 def is_l4(service: Service) -> bool:

@@ -55,6 +55,7 @@ __all__ = [
     "RequestOverdue",
     "RequestTimeout",
     "Retry",
+    "StreamRefused",
     "TargetTooLong",
     "TlsToPlainPort",
     "TooManyConnections",
@@ -439,6 +440,13 @@ class UpstreamStale(UpstreamError):
 
     reason = "upstream_stale"
     retry = Retry.SAFE
+
+
+class StreamRefused(UpstreamError):
+    """An endpoint did not take a request, which it knows nothing of (RFC 9113, 8.7)."""
+
+    reason = "stream_refused"
+    retry = Retry.ALWAYS
 
 
 class UpstreamReset(UpstreamError):

@@ -111,6 +111,8 @@ class Protocol(StrEnum):
 
     HTTP = "http"
     HTTPS = "https"
+    H2C = "h2c"
+    H2 = "h2"
     OPAQUE = "opaque"
 
 

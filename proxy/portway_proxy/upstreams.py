@@ -14,8 +14,9 @@ from portway_proxy.endpoint_tls import EndpointTls
 from portway_proxy.errors import AddressRefused, NoEndpoints, ProxyError
 from portway_proxy.l7 import flow
 from portway_proxy.l7.exchange import Exchange
-from portway_proxy.l7.pool import PLAIN, Pool, Speech
+from portway_proxy.l7.pool import Pool, Speech
 from portway_proxy.l7.queue import Queue
+from portway_proxy.l7.shared_pool import SharedPool
 from portway_proxy.l7.terms import Terms
 from portway_proxy.metrics import QUEUED, Sample
 from portway_proxy.retries import Budget, rules
@@ -131,12 +132,13 @@ class LiveUpstream:
     def serve(self, endpoints: Collection[Endpoint]) -> None:
         """Send new requests to these endpoints; idle connections to others end, busy ones have a time to finish."""
         speech = _speech(self.upstream)
+        make = SharedPool if speech.shared else Pool
         kept = {(pool.endpoint.address, pool.endpoint.port): pool for pool in self.pools if pool.speech == speech}
         # The first endpoints have nobody who could take their share meanwhile.
         since = self._around.clock.now if self.pools else _ALWAYS
         pools = []
         for endpoint in endpoints:
-            pool = kept.get((endpoint.address, endpoint.port)) or Pool(endpoint, self, since, speech)
+            pool = kept.get((endpoint.address, endpoint.port)) or make(endpoint, self, since, speech)
             pool.endpoint = endpoint
             pools.append(pool)
         gone = set(self.pools).difference(pools)
@@ -382,8 +384,10 @@ class LiveUpstream:
 
 
 def _speech(upstream: Upstream) -> Speech:
-    if upstream.protocol is not Protocol.HTTPS:
-        return PLAIN
+    protocol = upstream.protocol
+    shared = protocol in (Protocol.H2C, Protocol.H2)
+    if protocol not in (Protocol.HTTPS, Protocol.H2):
+        return Speech(shared=shared)
     tls = upstream.tls or _TLS
     # The server of an external name may have many.
-    return Speech(tls, tls.name if tls.told else upstream.external_name)
+    return Speech(tls, tls.name if tls.told else upstream.external_name, shared)

@@ -5,7 +5,7 @@ import pytest
 from portway_operator.annotations import ServiceAnnotations
 from portway_operator.objects import Meta, Service, ServicePort
 from portway_operator.parse import PortMapping
-from portway_operator.ports import PortWish, find_port, speaks, speaks_http2, speaks_unknown, wished_ports
+from portway_operator.ports import PortWish, find_port, speaks, speaks_unknown, wished_ports
 from portway_proxy.snapshot import Protocol, Transport
 
 HTTP = ServicePort("http", 80, 8080)
@@ -44,12 +44,12 @@ def test_a_udp_port_is_another_than_the_tcp_port_of_its_number() -> None:
         ("http", Protocol.HTTP),
         ("HTTP", Protocol.HTTP),
         ("kubernetes.io/ws", Protocol.HTTP),
-        ("kubernetes.io/h2c", Protocol.HTTP),
-        ("grpc", Protocol.HTTP),
+        ("kubernetes.io/h2c", Protocol.H2C),
+        ("grpc", Protocol.H2C),
         ("example.com/private", Protocol.HTTP),
         ("https", Protocol.HTTPS),
         ("kubernetes.io/wss", Protocol.HTTPS),
-        ("h2", Protocol.HTTPS),
+        ("h2", Protocol.H2),
         *(
             (name, Protocol.OPAQUE)
             for name in ("tcp", "postgresql", "mysql", "redis", "mongo", "amqp", "mqtt", "kafka")
@@ -61,10 +61,9 @@ def test_app_protocol_says_what_a_port_speaks(name: str, protocol: Protocol) -> 
     assert speaks(ServicePort("x", 1, 1, app_protocol=name), ServiceAnnotations()) is protocol
 
 
-def test_http2_and_private_names_are_told_apart_from_what_we_know() -> None:
+def test_private_names_are_told_apart_from_what_we_know() -> None:
     names = ["", "http", "https", "h2", "h2c", "kubernetes.io/h2c", "grpc", "kubernetes.io/wss", "example.com/private"]
     ports = [ServicePort("x", 1, 1, app_protocol=name) for name in names]
-    assert [port.app_protocol for port in ports if speaks_http2(port)] == ["h2", "h2c", "kubernetes.io/h2c", "grpc"]
     assert [port.app_protocol for port in ports if speaks_unknown(port)] == ["example.com/private"]
 
 

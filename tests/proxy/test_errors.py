@@ -61,6 +61,7 @@ STATUSES = {
     "EndpointUnverified": 502,
     "NameUnresolved": 502,
     "AddressRefused": 502,
+    "StreamRefused": 502,
     "UpstreamStale": 502,
     "UpstreamReset": 502,
     "UpstreamBadResponse": 502,
@@ -115,6 +116,7 @@ def test_only_an_endpoint_that_got_nothing_lets_every_method_try_another() -> No
         "EndpointRemoved": Retry.SAFE,
         "EndpointUnreadable": Retry.ALWAYS,
         "EndpointUnverified": Retry.ALWAYS,
+        "StreamRefused": Retry.ALWAYS,
     }
 
 

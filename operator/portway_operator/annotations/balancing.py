@@ -232,9 +232,10 @@ class BalancingAnnotations:
         "backend-protocol",
         spoken,
         default=None,
-        doc="What endpoints speak: `HTTP` or `HTTPS`. It goes before the `appProtocol` of the Service's port.",
+        doc="What endpoints speak: `HTTP`, `HTTPS`, `GRPC` (HTTP/2 in clear, whatever is sent by it) or `GRPCS` (over "
+        "TLS). It goes before the `appProtocol` of the Service's port.",
         nginx="backend-protocol",
-        fidelity=close("`GRPC`, `GRPCS` and `FCGI` are not spoken; `AUTO_HTTP` leaves it to the Service."),
+        fidelity=close("`FCGI` is not spoken; `AUTO_HTTP` leaves it to the Service."),
     )
 
     def balances(self, usual: BalancingAnnotations) -> bool:

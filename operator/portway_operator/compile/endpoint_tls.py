@@ -47,7 +47,7 @@ def endpoint_tls(
     """
     if not values.asks_of_tls:
         return None
-    if upstream.protocol is not Protocol.HTTPS:
+    if upstream.protocol not in (Protocol.HTTPS, Protocol.H2):
         return problems.endpoint_tls_idle(at(ingress, "metadata.annotations"), upstream.name)
     keyring = ""
     if values.proxy_ssl_secret:

@@ -19,7 +19,7 @@ from portway_operator.compile.endpoint_tls import endpoint_tls
 from portway_operator.compile.upstream_policies import as_asked_by, as_asked_of_all, with_policy
 from portway_operator.endpoints import Found, SlicePick, find_endpoints
 from portway_operator.objects import EndpointSlice, Ingress, Kind, PortRef, Secret, Service, ServicePort
-from portway_operator.ports import find_port, port_names, speaks, speaks_http2, speaks_unknown
+from portway_operator.ports import find_port, port_names, speaks, speaks_unknown
 from portway_operator.problems import Problem, at
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
@@ -288,6 +288,4 @@ def _pick(port: ServicePort, transport: Transport, *, declared: bool) -> SlicePi
 
 def _protocol_problems(service: Service, port: ServicePort) -> tuple[Problem, ...]:
     origin = at(service, f"{port.field}.appProtocol")
-    if speaks_http2(port):
-        return (problems.http2_unspoken(origin, port.app_protocol),)
     return (problems.app_protocol_unknown(origin, port.app_protocol),) if speaks_unknown(port) else ()

@@ -16,7 +16,6 @@ __all__ = [
     "endpoints_ignored",
     "external_name_disabled",
     "external_name_refused",
-    "http2_unspoken",
     "listener_port_missing",
     "listener_service_missing",
     "no_endpoints",
@@ -124,18 +123,6 @@ def endpoint_secret_unusable(origin: Origin, secret: str, found: str) -> Problem
         f"Secret {secret}: {found}",
         "The paths of the Ingress answer 503.",
         "Give it a PEM chain and its unencrypted key as tls.crt and tls.key, authorities as ca.crt, or both.",
-    )
-
-
-def http2_unspoken(origin: Origin, app_protocol: str) -> Problem:
-    """Say that a port speaks HTTP/2."""
-    return Problem(
-        origin,
-        "http2_unspoken",
-        f"The port speaks HTTP/2 ({app_protocol}), which Portway does not speak to endpoints yet.",
-        "HTTP/1.1 is used.",
-        "See that the endpoints speak HTTP/1.1 too; gRPC will not work.",
-        Severity.NOTICE,
     )
 
 

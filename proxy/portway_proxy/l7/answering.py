@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from portway_proxy.clock import NEVER
 from portway_proxy.errors import BadChunk, ProxyError, UpstreamBadResponse
-from portway_proxy.l7 import flow, tunnel
+from portway_proxy.l7 import flow
 from portway_proxy.l7.exchange import RESPONDING, RESPONSE_HEAD, UPGRADED, WAITING, Exchange
 from portway_proxy.l7.fields import offers
 from portway_proxy.l7.framing import EMPTY, Chunked, Framing, Length, UntilClose
@@ -78,6 +78,10 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
             flow.fail(exchange, UpstreamBadResponse(str(error)))
         except ProxyError as error:
             flow.fail(exchange, error)
+
+    @abstractmethod
+    def _tunnel(self, exchange: Exchange, head: bytes, data: bytes) -> None:
+        """Become a tunnel whose client gets `head`, a 101, and then `data`."""
 
     @abstractmethod
     def close(self) -> None:
@@ -155,8 +159,7 @@ class Answering(asyncio.Protocol, metaclass=ABCMeta):
         passage = exchange.passage
         lines = response.lines if passage is None else passage.lines_for_client(response.lines, 101)
         trail_of(exchange).headed = self.http.loop.time()
-        if exchange.connection is not None:
-            tunnel.begin(exchange, exchange.connection, exchange.client.switch(response, lines, own or b""), data)
+        self._tunnel(exchange, exchange.client.switch(response, lines, own or b""), data)
 
     def _begin(self, exchange: Exchange, response: ResponseHead, data: bytes) -> None:
         own = b""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from portway_proxy.l7.asker import Asker
+    from portway_proxy.l7.carrier import Carrier
     from portway_proxy.l7.passage import Passage
     from portway_proxy.l7.pool import Pool
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
     from portway_proxy.l7.trail import Trail
     from portway_proxy.l7.tunnel import Tunnel
-    from portway_proxy.l7.upstream import UpstreamConnection
     from portway_proxy.live import LiveUpstream
     from portway_proxy.snapshot import Route
 
@@ -126,7 +126,7 @@ class Exchange:
         self.upstream: LiveUpstream | None = None
         self.passage: Passage | None = None
         self.pool: Pool | None = None
-        self.connection: UpstreamConnection | None = None
+        self.connection: Carrier | None = None
         self.tried: tuple[Pool, ...] = ()
         self.response: ResponseHead | None = None
         self.tunnel: Tunnel | None = None

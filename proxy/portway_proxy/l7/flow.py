@@ -19,6 +19,7 @@ from portway_proxy.errors import (
     NoEndpoints,
     ProxyError,
     Retry,
+    StreamRefused,
     UpstreamBadResponse,
     UpstreamReset,
     UpstreamStale,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from portway_proxy.l7.asker import Asker
     from portway_proxy.l7.pool import Pool
     from portway_proxy.l7.request import RequestHead
+    from portway_proxy.l7.upstream import UpstreamConnection
     from portway_proxy.live import LiveUpstream
     from portway_proxy.routing import RouteTable
     from portway_proxy.snapshot import Route
@@ -251,20 +253,30 @@ def _again(exchange: Exchange, error: ProxyError) -> bool:
     if pool is None or upstream is None:
         return False
     if error.retry is Retry.ALWAYS:
-        refused = isinstance(error, ConnectFailed) and error.refused
-        cause = "refused" if refused else "connect"
-        return _timely(exchange, upstream) and _elsewhere(exchange, pool, cause, error.status)
+        cost_nothing = isinstance(error, StreamRefused) or (isinstance(error, ConnectFailed) and error.refused)
+        cause = "refused" if cost_nothing else "connect"
+        if not _timely(exchange, upstream):
+            return False
+        if _elsewhere(exchange, pool, cause, error.status):
+            return True
+        return isinstance(error, StreamRefused) and _anew(exchange, upstream, pool, error)
     if not _repeatable(exchange, upstream):
         return False
     if isinstance(error, UpstreamStale) and not pool.retired:
-        # The endpoint itself may be well: its old connection had ended. A new one tells.
-        upstream.tally.repeat("stale")
-        _passed_on(exchange, pool, error.status)
-        pool.connect(exchange.client.http, exchange)
-        return True
+        return _anew(exchange, upstream, pool, error)
     silent = isinstance(error, UpstreamReset) and error.silent
     wanted = isinstance(error, _FAILURES) and error.status in upstream.retries.statuses
     return (silent or wanted or error.retry is Retry.SAFE) and _elsewhere(exchange, pool, "reset", error.status)
+
+
+def _anew(exchange: Exchange, upstream: LiveUpstream, pool: Pool, error: ProxyError) -> bool:
+    """Send the request once more to an endpoint that may be well: its old connection had ended, and a new one tells."""
+    if pool.retired:
+        return False
+    upstream.tally.repeat("stale")
+    _passed_on(exchange, pool, error.status)
+    pool.connect(exchange.client.http, exchange)
+    return True
 
 
 def _timely(exchange: Exchange, upstream: LiveUpstream) -> bool:
@@ -343,16 +355,15 @@ def abandon(exchange: Exchange) -> None:
     _finish(exchange)
 
 
-def tunnel_ended(exchange: Exchange, reason: str) -> None:
+def tunnel_ended(exchange: Exchange, connection: UpstreamConnection, reason: str) -> None:
     """End an exchange whose tunnel has ended, and with it both connections, which no transport tells any more."""
     exchange.reason = reason
     exchange.tunnel = None
-    connection, exchange.connection = exchange.connection, None
+    exchange.connection = None
     _finish(exchange)
     exchange.client.connection_lost(None)
-    if connection is not None:
-        connection.exchange = None
-        connection.connection_lost(None)
+    connection.exchange = None
+    connection.connection_lost(None)
 
 
 def _finish(exchange: Exchange) -> None:

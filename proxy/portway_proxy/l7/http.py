@@ -16,6 +16,7 @@ from portway_proxy.l7.identity import Trusted
 from portway_proxy.l7.overdue import Overdue
 from portway_proxy.l7.packer import Packer
 from portway_proxy.l7.response import ResponseParser
+from portway_proxy.l7.translation import RequestPacker
 from portway_proxy.passwords import Hashing
 from portway_proxy.tls_terms import TlsTerms
 
@@ -85,6 +86,7 @@ class Http:
         "plain_paths",
         "refused",
         "request_id",
+        "request_packer",
         "requests",
         "responses",
         "settings",
@@ -117,6 +119,7 @@ class Http:
         self.tls = TlsTerms()
         self.tune(worker.settings)
         self.https_port = worker.settings.public_https_port or worker.settings.https_port or 443
+        self.request_packer = RequestPacker()
         self.hashing = Hashing(worker.loop)
         self.request_id = _request_ids()
         self._second = 0.0

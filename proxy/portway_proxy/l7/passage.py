@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from portway_proxy.l7.rewrite import request_head
+from portway_proxy.l7.rewrite import request_fields, request_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -101,6 +101,10 @@ class Passage:
         """Return the head that the endpoint gets (`rewrite.request_head`)."""
         whole = request_head(head, forwarded + self.fields, host, self.host)
         return whole.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1) if self.old else whole
+
+    def request_fields(self, head: RequestHead, forwarded: bytes, host: bytes) -> bytes:
+        """Return its lines but those that are of this one request (`rewrite.request_fields`)."""
+        return request_fields(head, forwarded + self.fields, host, self.host)
 
     def response(self, head: ResponseHead) -> ResponseHead:
         """Return the head that the client gets for the endpoint's, which stays as it is."""

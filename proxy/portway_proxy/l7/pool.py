@@ -34,14 +34,27 @@ class Occupant(Protocol):
 
 
 class Speech(NamedTuple):
-    """How endpoints are spoken to: over TLS by `tls`, in clear without it. `name` is what they are told (SNI)."""
+    """How endpoints are spoken to: over TLS by `tls`, in clear without it. `name` is what they are told (SNI).
+
+    Where connections are `shared`, it is HTTP/2.
+    """
 
     tls: EndpointTls | None = None
     name: str = ""
+    shared: bool = False
 
+
+_HTTP2 = ("h2",)
 
 PLAIN = Speech()
 """HTTP/1.1 in clear."""
+
+
+class Line(Protocol):
+    """What a request is sent on."""
+
+    def start(self, exchange: Exchange) -> None:
+        """Send the head of a request, and its body as the client delivers it."""
 
 
 class Owner(Protocol):
@@ -129,7 +142,7 @@ class Pool:
     def context(self) -> EndpointContext | None:
         """Return what makes TLS connections, or None where they are in clear; raises `EndpointUnreadable`."""
         tls = self.speech.tls
-        return None if tls is None else self.owner.contexts.context((tls, ()))
+        return None if tls is None else self.owner.contexts.context((tls, _HTTP2 if self.speech.shared else ()))
 
     def has_room(self, connections: int, requests: int) -> bool:
         """Return whether one more request would keep to these limits; 0 is none."""
@@ -137,7 +150,7 @@ class Pool:
             return False
         return bool(self._idle) or not connections or len(self._open) + self.connecting < connections
 
-    def take(self) -> UpstreamConnection | None:
+    def take(self) -> Line | None:
         """Return an idle connection that has neither ended nor said anything since, or None."""
         while self._idle:
             connection = self._idle.pop()

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
 
-__all__ = ["Repeats", "forwarded_fields", "request_head", "response_head", "switching_head"]
+__all__ = ["Repeats", "forwarded_fields", "request_fields", "request_head", "response_head", "switching_head"]
 
 
 def forwarded_fields(peer: str, port: int, scheme: bytes, chain: bytes = b"") -> bytes:
@@ -32,7 +32,7 @@ def request_head(head: RequestHead, forwarded: bytes, host: bytes, as_host: byte
     `forwarded` comes from `forwarded_fields`; it is added after the client's Connection nominations were applied, so
     that they cannot remove it.
     """
-    return _join(head, _fields(head, forwarded, host, as_host))
+    return _join(head, request_fields(head, forwarded, host, as_host))
 
 
 class Repeats:
@@ -49,12 +49,22 @@ class Repeats:
         """Return what `request_head` does."""
         # Heads share their lines only when all fields but the Host are equal (`RequestHead.alike`).
         if head.lines is not self._lines or head.raw_host != self._host or forwarded is not self._forwarded:
-            self._lines, self._host, self._forwarded = head.lines, head.raw_host, forwarded
-            self._fields = _fields(head, forwarded, host)
+            self._renew(head, forwarded, host)
         return _join(head, self._fields)
 
+    def fields(self, head: RequestHead, forwarded: bytes, host: bytes) -> bytes:
+        """Return what `request_fields` does."""
+        if head.lines is not self._lines or head.raw_host != self._host or forwarded is not self._forwarded:
+            self._renew(head, forwarded, host)
+        return self._fields
 
-def _fields(head: RequestHead, forwarded: bytes, host: bytes, as_host: bytes = b"") -> bytes:
+    def _renew(self, head: RequestHead, forwarded: bytes, host: bytes) -> None:
+        self._lines, self._host, self._forwarded = head.lines, head.raw_host, forwarded
+        self._fields = request_fields(head, forwarded, host)
+
+
+def request_fields(head: RequestHead, forwarded: bytes, host: bytes, as_host: bytes = b"") -> bytes:
+    """Return the lines of the head that an endpoint gets but those that are of this one request."""
     name = head.raw_host or host
     return b"Host: %b\r\n%b%bX-Forwarded-Host: %b\r\n" % (
         as_host or name,

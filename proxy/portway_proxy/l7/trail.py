@@ -30,13 +30,14 @@ class Trail:
     `attempts` are those before the last one, which began at `sent`, took `connect` seconds to connect (None: there was
     a connection) and brought the head of a response at `headed`; 0 is never. Times are seconds of the loop's clock.
     `head_size` counts the bytes of the response's head as the client got it. `tie` is the value of the affinity cookie
-    that the client is to get.
+    that the client is to get. `body` is what was sent of the request's body to an endpoint that did not take it.
     """
 
-    __slots__ = ("attempts", "connect", "head_size", "headed", "sent", "span", "tie")
+    __slots__ = ("attempts", "body", "connect", "head_size", "headed", "sent", "span", "tie")
 
     def __init__(self, sent: float) -> None:
         self.attempts: tuple[Attempt, ...] = ()
+        self.body: list[bytes] = []
         self.sent = sent
         self.connect: float | None = None
         self.headed = 0.0

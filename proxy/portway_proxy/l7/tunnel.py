@@ -49,10 +49,11 @@ class Tunnel:
     The client connection and the upstream connection count as open meanwhile, though their sockets are the carrier's.
     """
 
-    __slots__ = ("_carrier", "_early", "_exchange", "_head")
+    __slots__ = ("_carrier", "_connection", "_early", "_exchange", "_head")
 
     def __init__(self, exchange: Exchange, connection: UpstreamConnection) -> None:
         self._exchange = exchange
+        self._connection = connection
         self._head = 0
         self._early = 0
         self._carrier = self._couple(exchange.client.hand_over(), connection.hand_over())
@@ -101,7 +102,7 @@ class Tunnel:
         counters.sent += self.bytes_out
         exchange.request_size = carrier.sent
         exchange.response_size = max(0, carrier.received - self._head)
-        flow.tunnel_ended(exchange, "" if carrier.reason == DONE else carrier.reason)
+        flow.tunnel_ended(exchange, self._connection, "" if carrier.reason == DONE else carrier.reason)
 
 
 def begin(exchange: Exchange, connection: UpstreamConnection, head: bytes, data: bytes) -> None:

@@ -14,9 +14,9 @@ from portway_proxy.l7.responder import Responder
 
 if TYPE_CHECKING:
     from portway_proxy.l7.buffering import Gathering
+    from portway_proxy.l7.carrier import Carrier
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.http import Http
-    from portway_proxy.l7.upstream import UpstreamConnection
     from portway_proxy.proxy_protocol import ProxyHeader
 
 __all__ = ["Uploader", "end_body", "send_on"]
@@ -166,7 +166,7 @@ class Uploader(Responder):
         return self.http.clock.now + self.http.timeouts.body
 
 
-def send_on(exchange: Exchange, connection: UpstreamConnection, pieces: list[bytes], limit: int) -> None:
+def send_on(exchange: Exchange, connection: Carrier, pieces: list[bytes], limit: int) -> None:
     """Send a part of a request's body to the endpoint, and to whoever gets a copy; raises `BodyTooLarge`."""
     exchange.request_size += sum(map(len, pieces))
     if 0 < limit < exchange.request_size:
@@ -176,7 +176,7 @@ def send_on(exchange: Exchange, connection: UpstreamConnection, pieces: list[byt
         exchange.passage.copy.take(pieces)
 
 
-def end_body(exchange: Exchange, connection: UpstreamConnection) -> None:
+def end_body(exchange: Exchange, connection: Carrier) -> None:
     """Tell the endpoint, and whoever gets a copy, that the body of a request is complete."""
     if exchange.passage is not None:
         exchange.passage.body_ended()

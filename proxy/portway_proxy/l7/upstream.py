@@ -15,7 +15,7 @@ from portway_proxy.errors import (
     UpstreamStale,
     UpstreamTimeout,
 )
-from portway_proxy.l7 import flow
+from portway_proxy.l7 import flow, tunnel
 from portway_proxy.l7.answering import Answering
 from portway_proxy.l7.exchange import (
     EARLY,
@@ -199,6 +199,10 @@ class UpstreamConnection(Answering):
         """Let go of the exchange: the connection is of no further use."""
         self.exchange = None
         self.close()
+
+    def _tunnel(self, exchange: Exchange, head: bytes, data: bytes) -> None:
+        if exchange.connection is self:
+            tunnel.begin(exchange, self, head, data)
 
     def hand_over(self) -> asyncio.Transport:
         """Give the transport to a tunnel, and watch no deadline any more."""

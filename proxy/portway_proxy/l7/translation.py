@@ -1,0 +1,121 @@
+"""Heads between HTTP/1.1's form, which policies know, and the field blocks of endpoints that speak HTTP/2."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from portway_proxy.errors import UpstreamBadResponse
+from portway_proxy.http2.packing import pack, pack_field
+from portway_proxy.http2.semantics import check_trailers, read_response
+from portway_proxy.l7.fields import ResponseRole, response_role
+from portway_proxy.l7.response import ResponseHead
+from portway_proxy.l7.rewrite import response_head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from portway_proxy.http2.unpacking import Block, Field
+    from portway_proxy.l7.request import RequestHead
+
+__all__ = ["RequestPacker", "read_head", "trailer_lines"]
+
+_REMEMBERED: Final = 512  # Blocks of fields, and targets, that are packed once, of
+_LONGEST: Final = 2048  # bytes at most: together they stay below 4 MiB.
+_TAKES_TRAILERS: Final = pack_field(b"te", b"trailers")
+_LEFT_OUT: Final = frozenset((b"connection", b"te"))
+_PHRASES: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+_BODILESS: Final = (204, 304)
+_STRICT: Final = b"strict-transport-security"
+
+
+class RequestPacker:
+    """Makes blocks of the heads of requests; fields that come again and again are packed once."""
+
+    __slots__ = ("_fields", "_starts")
+
+    def __init__(self) -> None:
+        self._fields: dict[bytes, bytes] = {}
+        self._starts: dict[tuple[bytes, bytes, bool], bytes] = {}
+
+    def request(self, head: RequestHead, fields: bytes, *, secure: bool) -> bytes:
+        """Return the block of a request; `fields` are what `rewrite.request_fields` makes."""
+        packed = self._fields.get(fields)
+        if packed is None:
+            packed = self._pack(fields)
+        start = self._starts.get((head.method, head.target, secure))
+        if start is None:
+            start = self._start(head, secure=secure)
+        block = start + packed
+        if head.request_id:
+            block += pack_field(b"x-request-id", head.request_id)
+        if head.length is not None:
+            block += pack_field(b"content-length", b"%d" % head.length)
+        if head.expects:
+            block += pack_field(b"expect", head.expects)
+        return block
+
+    def _start(self, head: RequestHead, *, secure: bool) -> bytes:
+        scheme = b"https" if secure else b"http"
+        start = pack(((b":method", head.method), (b":scheme", scheme), (b":path", head.target)))
+        if len(head.target) <= _LONGEST:
+            if len(self._starts) >= _REMEMBERED:
+                self._starts.clear()
+            self._starts[head.method, head.target, secure] = start
+        return start
+
+    def _pack(self, fields: bytes) -> bytes:
+        parts = []
+        for line in fields.split(b"\r\n")[:-1]:
+            name, _, value = line.partition(b":")
+            lower = name.lower()
+            if lower not in _LEFT_OUT:
+                parts.append((b":authority" if lower == b"host" else lower, value.strip(b" \t")))
+        packed = pack(parts) + _TAKES_TRAILERS
+        if len(fields) <= _LONGEST:
+            if len(self._fields) >= _REMEMBERED:
+                self._fields.clear()
+            self._fields[fields] = packed
+        return packed
+
+
+def read_head(block: Block, most: int, strict: bytes) -> ResponseHead:
+    """Return the head of a response of at most `most` fields; nobody may change it.
+
+    `strict` is the Strict-Transport-Security line in the place of the endpoint's own, if any. Raises `StreamFault` for
+    what HTTP/2 forbids and `UpstreamBadResponse` for what is too long.
+    """
+    if block.meaning is None:
+        block.meaning = {}
+    head: ResponseHead | None = block.meaning.get(strict)
+    if head is None:
+        if block.oversize or len(block.fields) > most:
+            raise UpstreamBadResponse("the response head is too long, or has too many fields")
+        head = block.meaning[strict] = _read(block, strict)
+    return head
+
+
+def _read(block: Block, strict: bytes) -> ResponseHead:
+    status, fields, length = read_response(block.fields)
+    head = ResponseHead(1, status, _PHRASES.get(status, b""))
+    head.length = None if length < 0 else length
+    head.lines = _lines(head, fields, strict)
+    if head.length is not None and status >= 200 and status not in _BODILESS and head.dated:
+        head.plain = response_head(head, b"Content-Length: %d\r\n" % head.length, b"", b"")
+    return head
+
+
+def _lines(head: ResponseHead, fields: Iterable[Field], strict: bytes) -> list[bytes]:
+    lines = []
+    for name, value in fields:
+        role = response_role(name)
+        head.named = head.named or role is ResponseRole.SERVER
+        head.dated = head.dated or role is ResponseRole.DATE
+        if role in (ResponseRole.PASS, ResponseRole.SERVER, ResponseRole.DATE) and not (strict and name == _STRICT):
+            lines.append(b"%b: %b\r\n" % (name, value))
+    return [*lines, strict] if strict else lines
+
+
+def trailer_lines(block: Block) -> list[bytes]:
+    """Return trailers as `name: value`; raises `StreamFault` for what HTTP/2 forbids."""
+    return [b"%b: %b" % field for field in check_trailers(block.fields)]
