@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs import issue
 from portway_operator.objects import Meta, Secret
+from portway_operator.settings import CompileSettings
 from portway_proxy.snapshot import ClientCertificate, Severity, Snapshot, Verification
 from scenes import CLASS, SERVICE, SLICE, codes, compiled
 
@@ -50,6 +57,17 @@ def asked(snapshot: Snapshot) -> dict[str, ClientCertificate | str | None]:
 
 
 BASE = (CLASS, SERVICE, SLICE)
+DAY = 86_400
+NOW = datetime.datetime.now(datetime.UTC)
+TODAY = int(NOW.timestamp()) // DAY
+
+
+def revocations(days: int) -> bytes:
+    """Return a list of revoked certificates that is good for so many days."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateRevocationListBuilder().issuer_name(x509.Name([]))
+    builder = builder.last_update(NOW - datetime.timedelta(days=30)).next_update(NOW + datetime.timedelta(days=days))
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def test_an_ingress_asks_clients_of_its_hosts_for_certificates_of_an_authority() -> None:
@@ -90,6 +108,8 @@ def test_an_ingress_that_asks_for_something_else_is_closed() -> None:
         ((b"", b""), {"secret": "ca"}, "client_authority_unusable"),
         ((b"garbage", b""), {"secret": "ca"}, "client_authority_unusable"),
         ((CA, b"garbage"), {"secret": "ca"}, "client_authority_unusable"),
+        ((CA, revocations(9)[:-30]), {"secret": "ca"}, "client_authority_unusable"),
+        ((CA, revocations(9) + revocations(9)[:-30]), {"secret": "ca"}, "client_authority_unusable"),
         ((CA, b""), {"secret": "none"}, "auth_secret_missing"),
         ((CA, b""), {"secret": "foreign/ca"}, "auth_secret_foreign"),
         ((CA, b""), {"secret": "ca", "verify_client": "perhaps"}, "annotation_invalid"),
@@ -103,6 +123,28 @@ def test_what_cannot_be_read_closes_the_path(data: tuple[bytes, bytes], annotati
     assert asked(found.snapshot) == {"/": code}
     assert [problem.code for problem in found.problems if problem.severity is Severity.ERROR] == [code]
     assert found.snapshot.authorities == ()
+
+
+@pytest.mark.parametrize(
+    ("ca_days", "crl_days", "code", "severity"),
+    [
+        ((15,), (1, 9), "", None),
+        ((14,), (9,), "client_authority_expires", Severity.NOTICE),
+        ((-5, 60), (9,), "", None),
+        ((-5, -2), (), "client_authority_expired", Severity.ERROR),
+        ((60,), (9, -2), "client_authority_expired", Severity.ERROR),
+    ],
+)
+def test_authorities_and_lists_that_end_are_a_problem_before_nobody_is_let_in_any_more(
+    ca_days: tuple[int, ...], crl_days: tuple[int, ...], code: str, severity: Severity | None
+) -> None:
+    ca = b"".join(issue("authority", days=days)[0] for days in ca_days)
+    crl = b"".join(map(revocations, crl_days))
+    found = compiled(*BASE, secret(ca, crl), ingress("a", secret="ca"), settings=CompileSettings(today=TODAY))
+    told = [problem for problem in found.problems if problem.code.startswith("client_authority")]
+    assert [(problem.code, problem.severity) for problem in told] == ([(code, severity)] if code else [])
+    [authority] = found.snapshot.authorities
+    assert (authority.ca, authority.crl) == (ca, crl)
 
 
 def test_off_asks_nobody() -> None:

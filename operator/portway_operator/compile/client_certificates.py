@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 from cryptography import x509
@@ -12,6 +14,7 @@ from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations, key_of, rows
 from portway_operator.annotations.client_certificates import VerifyClient
 from portway_operator.compile.access import Access
+from portway_operator.compile.tls import DAY, SOON
 from portway_operator.objects import Ingress, Secret
 from portway_operator.problems import Origin, Problem, at
 from portway_operator.store import ObjectStore
@@ -22,19 +25,22 @@ __all__ = ["ClientCertificates", "own_namespace"]
 Key = tuple[str, str]
 
 _NONE = Policy()
+_LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
 
 class ClientCertificates:
     """Reads what Ingresses ask of clients' certificates, from the oldest to the youngest.
 
-    `secrets` are the namespaces and names of all Secrets that they named so far.
+    `secrets` are the namespaces and names of all Secrets that they named so far. `today` is the day since the epoch; 0
+    is unknown.
     """
 
-    __slots__ = ("_authorities", "_hosts", "_store", "secrets")
+    __slots__ = ("_authorities", "_hosts", "_store", "_today", "secrets")
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, today: int = 0) -> None:
         self.secrets: set[Key] = set()
         self._store = store
+        self._today = today
         self._authorities: dict[str, ClientAuthority] = {}
         self._hosts: dict[str, tuple[ClientCertificate, Origin]] = {}
 
@@ -58,7 +64,8 @@ class ClientCertificates:
             values.auth_tls_error_page,
             values.auth_tls_pass_certificate_to_upstream,
         )
-        return Access(certificate=certificate) if values.canary else self._claim(ingress, certificate, origin)
+        access = Access(certificate=certificate) if values.canary else self._claim(ingress, certificate, origin)
+        return access.beside(Access(problems=self._age(found, origin)))
 
     def spread(self, hosts: tuple[Host, ...]) -> tuple[Host, ...]:
         """Return the hosts with the rules of each on all of its routes: a path without would lead around them."""
@@ -85,6 +92,21 @@ class ClientCertificates:
         self.secrets.add(key)
         return self._store.secrets.get(key) or problems.auth_secret_missing(origin, *key)
 
+    def _age(self, secret: Secret, origin: Origin) -> tuple[Problem, ...]:
+        """Return what is wrong with the age of authorities and lists, of which a good client needs one each."""
+        authorities = x509.load_pem_x509_certificates(secret.data["ca.crt"])
+        ends = {"ca.crt": max(one.not_valid_after_utc for one in authorities)}
+        lists = [one.next_update_utc for one in _lists(secret.data.get("ca.crl", b""))]
+        ends |= {"ca.crl": min(end for end in lists if end is not None)} if any(lists) else {}
+        days = {part: int(end.timestamp()) // DAY for part, end in ends.items()}
+        # Lists are made anew every few days: one that is about to end is as it should be.
+        soon = {"ca.crt": SOON, "ca.crl": -1}
+        return tuple(
+            problems.client_authority_expires(origin, secret.meta.name, part, day, expired=day < self._today)
+            for part, day in days.items()
+            if self._today and day <= self._today + soon[part]
+        )
+
     def _claim(self, ingress: Ingress, certificate: ClientCertificate, origin: Origin) -> Access:
         """Note the rules of the Ingress's hosts, unless one of them has others."""
         hosts = tuple(dict.fromkeys(rule.host for rule in ingress.rules))
@@ -101,6 +123,14 @@ class ClientCertificates:
         if found is None:
             return host
         return msgspec.structs.replace(host, routes=tuple(_with(route, found[0]) for route in host.routes))
+
+
+def _lists(pem: bytes) -> list[x509.CertificateRevocationList]:
+    """Return the lists of revoked certificates; raises ValueError for one that cannot be read."""
+    blocks = _LIST.findall(pem)
+    if len(blocks) != pem.count(b"-----BEGIN X509 CRL"):
+        raise ValueError("a list has no end")
+    return [x509.load_pem_x509_crl(block) for block in blocks]
 
 
 def own_namespace(reference: str, ingress: Ingress) -> Key | None:
@@ -126,9 +156,10 @@ def _authority(secret: Secret, depth: int) -> ClientAuthority | str:
     except ValueError:
         return "ca.crt holds no PEM certificate that can be read."
     try:
-        if crl:
-            x509.load_pem_x509_crl(crl)
+        listed = _lists(crl)
     except ValueError:
+        listed = []
+    if crl and not listed:
         return "ca.crl holds no PEM list of revoked certificates that can be read."
     # By another name when anything changes: clients that were asked by the one before are asked again.
     content = hashlib.sha256(b"\0".join((ca, crl, b"%d" % depth))).hexdigest()[:12]

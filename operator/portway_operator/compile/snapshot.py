@@ -118,7 +118,7 @@ class _Compile:
         made = self._before.made if self._before is not None else {}
         self._modes = Modes(self._classes, self._settings)
         self._access = AccessReader(store)
-        self._clients = ClientCertificates(store)
+        self._clients = ClientCertificates(store, self._settings.today)
         self._keys = EndpointSecrets()
         self._upstreams = Upstreams(store, self._settings, made)
         self._by_url = ByUrl(self._upstreams)

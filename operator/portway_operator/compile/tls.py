@@ -13,13 +13,13 @@ from portway_operator.problems import Problem, at
 from portway_operator.store import ObjectStore
 from portway_proxy.snapshot import Certificate, Origin
 
-__all__ = ["TlsClaims", "TlsTable", "find_key_pair", "pair_problems", "read_tls", "secret_problem"]
+__all__ = ["DAY", "SOON", "TlsClaims", "TlsTable", "find_key_pair", "pair_problems", "read_tls", "secret_problem"]
 
 Key = tuple[str, str]
 Winners = dict[str, list[tuple[Key, Origin]]]
 
-_DAY: Final = 86_400
-_SOON: Final = 14  # Days; certificates of 90 are renewed 30 before, ingress-nginx speaks up 10 before.
+DAY: Final = 86_400
+SOON: Final = 14  # Days; certificates of 90 are renewed 30 before, ingress-nginx speaks up 10 before.
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +129,12 @@ def pair_problems(store: ObjectStore, key: Key, origin: Origin, today: int) -> l
     newest = store.certificates.read(store.secrets[key])
     pair = newest if isinstance(newest, KeyPair) else served
     name, found = "/".join(key), []
-    if today and pair.not_after // _DAY <= today + _SOON:
+    if today and pair.not_after // DAY <= today + SOON:
         expired, before = pair.expired(today), served is not pair
         found.append(problems.certificate_expires(origin, name, pair.not_after, expired=expired, before=before))
     if pair.staple_fault:
         found.append(problems.staple_unusable(origin, name, pair.staple_fault))
-    elif pair.staple and pair.staple_until < today * _DAY:
+    elif pair.staple and pair.staple_until < today * DAY:
         found.append(problems.staple_unusable(origin, name, "It does not count any more."))
     return found
 

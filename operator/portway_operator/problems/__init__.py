@@ -12,6 +12,7 @@ from portway_operator.problems.access import (
     auth_secret_missing,
     auth_secret_unnamed,
     auth_url_refused,
+    client_authority_expires,
     client_authority_unusable,
     client_rules_taken,
 )
@@ -120,6 +121,7 @@ __all__ = [
     "certificate_taken",
     "class_foreign",
     "class_missing",
+    "client_authority_expires",
     "client_authority_unusable",
     "client_rules_taken",
     "collector_missing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 
 from portway_operator.decode.fields import show
@@ -14,6 +15,7 @@ __all__ = [
     "auth_secret_missing",
     "auth_secret_unnamed",
     "auth_url_refused",
+    "client_authority_expires",
     "client_authority_unusable",
     "client_rules_taken",
 ]
@@ -59,6 +61,22 @@ def client_authority_unusable(origin: Origin, secret: str, found: str) -> Proble
         f"Secret {secret}: {found}",
         _CLOSED,
         "Give it the authorities' certificates (PEM) as ca.crt, and lists of revoked ones as ca.crl, if any.",
+    )
+
+
+def client_authority_expires(origin: Origin, secret: str, part: str, day: int, *, expired: bool) -> Problem:
+    """Say that an authority's certificate, or its list of revoked ones, is about to expire on a `day`, or has.
+
+    The day is one since the epoch. The code of the latter is `client_authority_expired`.
+    """
+    date = datetime.datetime.fromtimestamp(day * 86_400, datetime.UTC).date()
+    return Problem(
+        origin,
+        "client_authority_expired" if expired else "client_authority_expires",
+        f"{part} in Secret {secret} {'expired' if expired else 'expires'} on {date}.",
+        "No certificate of a client is good any more." if expired else "It is used.",
+        "Renew it.",
+        Severity.ERROR if expired else Severity.NOTICE,
     )
 
 
