@@ -58,8 +58,21 @@ class Release:
     async def upgrade(self, values: Raw) -> None:
         await asyncio.to_thread(self.helm.upgrade, CHART, "portway", values, namespace=NAMESPACE)
 
-    async def uninstall(self) -> None:
+    async def go(self) -> None:
+        """Be uninstalled, and leave nothing."""
+        for name in [raw["metadata"]["name"] for raw in await self.kubectl.list("Deployment", NAMESPACE)]:
+            await self.node.stop(name)
         await asyncio.to_thread(self.helm.uninstall, "portway")
+        assert await self.left() == []
+
+    async def says_where(self, ingress: str, address: str) -> None:
+        """Wait until the status of an Ingress of the demo's namespace has the address alone."""
+
+        async def so() -> bool:
+            status = (await self.kubectl.get("Ingress", ingress, "demo"))["status"]
+            return bool(status["loadBalancer"].get("ingress") == [{"ip": address}])
+
+        await until(so, 30, f"the Ingress {ingress} says that {address} serves it")
 
     async def roll(self) -> None:
         """Run what the Deployments say now; the operator first, so that a proxy finds it."""
@@ -151,11 +164,7 @@ async def test_a_release_is_installed_serves_the_demo_is_upgraded_and_leaves_not
     await release.answers("/images", 200, "PNG")
     assert await _echo(release, b"opaque") == b"opaque"
 
-    async def told() -> bool:
-        status = (await kubectl.get("Ingress", "demo", "demo"))["status"]
-        return bool(status == {"loadBalancer": {"ingress": [{"ip": "192.0.2.80"}]}})
-
-    await until(told, 20, "the Ingress says where it is reached")
+    await release.says_where("demo", "192.0.2.80")
     await until(lambda: _has_port(kubectl), 20, "the Service has the layer 4 port")
 
     before = await kubectl.get("Secret", "portway-affinity", NAMESPACE)
@@ -170,10 +179,7 @@ async def test_a_release_is_installed_serves_the_demo_is_upgraded_and_leaves_not
     await release.answers("/", 200, "sent by 5000")
     await _helm_test(release)
 
-    for name in ("portway-proxy", "portway-operator"):
-        await release.node.stop(name)
-    await release.uninstall()
-    assert await release.left() == []
+    await release.go()
 
 
 async def test_in_one_pod_the_halves_find_each_other_without_a_network(release: Release) -> None:
@@ -181,9 +187,7 @@ async def test_in_one_pod_the_halves_find_each_other_without_a_network(release: 
     await release.roll()
     await _demo(release)
     await release.answers("/message", 200, "Hello from behind Portway.")
-    await release.node.stop("portway-proxy")
-    await release.uninstall()
-    assert await release.left() == []
+    await release.go()
 
 
 async def test_with_rights_in_one_namespace_and_client_certificates_the_demo_is_served(release: Release) -> None:
@@ -199,16 +203,8 @@ async def test_with_rights_in_one_namespace_and_client_certificates_the_demo_is_
     await release.roll()
     await _demo(release)
     await release.answers("/message", 200, "Hello from behind Portway.")
-
-    async def told() -> bool:
-        status = (await release.kubectl.get("Ingress", "demo", "demo"))["status"]
-        return bool(status["loadBalancer"])
-
-    await until(told, 30, "the Ingress says where it is served")
-    for name in ("portway-proxy", "portway-operator"):
-        await release.node.stop(name)
-    await release.uninstall()
-    assert await release.left() == []
+    await release.says_where("demo", "192.0.2.80")
+    await release.go()
     assert [raw for raw in await release.kubectl.list("Role", "demo") if "portway" in raw["metadata"]["name"]] == []
 
 
@@ -230,10 +226,7 @@ async def test_a_release_of_an_earlier_chart_is_upgraded_and_keeps_what_it_had(r
         assert (await kubectl.get("Secret", before["metadata"]["name"], NAMESPACE))["data"] == before["data"]
     [hook] = (await kubectl.get("ValidatingWebhookConfiguration", f"{NAMESPACE}-portway"))["webhooks"]
     assert hook["clientConfig"]["caBundle"] == kept[0]["data"]["ca.crt"]
-    for name in ("portway-proxy", "portway-operator"):
-        await release.node.stop(name)
-    await release.uninstall()
-    assert await release.left() == []
+    await release.go()
 
 
 async def test_the_api_server_trusts_the_operators_own_certificate_and_an_upgrade_leaves_it_that(
@@ -261,10 +254,7 @@ async def test_the_api_server_trusts_the_operators_own_certificate_and_an_upgrad
     writer.transport.abort()
     await release.upgrade({**values, "operator": {"replicaCount": 1, "podAnnotations": {"turn": "two"}}})
     assert await bundle() == trusted
-    for each in ("portway-proxy", "portway-operator"):
-        await release.node.stop(each)
-    await release.uninstall()
-    assert await release.left() == []
+    await release.go()
 
 
 async def test_beside_ingress_nginx_its_class_is_served_and_nothing_is_written_until_that_is_asked_for(
@@ -288,16 +278,8 @@ async def test_beside_ingress_nginx_its_class_is_served_and_nothing_is_written_u
     values["operator"] = {**values["operator"], "extraArgs": {"update-status": "true"}}
     await release.upgrade(values)
     await release.roll()
-
-    async def told() -> bool:
-        status = (await kubectl.get("Ingress", "demo", "demo"))["status"]
-        return bool(status["loadBalancer"].get("ingress") == [{"ip": "192.0.2.80"}])
-
-    await until(told, 30, "the Ingress says where it is served")
-    for each in ("portway-proxy", "portway-operator"):
-        await release.node.stop(each)
-    await release.uninstall()
-    assert await release.left() == []
+    await release.says_where("demo", "192.0.2.80")
+    await release.go()
     assert await kubectl.get("IngressClass", "nginx")
     await kubectl.delete("IngressClass", "nginx")
 
