@@ -56,7 +56,9 @@ class Timeouts(msgspec.Struct, frozen=True):
     tunnel: float = 3600.0  # A relay without a byte in either direction; HAProxy's guides use 1 h.
     lifetime: float = 0.0  # Of a relay, however busy; 0 is no end (nginx, HAProxy, Envoy).
     udp: float = 60.0  # A UDP client without a datagram in either direction; Envoy 60, conntrack 30 to 120.
-    unacknowledged: float = 300.0  # Bytes that a peer of a relay does not take; Linux gives the dead up after 15 min.
+    # Bytes that a peer of a relay does not take. 0 (nginx, HAProxy): Linux gives the dead up after 15 min, and the idle
+    # timeout those that live and read nothing, which TCP_USER_TIMEOUT does not tell apart.
+    unacknowledged: float = 0.0
     drain: float = 30.0  # From SIGTERM to the end of what still runs.
     grace: float = 0.0  # From SIGTERM to the end of accepting; a cluster needs a few seconds, a shell none.
 

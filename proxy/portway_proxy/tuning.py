@@ -90,7 +90,10 @@ ROWS: Final = (
     _time("relay-lifetime", "lifetime", "that a relay may last; 0 is no end", least=0),
     _time("udp-timeout", "udp", "that a UDP client may be silent"),
     _time(
-        "unacknowledged-timeout", "unacknowledged", "that a relay's peer may take nothing; 0 is Linux's 900", least=0
+        "unacknowledged-timeout",
+        "unacknowledged",
+        "that a relay's peer may take nothing that waits for it, dead or alive; 0 is Linux's 900, if it is dead",
+        least=0,
     ),
     _time("worker-shutdown-timeout", "drain", "for what still runs when a proxy ends", least=0, flag="drain-timeout"),
     _size("proxy-body-size", "body", "of a request body; 0 is no limit", flag="body-size"),

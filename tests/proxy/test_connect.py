@@ -9,6 +9,7 @@ from portway_proxy.l4.connect import Dial, prepare
 from portway_proxy.l4.splicer import Splicer
 from portway_proxy.l7.pool import Pool
 from portway_proxy.live import LiveUpstream
+from portway_proxy.settings import Timeouts
 from portway_proxy.snapshot import Endpoint, Protocol, Upstream
 from tcp import PATIENCE, descriptors, no_descriptor_left
 
@@ -219,6 +220,13 @@ def test_accepted_sockets_inherit_what_a_listening_one_was_prepared_with() -> No
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 15
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 90_000
+
+
+def test_by_default_the_kernel_ends_nobody_who_answers_but_reads_nothing() -> None:
+    with listening() as sock:
+        prepare(sock, Timeouts().unacknowledged)
+        # Else it would count against a closed window, however well its peer answers probes.
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
 
 
 async def test_an_endpoint_that_keeps_refusing_is_left_alone(splicer: Splicer) -> None:

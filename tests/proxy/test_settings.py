@@ -27,6 +27,7 @@ def test_every_wait_has_an_end() -> None:
     assert values.pop("grace") == 0
     assert values.pop("request") == 0  # Its parts have their ends; as a whole a download may take hours.
     assert values.pop("lifetime") == 0  # A relay that is silent has its end; a busy one may take days.
+    assert values.pop("unacknowledged") == 0  # The kernel has an end for the dead, the idle timeout for the others.
     assert all(0 < value <= 3600 for value in values.values())
 
 
