@@ -48,10 +48,10 @@ class _Sum:
         self.bytes_in = 0
         self.bytes_out = 0
 
-    def add(self, carried: Carried) -> None:
+    def add(self, bytes_in: int, bytes_out: int) -> None:
         self.connections += 1
-        self.bytes_in += carried.bytes_in
-        self.bytes_out += carried.bytes_out
+        self.bytes_in += bytes_in
+        self.bytes_out += bytes_out
 
 
 class Counts:
@@ -77,13 +77,14 @@ class Counts:
     def end(self, carried: Carried, reason: str) -> None:
         """Count a client that has ended."""
         self._ended[reason] += 1
-        self._all.add(carried)
+        bytes_in, bytes_out = carried.bytes_in, carried.bytes_out
+        self._all.add(bytes_in, bytes_out)
         if carried.pool is not None:
             key = carried.upstream, carried.pool
             counts = self._by_endpoint.get(key)
             if counts is None:
                 counts = self._by_endpoint[key] = _Sum()
-            counts.add(carried)
+            counts.add(bytes_in, bytes_out)
 
     def samples(self, present: Collection[Carried]) -> Iterator[Sample]:
         """Return a sample for each count; what those that are `present` have passed on so far is in them."""
@@ -100,7 +101,7 @@ class Counts:
         sums: defaultdict[tuple[str, Pool], _Sum] = defaultdict(_Sum)
         for one in present:
             if one.pool is not None:
-                sums[one.upstream, one.pool].add(one)
+                sums[one.upstream, one.pool].add(one.bytes_in, one.bytes_out)
         for key in [key for key in self._by_endpoint if key[1].retired and key not in sums]:
             del self._by_endpoint[key]
         for key in {**self._by_endpoint, **sums}:

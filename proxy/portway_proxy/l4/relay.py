@@ -112,8 +112,9 @@ class Relay:
             self._up.put(to_upstream)
         if to_client:
             self._down.put(to_client)
-        self._client_interest = _interest(self._up, self._down)
-        self._upstream_interest = _interest(self._down, self._up)
+        if to_upstream or to_client:
+            self._client_interest = _interest(self._up, self._down)
+            self._upstream_interest = _interest(self._down, self._up)
         self._splicer.watch(self.client.fileno(), self._client_interest, self._on_client)
         self._splicer.watch(self.upstream.fileno(), self._upstream_interest, self._on_upstream)
         self._splicer.clock.watch(self)
