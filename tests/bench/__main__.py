@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from bench.apart import congestion_control, go_apart
+from bench.certificates import CERTIFICATES, measure_certificates
 from bench.contest import Effort, Outcome, Row, contest
 from bench.load import wrk_missing
 from bench.peers import Nginx, Peer
@@ -44,6 +45,7 @@ def main() -> int:
     scaled = any(row.key.startswith(key) for row in SCALE for key in options.rows or ())
     # Likewise: minutes for a single figure.
     soaked = any(row.key.startswith(key) for row in SOAK for key in options.rows or ())
+    certified = any(CERTIFICATES.key.startswith(key) for key in options.rows or ())
     machine = _machine()
     print("\n".join(f"{key}: {value}" for key, value in machine.items()), end="\n\n")
     outcomes: list[Outcome] = []
@@ -53,6 +55,8 @@ def main() -> int:
             print(as_text(outcomes[-1]), flush=True)
         if scaled:
             outcomes += measure_scale(stage, lambda outcome: print(as_text(outcome), flush=True))
+        if certified:
+            outcomes += measure_certificates(lambda outcome: print(as_text(outcome), flush=True))
         if soaked:
             outcomes += measure_soak(stage, lambda outcome: print(as_text(outcome), flush=True))
     notes = _notes(rows)
@@ -67,7 +71,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    keys = ", ".join([*(row.key for row in ROWS), "scale", "soak"])
+    keys = ", ".join([*(row.key for row in ROWS), "scale", "certificates", "soak"])
     parser = argparse.ArgumentParser(prog="make bench", description="Portway beside other proxies.")
     parser.add_argument(
         "--rows", nargs="+", metavar="KEY", help=f"only these rows, or those whose keys begin so: {keys}"
