@@ -143,13 +143,13 @@ def drive(options: argparse.Namespace) -> None:
 
 
 def ping(options: argparse.Namespace) -> None:
-    """Exchange 64 bytes for an answer, by turns through a proxy and without it, and print how long each took."""
+    """Exchange 64 bytes for an answer on a connection to each port by turns, and print how long each took there."""
     start, end_of_head = b"GET /0 HTTP/1.1\r\nHost: bench.example\r\nX-Filler: ", b"\r\n\r\n"
     request = start.ljust(64 - len(end_of_head), b"x") + end_of_head
-    sockets = [socket.create_connection(("127.0.0.1", port)) for port in (options.port, options.direct)]
+    sockets = [socket.create_connection(("127.0.0.1", port)) for port in options.ports]
     for sock in sockets:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    times: list[list[float]] = [[], []]
+    times: list[list[float]] = [[] for _ in sockets]
     end = time.perf_counter() + options.seconds
     while (began := time.perf_counter()) < end:
         for sock, taken in zip(sockets, times, strict=True):
@@ -158,7 +158,7 @@ def ping(options: argparse.Namespace) -> None:
             if not sock.recv(_HEAD):
                 raise Bad("the connection ended")
             taken.append(time.perf_counter() - began)
-    print(json.dumps({"proxied": sorted(times[0]), "direct": sorted(times[1])}))
+    print(json.dumps([sorted(taken) for taken in times]))
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -203,8 +203,7 @@ def main() -> None:
     driving.add_argument("--upload", type=int, default=0, help="bytes of a request body")
     driving.set_defaults(role=drive)
     pinging = roles.add_parser("ping")
-    pinging.add_argument("--port", type=int, required=True)
-    pinging.add_argument("--direct", type=int, required=True)
+    pinging.add_argument("ports", type=int, nargs="+")
     pinging.add_argument("--seconds", type=float, default=3.0)
     pinging.set_defaults(role=ping)
     serving = roles.add_parser("serve")

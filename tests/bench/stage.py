@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -66,6 +66,11 @@ class Cores:
     load: int
     endpoint: int
 
+    @property
+    def across(self) -> int:
+        """The core of an endpoint that is not the load's: as far from it as an endpoint on another machine is."""
+        return self.proxy if self.endpoint == self.load else self.endpoint
+
     @classmethod
     def choose(cls) -> Cores:
         """Take the first cores that this process may use."""
@@ -81,6 +86,7 @@ class Stage:
         self.cores = cores
         self.port = free_port()
         self.bulk_port = free_port()
+        self.across_port = self.bulk_port if cores.across == cores.endpoint else free_port()
         self._numbers = count()
 
     def place(self, name: str, scene: Scene) -> Place:
@@ -110,8 +116,11 @@ def opened() -> Iterator[Stage]:
         configuration.write_text(_ENDPOINT.format(directory=directory, user=user, port=stage.port, small=_SMALL))
         log = directory / "endpoint.log"
         nginx = pinned(stage.cores.endpoint, ["nginx", "-p", str(directory), "-c", str(configuration)])
-        bulk = pinned(stage.cores.endpoint, [sys.executable, str(BULK), "serve", str(stage.bulk_port)])
-        with started(nginx, log), started(bulk, log):
+        places = {stage.bulk_port: stage.cores.endpoint, stage.across_port: stage.cores.across}
+        with ExitStack() as running:
+            running.enter_context(started(nginx, log))
+            for port, core in places.items():
+                running.enter_context(started(pinned(core, [sys.executable, str(BULK), "serve", str(port)]), log))
             yield stage
     finally:
         shutil.rmtree(directory, ignore_errors=True)
