@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 import websockets
 import yaml
@@ -101,11 +102,14 @@ async def served(
         yield Running(client, await command.port("http"), await command.port("https"), opened)
 
 
+def _secret(name: str, chain: bytes, key: bytes) -> dict[str, Any]:
+    data = {"tls.crt": base64.b64encode(chain).decode(), "tls.key": base64.b64encode(key).decode()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "kubernetes.io/tls", "data": data}
+
+
 async def _tls(directory: Path) -> None:
     chain, key = issue("shop.example")
-    data = {"tls.crt": base64.b64encode(chain).decode(), "tls.key": base64.b64encode(key).decode()}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shop-tls"}, "type": "kubernetes.io/tls"}
-    async with served("tls.yaml", directory, more=(secret | {"data": data},)) as site:
+    async with served("tls.yaml", directory, more=(_secret("shop-tls", chain, key),)) as site:
         status, location = await site.ask("shop.example", "/cart")
         assert (status, location) == (308, f"https://shop.example:{site.https}/cart")
         assert await _shown(site.https, "shop.example") == ssl.PEM_cert_to_DER_cert(chain.decode())
@@ -137,6 +141,49 @@ async def _layer4(directory: Path) -> None:
                 writer.write(b"opaque")
                 assert await reader.readexactly(6) == b"opaque"
                 writer.transport.abort()
+
+
+class _Greeter(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+    """A server of two calls: one answer to one request, and to each request of a stream one."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401 - grpc has no types
+        return {
+            "/example.Greeter/Hello": grpc.unary_unary_rpc_method_handler(self._hello),
+            "/example.Greeter/Chat": grpc.stream_stream_rpc_method_handler(self._chat),
+        }.get(details.method)
+
+    async def _hello(self, said: bytes, _: object) -> bytes:
+        return b"hello " + said
+
+    async def _chat(self, said: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:  # noqa: ANN401 - as above
+        async for each in said:
+            yield b"heard " + each
+        await context.abort(grpc.StatusCode.OUT_OF_RANGE, "enough")
+
+
+async def _grpc(directory: Path) -> None:
+    chain, key = issue("greeter.example")
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((_Greeter(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    secret = _secret("greeter-tls", chain, key)
+    async with served("grpc.yaml", directory, {"greeter": port}, more=(secret,)) as site:
+        named = [("grpc.default_authority", "greeter.example"), ("grpc.ssl_target_name_override", "greeter.example")]
+        trusted = grpc.ssl_channel_credentials(chain)
+        async with grpc.aio.secure_channel(f"127.0.0.1:{site.https}", trusted, named) as channel:
+            assert await channel.unary_unary("/example.Greeter/Hello")(b"world", timeout=20) == b"hello world"
+            call = channel.stream_stream("/example.Greeter/Chat")(timeout=20)
+            for word in (b"one", b"two"):
+                await call.write(word)
+                assert await call.read() == b"heard " + word
+            await call.done_writing()
+            assert await call.code() is grpc.StatusCode.OUT_OF_RANGE
+            assert await call.details() == "enough"
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await channel.unary_unary("/example.Other/Hello")(b"", timeout=20)
+            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    await server.stop(None)
 
 
 async def _passthrough(directory: Path) -> None:
@@ -182,6 +229,7 @@ CHECKS: dict[str, Callable[[Path], Awaitable[None]]] = {
     "auth.yaml": _auth,
     "canary.yaml": _canary,
     "from-ingress-nginx.yaml": _from_ingress_nginx,
+    "grpc.yaml": _grpc,
     "layer4.yaml": _layer4,
     "passthrough.yaml": _passthrough,
     "rate-limit.yaml": _rate_limit,
