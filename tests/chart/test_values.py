@@ -131,3 +131,24 @@ def test_an_object_of_ones_own_is_a_template_that_knows_the_release() -> None:
 def test_no_budget_keeps_the_last_pod_from_being_moved(off: Raw) -> None:
     budgets = [raw["spec"] for raw in render({"controller": off}) if raw["kind"] == "PodDisruptionBudget"]
     assert [each for each in budgets if "proxy" in str(each) and "minAvailable" in each] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "urls"),
+    [
+        ({}, ["http://portway-proxy.portway.svc:80/", "http://portway-operator.portway.svc:8081/readyz"]),
+        (
+            {"singlePod": True, "controller": {"service": {"enableHttp": False}}},
+            ["https://portway-proxy.portway.svc:443/"],
+        ),
+        ({"controller": {"service": {"enabled": False}}}, ["http://portway-operator.portway.svc:8081/readyz"]),
+    ],
+)
+def test_helms_own_test_asks_what_there_is(values: Raw, urls: list[str]) -> None:
+    pod = find(render(values), "Pod", "portway-test")
+    assert pod["spec"]["containers"][0]["env"][0]["value"].split() == urls
+
+
+def test_there_is_no_test_where_there_is_nothing_to_ask() -> None:
+    values: Raw = {"singlePod": True, "controller": {"service": {"enabled": False}}}
+    assert [raw for raw in render(values) if raw["kind"] == "Pod"] == []
