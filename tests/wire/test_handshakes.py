@@ -16,7 +16,7 @@ from certs import certificate, common_name
 from eventually import eventually
 from portway_proxy.channel import store
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.snapshot import Certificate, Host, PathMatch, Route
+from portway_proxy.snapshot import Certificate, ClientAuthority, Host, PathMatch, Route
 from portway_proxy.supervisor import Supervisor
 from wire.parts import ORIGIN, Web, pids, running, settings, snapshot
 
@@ -173,6 +173,7 @@ def client_hello(name: str) -> bytes:
     return out.read()
 
 
+@pytest.mark.parametrize("asking", [False, True], ids=["", "asking some"])
 @pytest.mark.parametrize(
     "first",
     [
@@ -187,10 +188,13 @@ def client_hello(name: str) -> bytes:
     ids=["plain http", "bad record", "zeros", "name of odd bytes", "name with NUL", "odd name", "half a hello"],
 )
 async def test_a_hostile_handshake_ends_alone_and_without_a_traceback(
-    capfd: pytest.CaptureFixture[str], web: Web, first: bytes
+    capfd: pytest.CaptureFixture[str], web: Web, first: bytes, asking: bool
 ) -> None:
     async with running(settings()) as proxy:
-        await proxy.apply(snapshot(web.port, certificates=[SHOP]))
+        # Where some are asked for certificates, we read names ourselves before OpenSSL does.
+        authorities = (ClientAuthority("shop/ca", ("asked.example",), SHOP.chain),) if asking else ()
+        chosen = snapshot(web.port, certificates=[SHOP])
+        await proxy.apply(msgspec.structs.replace(chosen, authorities=authorities))
         for _ in range(4):
             reader, writer = await asyncio.open_connection("127.0.0.1", proxy.https_port)
             writer.write(first)
