@@ -62,7 +62,7 @@ from portway_proxy.l7.identity import Trusted
 from portway_proxy.listeners import HTTP, HTTPS
 from portway_proxy.live import Live
 from portway_proxy.logs import log_to_stderr
-from portway_proxy.memory import keep_to_itself
+from portway_proxy.memory import give_back, keep_to_itself
 from portway_proxy.metrics import CONNECTIONS_REFUSED, LOOP_LAG, MEMORY_SHARE, Counters, Sample, pack
 from portway_proxy.observing import Observing
 from portway_proxy.overload import Overload
@@ -89,6 +89,10 @@ _log = logging.getLogger("portway_proxy.worker")  # This module runs as __main__
 _LOOK: Final = 0.05  # Seconds between two looks at what a drain still waits for.
 
 _LAST_CALL: Final = 0.5  # Seconds from the end of accepting to the end of idle clients.
+
+# Objects more than at the last collection. Python's 700 are three for each exchange of a batch that is not yet counted:
+# every batch was searched for garbage that it never holds.
+_GARBAGE: Final = 5000
 
 _LONGEST_ERROR: Final = 4000  # A reason travels in one packet of the channel.
 
@@ -368,6 +372,7 @@ def main() -> None:
     sys.unraisablehook = _unraisable
     keep_to_itself()
     log_to_stderr()
+    give_back()
     sock = socket.socket(fileno=int(sys.argv[1]))
     try:
         configure = take_first(sock)
@@ -377,6 +382,7 @@ def main() -> None:
     # What was loaded so far lives as long as the process: collections need not look at it again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_GARBAGE, 10, 10)
 
     async def serve() -> None:
         await Worker(asyncio.get_running_loop(), sock, configure).run()
