@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Self, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
+from typing import Any, Generic, Self, TypeVar, overload
 
 from portway_operator.certificates import CertificateReader
 from portway_operator.objects import (
@@ -22,6 +22,7 @@ __all__ = ["ObjectStore", "Shelf"]
 
 Key = tuple[str, str]
 T = TypeVar("T", bound=Object)
+D = TypeVar("D")
 
 
 class Shelf(Mapping[Key, T], Generic[T]):
@@ -40,6 +41,22 @@ class Shelf(Mapping[Key, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._objects)
+
+    # A compile asks 50,000 times; what `Mapping` makes of the above costs it a fifth of its time.
+
+    @overload
+    def get(self, key: Key, /) -> T | None: ...
+
+    @overload
+    def get(self, key: Key, /, default: T | D) -> T | D: ...
+
+    def get(self, key: Key, /, default: D | None = None) -> T | D | None:
+        """Return the object, or `default` when it is not there."""
+        return self._objects.get(key, default)
+
+    def values(self) -> ValuesView[T]:
+        """Return all objects."""
+        return self._objects.values()
 
     def put(self, new: T) -> bool:
         """Take in `new`; return whether it differs from the version before."""

@@ -327,6 +327,24 @@ async def test_a_part_that_only_newer_proxies_know_is_not_served_without_it(web:
             await on_every_worker(proxy, "sent by web")
 
 
+async def test_a_change_that_only_newer_proxies_know_all_of_is_not_served_without_the_rest(web: Web) -> None:
+    served, newer = snapshot(web.port), "9" * 32
+    page = Host("page.example", (Route("/", PathMatch.PREFIX, WEB, BLAMED),))
+    after = msgspec.structs.replace(served, hosts=(*served.hosts, page))
+    line = encode(DeltaMessage.of(deltas.diff(served, after, codec.digest(served), newer), 2))
+    known, more = b'"hosts":[{', b'"hosts":[{"guarded":true,'
+    assert known in line
+    async with impostor() as fake:
+        fake.say = lines(hello(newer), line.replace(known, more))
+        async with following(Credentials(), fake.address) as proxy:
+            await proxy.apply(served)
+            await eventually(lambda: fake.acks)
+            ack = decode_ack(fake.acks[0])
+            assert (ack.status, ack.hash) == (Verdict.REJECTED, newer)
+            assert "it asks for what this version of the proxy does not know" in ack.error
+            assert proxy.digest == codec.digest(served)
+
+
 async def test_a_message_of_a_kind_that_only_newer_proxies_know_is_passed_over() -> None:
     async with impostor() as fake:
         fake.say = lines(b'{"type":"weather","rain":true}\n', hello(DIGEST), b'{"type":"x"}\n', WHOLE)
