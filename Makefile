@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE = portway:$(VERSION)
+# Another image under the same name is another pod.
+IMAGE_ID = $$(docker image inspect --format '{{.Id}}' $(IMAGE))
 CODE := operator proxy tests
 
 .PHONY: demo test check bench chart fuzz image kind kind-down reference venv clean
@@ -40,7 +42,8 @@ kind: image ## A kind cluster with Portway and the demo, tried by HTTP, HTTPS an
 	kind get clusters | grep -qx portway || kind create cluster --config manifests/kind/cluster.yaml --wait 120s
 	kind load docker-image $(IMAGE) --name portway
 	helm upgrade --install portway charts/portway --kube-context kind-portway --namespace portway --create-namespace \
-	  --values manifests/kind/values.yaml --wait --timeout 180s
+	  --values manifests/kind/values.yaml --wait --timeout 180s \
+	  --set-string controller.podAnnotations.image=$(IMAGE_ID) --set-string operator.podAnnotations.image=$(IMAGE_ID)
 	kubectl --context kind-portway apply -f manifests/demo/apps.yaml
 	kubectl --context kind-portway apply -f manifests/demo/ingress.yaml --server-side --force-conflicts
 	kubectl --context kind-portway wait --for=condition=Available deployment --all --timeout=120s
