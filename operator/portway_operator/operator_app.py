@@ -17,7 +17,7 @@ from portway_operator.admission import Admission
 from portway_operator.api_objects import ApiObjects, ApiUnavailable
 from portway_operator.applied import Applied
 from portway_operator.compile import Compiled
-from portway_operator.compile.named_secrets import named_secrets
+from portway_operator.compile.named import Named, named_objects
 from portway_operator.events import Events
 from portway_operator.expose import Expose
 from portway_operator.health import Health
@@ -216,7 +216,7 @@ class OperatorApp:
         known = ", ".join(f"{number} {kind}" for kind, number in sorted(self.source.objects().items()))
         _log.info("the cluster is known: %s", known or "nothing that we read")
         self._admission.begin()
-        self._follow(named_secrets(self.store, self._settings.compile))
+        self._follow(named_objects(self.store, self._settings.compile))
         with suppress(TimeoutError):
             # What asks for a password must not be closed for a moment because another operator begins.
             async with asyncio.timeout(_NAMED):
@@ -224,11 +224,11 @@ class OperatorApp:
         collector.settle()
         self.rebuild.ready()
 
-    def _follow(self, secrets: Collection[tuple[str, str]]) -> None:
-        self.source.follow({Target(Kind.SECRET, *key) for key in secrets})
+    def _follow(self, named: Collection[Named]) -> None:
+        self.source.follow({Target(*one) for one in named})
 
     def _settled(self, compiled: Compiled) -> None:
-        self._follow(compiled.secrets)
+        self._follow(compiled.named)
         self._metrics.compiled(compiled, self.rebuild.compile_seconds)
         self.applied_objects.settle(compiled, self.publisher.version)
         if self._expose is not None:

@@ -28,7 +28,9 @@ __all__ = [
     "hash_on",
     "host",
     "http_version",
+    "map_reference",
     "methods",
+    "names",
     "networks",
     "one_of",
     "port_mappings",
@@ -198,6 +200,11 @@ def statuses(value: str) -> tuple[int, ...]:
     return tuple(sorted({_status(part) for part in _parts(value)}))
 
 
+def names(value: str) -> tuple[str, ...]:
+    """Return the names of header fields (`X-One, X-Two`), lower-case and sorted; nothing for none."""
+    return tuple(sorted({token(part.strip()).lower() for part in value.split(",") if part.strip()}))
+
+
 def methods(value: str) -> tuple[str, ...]:
     """Return the names of methods (`GET, PUT`), in capitals and sorted."""
     return tuple(sorted({token(part).upper() for part in _parts(value)}))
@@ -251,6 +258,11 @@ def cookie_domain(value: str) -> str:
     if not _DOMAIN.fullmatch(name):
         raise ValueError("it is no domain such as shop.example")
     return name
+
+
+def map_reference(value: str) -> str:
+    """Return the name of a ConfigMap, perhaps with its namespace, or nothing for none."""
+    return object_reference(value) if value else ""
 
 
 def object_reference(value: str) -> str:

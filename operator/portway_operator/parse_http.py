@@ -16,6 +16,7 @@ __all__ = [
     "certificate_name",
     "domain_pair",
     "field_names",
+    "field_pair",
     "fields",
     "hash_text",
     "hosts",
@@ -31,6 +32,8 @@ __all__ = [
     "redirect_text",
     "redirect_to",
     "replacement",
+    "request_fields",
+    "request_pair",
     "some_networks",
     "span_name",
     "spoken",
@@ -41,6 +44,10 @@ __all__ = [
 
 _TEXT = re.compile(r"[!-~]{1,1024}")
 _SPAN = re.compile(r"[ -~]{0,256}")
+_MANAGED = re.compile(
+    r"content-.*|expect|forwarded|host|proxy.*|x-real-ip|x-forwarded-(for|host|port|proto|scheme|prefix)|x-scheme",
+    re.IGNORECASE,
+)
 _CASES = frozenset(
     {"error", "timeout", "invalid_header", "updating"}
     | {f"http_{status}" for status in (500, 502, 503, 504, 403, 404, 429)}
@@ -176,6 +183,27 @@ def span_name(value: str) -> str:
     if not _SPAN.fullmatch(value):
         raise ValueError("it is no name of at most 256 printable characters")
     return known(value)
+
+
+def request_fields(value: str) -> tuple[tuple[str, str], ...]:
+    """Return header fields for endpoints, one a line, perhaps with variables (`X-Client: $remote_addr`)."""
+    return tuple(request_pair(*pair) for pair in fields(value))
+
+
+def field_pair(name: str, value: str) -> tuple[str, str]:
+    """Return the name and the value of a header field of a ConfigMap."""
+    found = _FIELD.fullmatch(f"{name}: {value}")
+    if found is None or name.lower() in _OURS:
+        raise ValueError(f"{show(name)} is no header field with a value of one line, or for the proxy to say")
+    return name, value
+
+
+def request_pair(name: str, value: str) -> tuple[str, str]:
+    """Return the name and the value of a header field for endpoints, perhaps with variables."""
+    found = field_pair(name, value)
+    if _MANAGED.fullmatch(name):
+        raise ValueError(f"{name} is for the proxy to say")
+    return found[0], known(found[1])
 
 
 def hash_text(value: str) -> str:

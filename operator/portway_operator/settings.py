@@ -74,6 +74,8 @@ class CompileSettings:
     for_all: fields of `IngressAnnotations` and their values, sorted, where an Ingress says nothing itself.
     global_auth: those of the service that is asked for the paths of all Ingresses, but of those that do without it.
     no_auth_locations: paths of rules that begin so ask for no password, and no service.
+    add_headers: fields that every answer has, `proxy_set_headers`: those that every endpoint gets.
+    global_allowed_response_headers: fields that Ingresses may add by their `custom-headers`.
     config_map: `namespace/name` of the ConfigMap whose keys count over these settings (`compile.configuration`).
     tuning: limits and timeouts of all proxies (`portway_proxy.tuning`), sorted by name.
     log_format_upstream, log_format_escape_json, disable_access_log, skip_access_log_urls: how proxies write access
@@ -130,6 +132,9 @@ class CompileSettings:
     for_all: tuple[tuple[str, Any], ...] = ()
     global_auth: tuple[tuple[str, Any], ...] = ()
     no_auth_locations: tuple[str, ...] = (ACME,)
+    add_headers: tuple[tuple[str, str], ...] = ()
+    proxy_set_headers: tuple[tuple[str, str], ...] = ()
+    global_allowed_response_headers: tuple[str, ...] = ()
     custom_http_errors: tuple[int, ...] = ()
     disable_proxy_intercept_errors: bool = False
     config_map: str = ""

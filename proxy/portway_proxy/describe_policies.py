@@ -131,6 +131,10 @@ def _prefix(policy: Policy) -> str:
     return policy.prefix and f"prefix={policy.prefix}"
 
 
+def _request(policy: Policy) -> str:
+    return f"request={' '.join(name for name, _ in policy.request)}" if policy.request else ""
+
+
 def _answer(policy: Policy) -> str:
     return f"answer={' '.join(name for name, _ in policy.answer)}" if policy.answer else ""
 
@@ -236,4 +240,5 @@ _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _buffering,
     _spoken,
     _tracing,
+    _request,
 )

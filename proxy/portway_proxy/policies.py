@@ -223,6 +223,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     `answer`: fields that every response has, in the place of the endpoint's own of these names.
     `connection`: the Connection field that the endpoint gets.
     `old_http`: endpoints are asked by HTTP/1.0.
+    `request`: fields that the endpoint gets in the place of the client's; values are templates.
     `errors`: who makes the pages for errors.
     """
 
@@ -256,6 +257,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     connection: str = ""
     old_http: bool = False
     tracing: Traced | None = None
+    request: tuple[tuple[str, str], ...] = ()
 
     @property
     def upstreams(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs import issue
-from portway_operator.objects import Meta, Secret
+from portway_operator.objects import Kind, Meta, Secret
 from portway_operator.settings import CompileSettings
 from portway_proxy.snapshot import ClientCertificate, Severity, Snapshot, Verification
 from scenes import CLASS, SERVICE, SLICE, codes, compiled
@@ -79,7 +79,7 @@ def test_an_ingress_asks_clients_of_its_hosts_for_certificates_of_an_authority()
     [authority] = found.snapshot.authorities
     assert (authority.hosts, authority.ca, authority.depth) == (("shop.example",), CA, 3)
     assert asked(found.snapshot) == {"/": ClientCertificate(authority.name, Verification.OPTIONAL, "CN=x")}
-    assert found.secrets == {("shop", "ca")}
+    assert found.named == {(Kind.SECRET, "shop", "ca")}
     assert codes(found) == []
 
 

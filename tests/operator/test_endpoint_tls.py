@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from certs import Authority
-from portway_operator.objects import Meta, Secret
+from portway_operator.objects import Kind, Meta, Secret
 from portway_operator.problems import Problem
 from portway_proxy.snapshot import EndpointTls, Snapshot
 from scenes import CLASS, SERVICE, SLICE, codes, compiled
@@ -70,7 +70,7 @@ def test_every_annotation_is_a_term(prefix: str) -> None:
     assert terms(found.snapshot) == EndpointTls(
         "api.internal", True, 3, True, keyring.name, ("TLSv1.3",), "ECDHE+AESGCM"
     )
-    assert found.secrets == {("shop", "keys")}
+    assert found.named == {(Kind.SECRET, "shop", "keys")}
     assert codes(found) == []
 
 

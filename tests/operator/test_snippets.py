@@ -30,6 +30,11 @@ TRANSLATED: list[tuple[str, dict[str, str]]] = [
     ("add_header X-A b always;\nadd_header X-B 'c d';", {"response-headers": "X-A: b\nX-B: c d\n"}),
     ("proxy_set_header Host inner.example;", {"upstream-host": "inner.example"}),
     ("proxy_set_header X-Real-IP $remote_addr;", {}),
+    ("proxy_set_header X-Tenant blue;", {"request-headers": "X-Tenant: blue"}),
+    (
+        'proxy_set_header X-A $host;\nproxy_set_header Authorization "Basic YTpi";',
+        {"request-headers": "X-A: $host\nAuthorization: Basic YTpi\n"},
+    ),
     ("return 301 https://new.example$request_uri;", {"permanent-redirect": "https://new.example$request_uri"}),
     (
         "return 308 https://new.example;",
@@ -60,6 +65,7 @@ TRANSLATED: list[tuple[str, dict[str, str]]] = [
 
 LEFT: list[tuple[str, list[tuple[int, str]]]] = [
     ("# why\ngzip on;", [(2, "gzip on;")]),
+    ("proxy_set_header X-Session $session;", [(1, "proxy_set_header X-Session $session;")]),
     ("more_clear_headers Server;", [(1, "more_clear_headers Server;")]),
     ("add_header X-A $host;", [(1, "add_header X-A $host;")]),
     (

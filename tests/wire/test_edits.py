@@ -95,3 +95,16 @@ async def test_requests_of_a_quiet_route_leave_no_access_line_whatever_became_of
         200,
     ]
     assert (await site.line())["target"] == "/loud"
+
+
+async def test_an_endpoint_gets_fields_in_the_place_of_the_clients(net: Net) -> None:
+    fields = (("X-Client", "$remote_addr at $host"), ("Authorization", "Basic YTpi"), ("X-Was", "$http_x_was"))
+    site, endpoint, client = await net.pair(answering(reply(b"ok")))
+    site.serve(everything_to(endpoint.port, policy=Policy(request=(*fields, ("X-Empty", "$arg_none")))))
+    told = ("X-Client: me", "x_client: me", "Authorization: mine", "X-Was: this", "X-Empty: no")
+    assert (await client.get("/", "shop.example", *told)).status == 200
+    got = endpoint.received[0].lower()
+    assert b"\r\nx-client: 127.0.0.1 at shop.example\r\n" in got
+    assert b"\r\nauthorization: basic ytpi\r\n" in got
+    assert b"\r\nx-was: this\r\n" in got
+    assert [got.count(name) for name in (b"client: ", b"authorization: ", b"x-was: ", b"x-empty")] == [1, 1, 1, 0]

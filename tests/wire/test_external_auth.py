@@ -105,7 +105,7 @@ async def test_the_service_gets_the_head_of_the_request_and_no_body(net: Net) ->
 
 
 async def test_method_redirect_and_further_fields_are_as_the_policy_says(net: Net) -> None:
-    fields = (("X-Team", "shop"), ("Cookie", "mine=1"))
+    fields = (("X-Team", "shop"), ("Cookie", "mine=1"), ("X-Method", "$request_method"))
     external = changed(method="HEAD", redirect="https://$host/back", fields=fields)
     here = await shop(net, answering(YES[: -len(b"yes")]), Policy(external=external))
     assert (await here.client.get("/x", "shop.example", "Cookie: theirs=1", "X-Team: other")).status == 200
@@ -113,6 +113,7 @@ async def test_method_redirect_and_further_fields_are_as_the_policy_says(net: Ne
     assert asked.start == b"HEAD /verify?a=b HTTP/1.1"
     assert asked.get(b"x-auth-request-redirect") == b"https://shop.example/back"
     assert (asked.get(b"x-team"), asked.get(b"cookie")) == (b"shop", b"mine=1")
+    assert asked.get(b"x-method") == b"GET"
     assert b"Cookie: theirs=1" in here.web.received[0]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.rows import Invalid, row
-from portway_operator.parse import boolean, token
+from portway_operator.parse import boolean, map_reference, token
 from portway_operator.parse_auth import ServiceUrl, auth_url, copied_fields, durations, remembered_by, returned_to
 from portway_operator.parse_http import fields, location
 
@@ -88,6 +88,15 @@ class ExternalAuthAnnotations:
         default=(),
         doc="Further header fields that `auth-url` gets, in the place of the client's, one a line (`X-Team: shop`).",
         invalid=_CLOSE,
+        requires=_URL,
+    )
+    auth_proxy_set_headers: str = row(
+        "auth-proxy-set-headers",
+        map_reference,
+        default="",
+        doc="The ConfigMap of the same namespace whose keys and values are further such fields.",
+        invalid=_CLOSE,
+        nginx="auth-proxy-set-headers",
         requires=_URL,
     )
     auth_cache_key: str = row(

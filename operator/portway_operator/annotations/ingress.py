@@ -19,11 +19,11 @@ from portway_operator.annotations.fidelity import close
 from portway_operator.annotations.limits import LimitAnnotations
 from portway_operator.annotations.mirrors import MirrorAnnotations
 from portway_operator.annotations.routing import RoutingAnnotations
-from portway_operator.annotations.rows import Row, row
+from portway_operator.annotations.rows import Invalid, Row, row
 from portway_operator.annotations.tracing import TracingAnnotations
 from portway_operator.annotations.unbuilt import UNBUILT
-from portway_operator.parse import boolean, seconds, size
-from portway_operator.parse_http import fields
+from portway_operator.parse import boolean, map_reference, seconds, size
+from portway_operator.parse_http import fields, request_fields
 
 __all__ = ["IngressAnnotations"]
 
@@ -86,6 +86,22 @@ class IngressAnnotations(
         default=(),
         doc="Header fields that every answer has, in the place of the endpoint's of these names, one a line "
         "(`X-Frame-Options: DENY`).",
+    )
+    request_headers: tuple[tuple[str, str], ...] = row(
+        "request-headers",
+        request_fields,
+        default=(),
+        doc="Header fields that the endpoint gets in the place of the client's of these names, one a line, perhaps "
+        "with variables (`X-Client: $remote_addr`); one that comes out empty is left out.",
+    )
+    custom_headers: str = row(
+        "custom-headers",
+        map_reference,
+        default="",
+        doc="The ConfigMap of the same namespace whose keys and values are header fields that every answer has, each "
+        "one of those that the settings' `global-allowed-response-headers` lists.",
+        invalid=Invalid.CLOSE,
+        nginx="custom-headers",
     )
     access_log: bool = row(
         "access-log",

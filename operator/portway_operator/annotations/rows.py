@@ -128,7 +128,7 @@ def read_scope(
     if not owner.meta.annotations:
         return _unsaid(usual)
     reading = _Reading(owner, scopes)
-    reading.take(_index(scope))  # type: ignore[arg-type] # as above
+    reading.take(_index(scope), usual)  # type: ignore[arg-type] # as above
     values: S = dataclasses.replace(usual, **reading.values)  # type: ignore[type-var] # a scope is a dataclass
     return Reading(values, tuple(sorted(reading.problems)), reading.closed)
 
@@ -170,8 +170,8 @@ class _Reading:
         self._owner = owner
         self._scopes = scopes
 
-    def take(self, index: Mapping[str, _Entry]) -> None:
-        """Read every annotation that is ours to read."""
+    def take(self, index: Mapping[str, _Entry], usual: object) -> None:
+        """Read every annotation that is ours to read; what says nothing but what is `usual` is never idle."""
         used: dict[str, tuple[str, _Entry]] = {}
         for key, value in self._owner.meta.annotations.items():
             entry = index.get(key)
@@ -183,7 +183,7 @@ class _Reading:
                 used[entry.field] = (key, entry)
         for field, (key, entry) in used.items():
             self._read(field, key, entry.row)
-        self._idle(used)
+        self._idle(used, usual)
 
     def _read(self, field: str, key: str, entry: Row) -> None:
         value = self._owner.meta.annotations[key]
@@ -203,10 +203,12 @@ class _Reading:
         self.problems.append(problem)
         self.closed = problem.code if _closes(entry) else self.closed
 
-    def _idle(self, used: Mapping[str, tuple[str, _Entry]]) -> None:
+    def _idle(self, used: Mapping[str, tuple[str, _Entry]], usual: object) -> None:
         """Say of each value that has no effect that what it belongs to is off."""
-        for field in self.values:
+        for field, value in self.values.items():
             key, entry = used[field]
+            if value == getattr(usual, field):
+                continue  # As without it.
             requires = entry.row.requires
             # What is there and cannot be read has its own problem.
             wanted = [other for other in requires if other in used and other not in self.values]

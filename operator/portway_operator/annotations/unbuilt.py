@@ -64,13 +64,6 @@ _EXTERNAL_AUTH = (
         _row(name, "How connections to auth-url are kept.", _KEPT, ())
         for name in ("auth-keepalive", "auth-keepalive-requests", "auth-keepalive-timeout", "auth-keepalive-share-vars")
     ),
-    _row(
-        "auth-proxy-set-headers",
-        "A ConfigMap with fields for the request to auth-url.",
-        refused("Portway reads no ConfigMaps of users.", "Write the fields as portway.dev/auth-fields, one a line."),
-        ("",),
-        _CLOSED,
-    ),
 )
 
 _TLS = (
@@ -84,14 +77,6 @@ _RESPONSES = (
         "Whether a slash at the end of the path stays in redirects to https.",
         obsolete("It stays anyway.", "Remove it."),
         (*_OFF, *_ON),
-    ),
-    _row(
-        "custom-headers",
-        "A ConfigMap with fields that responses get.",
-        refused(
-            "Portway reads no ConfigMaps of users.", "Write the fields as portway.dev/response-headers, one a line."
-        ),
-        ("",),
     ),
 )
 

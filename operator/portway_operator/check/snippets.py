@@ -13,6 +13,7 @@ from portway_operator.annotations import IngressAnnotations, row_of, rows
 from portway_operator.check.directives import BadText, Directive, read_directives
 from portway_operator.check.report import Left, PathRule, Translation
 from portway_operator.decode.meta import NGINX_PREFIX, PREFIX
+from portway_operator.parse_http import request_fields
 from portway_operator.settings import Compatibility
 from portway_proxy.patterns import BadPattern, compile_pattern
 
@@ -62,7 +63,7 @@ _REASONS: Final[Mapping[str, str]] = {
     "limit_req": "Use the annotations limit-rps and limit-rpm.",
     "limit_conn": "Use the annotation limit-connections.",
     "sub_filter": "Portway does not change bodies.",
-    "proxy_set_header": "Only the Host can be set by an annotation (portway.dev/upstream-host).",
+    "proxy_set_header": "A field that endpoints get has one name and one value.",
 }
 _UNKNOWN: Final = "There is no annotation for it."
 
@@ -88,6 +89,7 @@ class _Translator:
         self._values: dict[str, str] = {}
         self._fields: dict[str, tuple[str, Directive]] = {}
         self._access: list[Directive] = []
+        self._sends: list[str] = []
         self._left: list[Left] = []
         self._needless: list[str] = []
         self._paths: list[PathRule] = []
@@ -198,7 +200,22 @@ class _Translator:
         if name in _TOLD or (name, value) == ("host", "$host"):
             self._needless.append(str(one))
             return True
-        return name == "host" and self._set(one, "upstream-host", value)
+        if name == "host":
+            return self._set(one, "upstream-host", value)
+        return self._sent(one, one.arguments[0], value)
+
+    def _sent(self, one: Directive, name: str, value: str) -> bool:
+        """Take a field that the endpoint gets, unless it is there already or cannot be."""
+        line = f"{name}: {value}"
+        try:
+            request_fields("\n".join([*self._sends, line]))
+        except ValueError as error:
+            self._leave(one, f"{error}.")
+        else:
+            self._sends.append(line)
+            ends = "\n" if len(self._sends) > 1 else ""
+            self._values[f"{PREFIX}request-headers"] = "\n".join(self._sends) + ends
+        return True
 
     # --- redirects
 

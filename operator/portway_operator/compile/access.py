@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations, key_of, rows
@@ -36,6 +38,13 @@ class Access:
     def asks(self) -> bool:
         """Whether a password is asked for, or a service."""
         return self.basic is not None or self.external is not None
+
+    def telling(self, fields: tuple[tuple[str, str], ...]) -> Access:
+        """Return this with further fields for the service that is asked."""
+        if not fields or self.external is None:
+            return self
+        told = msgspec.structs.replace(self.external, fields=(*self.external.fields, *fields))
+        return replace(self, external=told)
 
     def beside(self, other: Access) -> Access:
         """Return what this and another part of the annotations ask for together."""

@@ -10,9 +10,20 @@ from typing import Any, Final
 
 from portway_operator import problems
 from portway_operator.compile import for_all, observing, tls_terms, tuning
+from portway_operator.compile.field_maps import resolve_maps
 from portway_operator.compile.nginx_keys import guards, is_nginx, note_unread
 from portway_operator.objects import ConfigMap
-from portway_operator.parse import boolean, count, field_name, networks, one_of, seconds, statuses
+from portway_operator.parse import (
+    boolean,
+    count,
+    field_name,
+    map_reference,
+    names,
+    networks,
+    one_of,
+    seconds,
+    statuses,
+)
 from portway_operator.parse_tls import ciphers, protocols
 from portway_operator.problems import Origin, Problem
 from portway_operator.settings import Compatibility, CompileSettings
@@ -38,6 +49,7 @@ def _service(text: str) -> str:
 
 
 KEYS: Final = {
+    "add-headers": Key("add_headers", map_reference),
     "allow-external-name": Key("allow_external_name", boolean),
     "allowlist-source-range": Key("allow_source_range", networks, guards=True),
     "block-cidrs": Key("block_cidrs", networks, guards=True),
@@ -54,6 +66,7 @@ KEYS: Final = {
     "force-ssl-redirect": Key("force_ssl_redirect", boolean),
     "forwarded-for-header": Key("forwarded_for_header", field_name),
     "generate-request-id": Key("generate_request_id", boolean),
+    "global-allowed-response-headers": Key("global_allowed_response_headers", names),
     "hsts": Key("hsts", boolean),
     "hsts-include-subdomains": Key("hsts_include_subdomains", boolean),
     "hsts-max-age": Key("hsts_max_age", count(0, 10 * 366 * 86400)),
@@ -72,6 +85,7 @@ KEYS: Final = {
     "otlp-collector-port": Key("otlp_collector_port", observing.port),
     "proxy-protocol-header-timeout": Key("proxy_protocol_header_timeout", seconds(0.1, 300)),
     "proxy-real-ip-cidr": Key("proxy_real_ip_cidr", networks),
+    "proxy-set-headers": Key("proxy_set_headers", map_reference),
     "proxy-stream-timeout": Key("stream_timeout", seconds(1, 30 * 86400)),
     "skip-access-log-urls": Key("skip_access_log_urls", observing.paths),
     "ssl-ciphers": Key("ssl_ciphers", ciphers),
@@ -104,10 +118,10 @@ def configured(store: ObjectStore, settings: CompileSettings) -> tuple[CompileSe
     found = store.config_maps.get((namespace, name))
     if found is None:
         return settings, [problems.config_map_missing(Origin("ConfigMap", namespace, name))]
-    return _read(found, settings)
+    return _read(store, found, settings)
 
 
-def _read(found: ConfigMap, settings: CompileSettings) -> tuple[CompileSettings, list[Problem]]:
+def _read(store: ObjectStore, found: ConfigMap, settings: CompileSettings) -> tuple[CompileSettings, list[Problem]]:
     changes: dict[str, Any] = {}
     tuned: dict[str, float] = {}
     common: dict[str, str] = {}
@@ -134,12 +148,10 @@ def _read(found: ConfigMap, settings: CompileSettings) -> tuple[CompileSettings,
             problem = problems.config_value_invalid(origin, value, str(error), guards=guarding)
             noted.append(problem)
             closed = closed or (problem.code if guarding else "")
-    spread, wrong = for_all.changes(common)
-    for name, sentence in wrong.items():
-        origin = Origin("ConfigMap", found.meta.namespace, found.meta.name, f"data[{name}]")
-        problem = problems.config_value_invalid(origin, common[name], sentence, guards=for_all.guards(name))
-        noted.append(problem)
-        closed = closed or (problem.code if for_all.guards(name) else "")
+    noted += resolve_maps(store, found, changes)
+    spread, wrong = _for_all(found, common)
+    noted += wrong
+    closed = closed or next((one.code for one in wrong if for_all.guards(one.origin.field[5:-1])), "")
     return replace(settings, **changes, **spread, tuning=tuning.settings(tuned), closed=closed), noted
 
 
@@ -153,3 +165,13 @@ def _unread(origin: Origin, name: str, value: str) -> Problem | None:
     close = difflib.get_close_matches(name, known, n=1)
     remedy = f"Did you mean {close[0]}?" if close else "Remove it; docs/configmap.md lists the keys."
     return problems.config_key_unknown(origin, _ELSEWHERE.get(name, remedy))
+
+
+def _for_all(found: ConfigMap, said: dict[str, str]) -> tuple[dict[str, Any], list[Problem]]:
+    """Return what the keys that are annotations for all come to, and what is wrong with them."""
+    changes, wrong = for_all.changes(said)
+    noted = []
+    for name, sentence in wrong.items():
+        origin = Origin("ConfigMap", found.meta.namespace, found.meta.name, f"data[{name}]")
+        noted.append(problems.config_value_invalid(origin, said[name], sentence, guards=for_all.guards(name)))
+    return changes, noted

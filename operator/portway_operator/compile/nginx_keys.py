@@ -136,11 +136,6 @@ _BEHAVIOUR: Final = {
     ),
     **_lacks("Limits answer 503.", "Remove it.", _all("limit-conn-status-code limit-req-status-code", ("503",))),
     **_lacks(
-        "Portway reads no ConfigMaps of fields.",
-        "Write fields of answers as portway.dev/response-headers of the Ingresses.",
-        _all("add-headers global-allowed-response-headers proxy-set-headers", _NOTHING),
-    ),
-    **_lacks(
         "No setting takes a field out of answers.",
         "Let the application leave it out.",
         {"allow-backend-server-header": _ON, "hide-headers": _NOTHING},

@@ -40,10 +40,14 @@ _WAITING = 16 << 20  # Bytes: nobody's annotation may cost a worker more than th
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """The other upstreams that requests of an Ingress lead to: for pages of errors, and for copies."""
+    """What other objects say of the requests of an Ingress.
+
+    The upstreams of pages for errors and of copies, and the fields of a ConfigMap for answers.
+    """
 
     errors: ErrorPages | None = None
     mirror: Mirror | None = None
+    answer: tuple[tuple[str, str], ...] = ()
 
 
 _NOWHERE = Elsewhere()
@@ -73,6 +77,7 @@ class Policies:
         forced = settings.force_ssl_redirect if values.force_ssl_redirect is None else values.force_ssl_redirect
         listed = settings.allow_source_range or settings.deny_source_range or settings.block_cidrs
         asked = forced or bool(listed) or elsewhere != _NOWHERE
+        asked = asked or bool(settings.add_headers or settings.proxy_set_headers)
         if values is _UNSAID and not closed and not asked and access is _ANYBODY:
             self._plain, self._secure = _NONE, _REDIRECTED if redirect else _NONE
             return
@@ -84,6 +89,8 @@ class Policies:
                 https_redirect=forced,
                 errors=elsewhere.errors,
                 mirror=elsewhere.mirror,
+                answer=_over(settings.add_headers, elsewhere.answer, values.response_headers),
+                request=_over(settings.proxy_set_headers, values.request_headers),
                 allow=values.allow_source_range or settings.allow_source_range,
                 deny=_together(values.deny_source_range or settings.deny_source_range, settings.block_cidrs),
             )
@@ -117,7 +124,6 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         rewrite=values.rewrite_target,
         host=values.upstream_host,
         patience=_patience(values),
-        answer=values.response_headers,
         edits=_edits(values),
         rate=Rate(values.limit_rate << 10, values.limit_rate_after << 10) if values.limit_rate else None,
         buffering=_buffering(values),
@@ -128,6 +134,11 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         # Without a rewrite there is no prefix that the endpoint does not see.
         prefix=values.forwarded_prefix if values.rewrite_target else "",
     )
+
+
+def _over(*sources: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Return the fields of all sources; of those of one name that of the last source counts."""
+    return tuple({name.lower(): (name, value) for source in sources for name, value in source}.values())
 
 
 def _together(some: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:

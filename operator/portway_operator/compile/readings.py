@@ -22,7 +22,7 @@ Key = tuple[str, str]
 _UNSAID: Final = unsaid(IngressAnnotations).values
 
 # Who reads these takes note, for the whole compile, of Secrets and of services outside of the cluster.
-_REFERRING: Final = ("auth_tls_secret", "auth_type", "auth_url", "mirror_target", "proxy_ssl_secret")
+_REFERRING: Final = ("auth_tls_secret", "auth_type", "auth_url", "custom_headers", "mirror_target", "proxy_ssl_secret")
 
 
 @dataclass(frozen=True, slots=True)

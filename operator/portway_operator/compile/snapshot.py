@@ -21,12 +21,15 @@ from portway_operator.compile.classes import Classes
 from portway_operator.compile.client_certificates import ClientCertificates
 from portway_operator.compile.compatibility import Modes
 from portway_operator.compile.configuration import configured
+from portway_operator.compile.custom_fields import CustomFields
 from portway_operator.compile.defaults import choose_default, default_service
 from portway_operator.compile.endpoint_tls import EndpointSecrets, keyrings
 from portway_operator.compile.error_pages import PageMakers
 from portway_operator.compile.fallbacks import choose_fallback
+from portway_operator.compile.field_maps import named_by_settings
 from portway_operator.compile.listeners import ListenerTable
 from portway_operator.compile.mirrors import read_mirror
+from portway_operator.compile.named import Named
 from portway_operator.compile.observing import observing_of, observing_problems
 from portway_operator.compile.own_ports import OwnPorts
 from portway_operator.compile.passthroughs import PassthroughTable
@@ -39,7 +42,7 @@ from portway_operator.compile.tls_terms import terms_of
 from portway_operator.compile.trust import trust_of, trust_problems
 from portway_operator.compile.upstreams import Made, Upstreams, Wanted, parse_name
 from portway_operator.decode.meta import PREFIX
-from portway_operator.objects import Ingress, IngressClass, Object, Service
+from portway_operator.objects import Ingress, IngressClass, Kind, Object, Service
 from portway_operator.ports import is_l4
 from portway_operator.problems import Origin, Problem, at
 from portway_operator.settings import CompileSettings
@@ -64,8 +67,8 @@ class Compiled:
     `by_service` says which upstreams to make anew (`compile_upstream`) when the endpoints of a Service (namespace and
     name) change. `ingresses` are the namespaces and names of those that are ours. `owned` are the objects whose status
     is ours to write, as they were: our Ingresses and the Services of our load balancer class. `made`, `kept`, `classes`
-    and `settings` are for the next compile. `secrets` are the namespaces and names of the Secrets that annotations
-    name, whether they exist or not.
+    and `settings` are for the next compile. `named` are the Secrets and ConfigMaps that annotations
+    and our own ConfigMap name, whether they exist or not.
     """
 
     snapshot: Snapshot
@@ -76,7 +79,7 @@ class Compiled:
     kept: Mapping[Key, Kept] = field(default_factory=dict, repr=False, compare=False)
     classes: tuple[IngressClass, ...] = field(default=(), repr=False, compare=False)
     settings: CompileSettings = field(default_factory=CompileSettings, repr=False, compare=False)
-    secrets: frozenset[Key] = frozenset()
+    named: frozenset[Named] = frozenset()
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -111,6 +114,7 @@ class _Compile:
     def __init__(self, store: ObjectStore, settings: CompileSettings, before: Compiled | None) -> None:
         self.problems: list[Problem] = store.reported
         self._store = store
+        self._flags = settings
         self._settings, found = configured(store, settings)
         self.problems += [*found, *trust_problems(self._settings), *observing_problems(self._settings)]
         self._classes = Classes(store.ingress_classes.values(), self._settings)
@@ -120,6 +124,7 @@ class _Compile:
         self._access = AccessReader(store)
         self._clients = ClientCertificates(store, self._settings.today)
         self._keys = EndpointSecrets()
+        self._fields = CustomFields(store, self._settings)
         self._upstreams = Upstreams(store, self._settings, made)
         self._by_url = ByUrl(self._upstreams)
         self._services = AuthServices(self._by_url, self._settings)
@@ -200,7 +205,7 @@ class _Compile:
             kept,
             tuple(self._store.ingress_classes.values()),
             self._settings,
-            frozenset(self._access.secrets | self._clients.secrets | self._keys.secrets),
+            self._named(),
         )
 
     def _guard(self, owner: T, work: Callable[[T], R], otherwise: R) -> R:
@@ -255,16 +260,26 @@ class _Compile:
         reading = read(IngressAnnotations, ingress, for_all.usual(self._settings))
         access = self._access.read(ingress, reading.values).beside(self._services.read(ingress, reading.values))
         access = access.beside(self._clients.read(ingress, reading.values))
+        answer, told, closed = self._fields.read(ingress, reading.values)
+        access = access.beside(closed).telling(told)
         self._keys.read(ingress, reading.values)
         self.problems += (*reading.problems, *access.problems)
         errors, unmade = self._pages.read(ingress, reading.values)
         mirror, uncopied = read_mirror(ingress, reading.values, self._by_url)
         self.problems += (*unmade, *uncopied)
-        policies = Policies(reading, self._settings, access, "/".join(ingress.meta.key), Elsewhere(errors, mirror))
+        policies = Policies(
+            reading, self._settings, access, "/".join(ingress.meta.key), Elsewhere(errors, mirror, answer)
+        )
         passed = self._passed.read(ingress, reading.values.tls_passthrough, guarded=policies.guarded)
         found = RouteReader(ingress, self._upstreams, policies, secured, passed).read()
         self.problems += found.problems
         return replace(found, nginx=True) if self._modes.nginx(ingress, reading.values) else found
+
+    def _named(self) -> frozenset[Named]:
+        """Return the Secrets and ConfigMaps that were named."""
+        secrets = self._access.secrets | self._clients.secrets | self._keys.secrets
+        maps = self._fields.named | named_by_settings(self._store, self._flags)
+        return frozenset((Kind.SECRET, *key) for key in secrets) | {(Kind.CONFIG_MAP, *key) for key in maps}
 
     def _listeners(self) -> tuple[Listener, ...]:
         table = ListenerTable(self._upstreams, self._settings, self._own_ports())

@@ -19,6 +19,10 @@ __all__ = [
     "class_missing",
     "everybody_trusted",
     "fault",
+    "fields_foreign",
+    "fields_invalid",
+    "fields_missing",
+    "fields_unwelcome",
     "internal",
     "nobody_trusted",
     "rejected_by_proxy",
@@ -210,4 +214,38 @@ def class_missing(origin: Origin, name: str) -> Problem:
         "The Ingress is not served.",
         "Create it with the controller portway.dev/ingress-controller.",
         Severity.NOTICE,
+    )
+
+
+_CLOSED = "The paths of the Ingress answer 503."
+
+
+def fields_foreign(origin: Origin, name: str, namespace: str) -> Problem:
+    """Say that a ConfigMap of header fields is in another namespace, whose owner may be somebody else."""
+    found = f"{show(name)} is not in the Ingress's own namespace {namespace}."
+    return Problem(origin, "fields_foreign", found, _CLOSED, f"Put a copy of it into the namespace {namespace}.")
+
+
+def fields_missing(origin: Origin, name: str) -> Problem:
+    """Say that there is no such ConfigMap of header fields."""
+    found = f"There is no ConfigMap {name}, or Portway may not read it."
+    remedy = "Create it, correct the name, or grant the operator list and watch of it."
+    return Problem(origin, "fields_missing", found, _CLOSED, remedy)
+
+
+def fields_invalid(origin: Origin, name: str, reason: str) -> Problem:
+    """Say that a ConfigMap holds what is no header field; `reason` completes a sentence."""
+    found = f"ConfigMap {name} cannot be used: {reason}."
+    remedy = "Have each key name a header field, and its value be one line."
+    return Problem(origin, "fields_invalid", found, _CLOSED, remedy)
+
+
+def fields_unwelcome(origin: Origin, name: str) -> Problem:
+    """Say that a ConfigMap has a field for answers that nobody allowed."""
+    return Problem(
+        origin,
+        "fields_unwelcome",
+        f"{name} is none of the fields of answers that the settings allow.",
+        _CLOSED,
+        "Add it to global-allowed-response-headers, or write it as portway.dev/response-headers.",
     )

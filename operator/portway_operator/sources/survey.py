@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import aiohttp
 import msgspec
 
-from portway_operator.compile.named_secrets import named_secrets
+from portway_operator.compile.named import named_objects
 from portway_operator.objects import Kind
 from portway_operator.settings import CompileSettings
 from portway_operator.sources.connection import Connection
@@ -50,14 +50,13 @@ class Survey:
             raise Unreachable(f"{self._connection.server}: {str(error) or 'it does not answer in time'}") from None
 
     async def read_named(self, settings: CompileSettings) -> None:
-        """Read the Secrets that annotations name; raises `Unreachable`."""
-        if Kind.SECRET in self.refused:
-            return
+        """Read the Secrets and ConfigMaps that annotations name; raises `Unreachable`."""
         try:
             async with self._connection.session() as session:
-                for namespace, name in sorted(named_secrets(self._store, settings)):
-                    if (namespace, name) not in self._store.secrets:
-                        await self._take(session, Target(Kind.SECRET, namespace, name))
+                for kind, namespace, name in sorted(named_objects(self._store, settings)):
+                    known = self._store.secrets if kind is Kind.SECRET else self._store.config_maps
+                    if kind not in self.refused and (namespace, name) not in known:
+                        await self._take(session, Target(kind, namespace, name))
         except (aiohttp.ClientError, msgspec.MsgspecError, OSError, TimeoutError) as error:
             raise Unreachable(f"{self._connection.server}: {str(error) or 'it does not answer in time'}") from None
 

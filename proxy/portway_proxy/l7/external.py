@@ -61,7 +61,7 @@ class AskService:
         self._signin = Template(asked.signin)
         self._redirect = Template(asked.redirect)
         self._key = Template(asked.cache_key)
-        self._fields = [f"{name}: {value}\r\n".encode() for name, value in asked.fields]
+        self._fields = [(name.encode(), Template(value)) for name, value in asked.fields]
         added = {name.lower().encode() for name, _ in asked.fields}
         self._names = frozenset(name.encode() for name in asked.copied)
         self._ours = frozenset({_URL, _METHOD, _SENT_FROM, _REDIRECT} | added)
@@ -114,7 +114,7 @@ class AskService:
             b"X-Original-Method: %b\r\n" % asked.method,
             b"X-Sent-From: nginx-ingress-controller\r\n",
             b"X-Auth-Request-Redirect: %b\r\n" % self._redirect.fill(exchange),
-            *self._fields,
+            *(b"%b: %b\r\n" % (name, said) for name, value in self._fields if (said := value.fill(exchange))),
         ]
         return head
 

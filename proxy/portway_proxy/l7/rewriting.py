@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from portway_proxy.errors import LengthRequired
+from portway_proxy.l7.passage import without_alike
 from portway_proxy.l7.target import canonical_path
 from portway_proxy.l7.template import Template
 
@@ -64,19 +65,21 @@ def _group(groups: tuple[bytes, ...], number: int, path: bytes) -> bytes:
 class AddFields:
     """The step that gives the endpoint another Host and a prefix, and the client more fields."""
 
-    __slots__ = ("_answer", "_connection", "_fields", "_host", "_replaced")
+    __slots__ = ("_answer", "_connection", "_dropped", "_fields", "_host", "_replaced", "_request")
 
     def __init__(self, policy: Policy) -> None:
         self._host = Template(policy.host)
         self._fields = f"X-Forwarded-Prefix: {policy.prefix}\r\n".encode() if policy.prefix else b""
         self._connection = f"Connection: {policy.connection}\r\n".encode() if policy.connection else b""
+        self._request = [(name.encode(), Template(value)) for name, value in policy.request]
+        self._dropped = frozenset(name.lower().encode() for name, _ in policy.request)
         self._answer = b"".join(f"{name}: {value}\r\n".encode() for name, value in policy.answer)
         self._replaced = frozenset(name.lower().encode() for name, _ in policy.answer)
 
     @property
     def idle(self) -> bool:
         """Whether it adds nothing."""
-        return not (self._host or self._fields or self._connection or self._answer)
+        return not (self._host or self._fields or self._connection or self._request or self._answer)
 
     def __call__(self, exchange: Exchange, passage: Passage) -> bool:
         """Return True."""
@@ -84,6 +87,11 @@ class AddFields:
         passage.fields += self._fields
         if self._connection and not exchange.head.upgrade:
             passage.fields += self._connection
+        if self._request:
+            # What they say may be what the client said: first of all they are filled in.
+            lines = [b"%b: %b\r\n" % (name, said) for name, value in self._request if (said := value.fill(exchange))]
+            without_alike(exchange.head, self._dropped)
+            passage.fields += b"".join(lines)
         passage.answer += self._answer
         passage.replaced |= self._replaced
         return True
