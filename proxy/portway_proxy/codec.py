@@ -7,14 +7,13 @@ digest without another walk through the whole snapshot, and any other without on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from typing import Self
 
 import msgspec
 
 from portway_proxy.deltas import Delta, find
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.snapshot import Certificate, Snapshot, Upstream
+from portway_proxy.snapshot import Snapshot, Upstream
 
 __all__ = ["SCHEMA", "Digest", "decode", "digest", "encode"]
 
@@ -28,11 +27,10 @@ without the password that the path asks for, but the digest of what it read tell
 _MODULUS = 1 << 256
 
 
-class _Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Envelope(msgspec.Struct, frozen=True):
     schema: int
     digest: str
     snapshot: msgspec.Raw
-    kept: tuple[int, ...] = ()  # The places of certificates whose chain and key the reader has.
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -89,57 +87,25 @@ def digest(snapshot: Snapshot) -> str:
     return str(Digest.of(snapshot))
 
 
-def encode(snapshot: Snapshot, content: str = "", known: Iterable[Certificate] = ()) -> bytes:
-    """Return the snapshot with its schema version and digest, as msgpack; `content` is the digest where it is known.
-
-    The chains and keys of `known` certificates are left out: the reader has them, and they are most of all bytes.
-    """
-    content = content or digest(snapshot)
-    had = {certificate.name: certificate for certificate in known}
-    pairs = [(certificate, had.get(certificate.name)) for certificate in snapshot.certificates] if had else []
-    kept = tuple(
-        place
-        for place, (now, then) in enumerate(pairs)
-        if then is not None and then.chain == now.chain and then.key == now.key
-    )
-    if kept:
-        bare = list(snapshot.certificates)
-        for place in kept:
-            bare[place] = msgspec.structs.replace(bare[place], chain=b"", key=b"")
-        snapshot = msgspec.structs.replace(snapshot, certificates=tuple(bare))
-    return _encoder.encode(_Envelope(SCHEMA, content, msgspec.Raw(_encoder.encode(snapshot)), kept))
+def encode(snapshot: Snapshot, content: str = "") -> bytes:
+    """Return the snapshot with its schema version and digest, as msgpack; `content` is the digest where it is known."""
+    raw = msgspec.Raw(_encoder.encode(snapshot))
+    return _encoder.encode(_Envelope(SCHEMA, content or digest(snapshot), raw))
 
 
-def decode(data: bytes, *, trusted: bool = False, known: Iterable[Certificate] = ()) -> tuple[Snapshot, str]:
-    """Return the snapshot in `data` and its digest; `known` are certificates that its writer may have left out.
+def decode(data: bytes, *, trusted: bool = False) -> tuple[Snapshot, str]:
+    """Return the snapshot in `data` and its digest.
 
-    Raises `BadSnapshot` for another schema version, for bytes that are no snapshot, for certificates that are not
-    known, and for content that does not have the digest it was sent with; whoever is `trusted` has just made it, and
-    is not checked for that.
+    Raises `BadSnapshot` for another schema version, for bytes that are no snapshot, and for content that does
+    not have the digest it was sent with; whoever is `trusted` has just made it, and is not checked for that.
     """
     try:
         envelope = _envelopes.decode(data)
         if envelope.schema != SCHEMA:
             raise BadSnapshot(f"the snapshot has schema version {envelope.schema}, this proxy knows {SCHEMA}")
-        snapshot = _complete(_snapshots.decode(envelope.snapshot), envelope.kept, known)
+        snapshot = _snapshots.decode(envelope.snapshot)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadSnapshot(f"the bytes are no snapshot: {error}") from None
     if not trusted and (actual := digest(snapshot)) != envelope.digest:
         raise BadSnapshot(f"the content has digest {actual}, it was sent as {envelope.digest}")
     return snapshot, envelope.digest
-
-
-def _complete(snapshot: Snapshot, kept: Iterable[int], known: Iterable[Certificate]) -> Snapshot:
-    """Return the snapshot with the chains and keys of the certificates at the places `kept`."""
-    if not kept:
-        return snapshot
-    had = {certificate.name: certificate for certificate in known}
-    whole = list(snapshot.certificates)
-    try:
-        for place in kept:
-            bare = whole[place]
-            one = had[bare.name]
-            whole[place] = msgspec.structs.replace(bare, chain=one.chain, key=one.key)
-    except (IndexError, KeyError):
-        raise BadSnapshot("a certificate is left out that is not known") from None
-    return msgspec.structs.replace(snapshot, certificates=tuple(whole))

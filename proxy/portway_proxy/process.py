@@ -116,9 +116,10 @@ class WorkerProcess:
             self._channel.send(Sockets(tuple(key for key, _ in some)), [sock.fileno() for _, sock in some])
         self._sent = dict(sockets)
 
-    def forget_sockets(self) -> None:
-        """Send every socket anew the next time."""
+    def forget(self) -> None:
+        """Send every socket anew the next time, and take nothing for served."""
         self._sent.clear()
+        self.generation = 0
 
     async def apply(self, generation: int, snapshot: int) -> None:
         """Have the worker serve the snapshot in the memfd `snapshot`.

@@ -17,7 +17,7 @@ from portway_proxy import codec, ingress_nginx
 from portway_proxy.admin import Admin
 from portway_proxy.channel import Configure, store
 from portway_proxy.crew import Crew
-from portway_proxy.deltas import Delta, patch
+from portway_proxy.deltas import Delta, diff, patch
 from portway_proxy.descriptors import allowed, most_connections, raise_limit
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.flows import FlowPage, FlowQuery
@@ -304,11 +304,14 @@ class Supervisor:
         self._content = content
 
     async def _spread(self, generation: int, snapshot: Snapshot, digest: str) -> None:
+        """Have workers serve a snapshot; where they all serve the one before, only what differs is sent."""
         self._send_sockets()
-        alike = all(process.generation == self.generation for process in self._serving.values())
-        known = self.snapshot.certificates if self.snapshot is not None and alike else ()
-        data = codec.encode(snapshot, digest, known)
-        await self._order(data, lambda process, fd: process.apply(generation, fd))
+        if self.snapshot is not None and all(one.generation == self.generation for one in self._serving.values()):
+            data = msgspec.msgpack.encode(diff(self.snapshot, snapshot, self.digest, digest))
+            await self._order(data, lambda process, fd: process.patch(generation, fd))
+        else:
+            data = codec.encode(snapshot, digest)
+            await self._order(data, lambda process, fd: process.apply(generation, fd))
 
     async def _spread_delta(self, generation: int, snapshot: Snapshot, delta: Delta) -> None:
         if delta.wide:
@@ -348,7 +351,7 @@ class Supervisor:
         self._listeners.want(before.listeners)
         for process in self._serving.values():
             # A worker closes the sockets that a snapshot does not name, so it may lack those of this one.
-            process.forget_sockets()
+            process.forget()
         with suppress(BadSnapshot):
             await self._spread(self.generation, before, self.digest or codec.digest(before))
         self._listeners.drop_unwanted()

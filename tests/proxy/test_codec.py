@@ -60,30 +60,6 @@ def test_a_digest_that_is_known_is_not_made_again() -> None:
     assert encode(FULL, digest(FULL)) == encode(FULL)
 
 
-@given(snapshots, snapshots)
-def test_certificates_that_the_reader_knows_are_left_out_and_put_back(one: Snapshot, other: Snapshot) -> None:
-    for known in (one.certificates, other.certificates, (*one.certificates[:1], *other.certificates)):
-        assert decode(encode(one, known=known), known=known) == (one, digest(one))
-
-
-def test_what_is_left_out_is_chains_and_keys_of_certificates_that_are_the_same() -> None:
-    certificate = msgspec.structs.replace(FULL.certificates[0], chain=b"its chain", key=b"its key")
-    moved = msgspec.structs.replace(certificate, hosts=("new.example",))
-    snapshot = msgspec.structs.replace(FULL, certificates=(moved,))
-    data = encode(snapshot, known=(certificate,))
-    assert certificate.chain not in data
-    assert certificate.key not in data
-    assert decode(data, known=(certificate,))[0] == snapshot
-    renewed = msgspec.structs.replace(certificate, key=b"another")
-    assert encode(snapshot, known=(renewed,)) == encode(snapshot)
-
-
-@pytest.mark.parametrize("kept", [(0,), (7,), (-9,)])
-def test_a_certificate_that_is_left_out_for_nobody_is_refused(kept: tuple[int, ...]) -> None:
-    with pytest.raises(BadSnapshot, match="left out that is not known"):
-        decode(envelope(kept=kept))
-
-
 def test_an_ordinary_upstream_is_small_and_policies_say_only_what_is_asked_for() -> None:
     ordinary = msgspec.msgpack.encode(Upstream("shop/web:80", endpoints=(Endpoint("10.0.0.1", 8080),)))
     assert msgspec.msgpack.decode(ordinary).keys() == {"name", "endpoints"}
