@@ -28,6 +28,7 @@ __all__ = [
     "Traffic",
     "answer",
     "bodies",
+    "h2load",
     "handshakes",
     "held",
     "pings",
@@ -188,6 +189,27 @@ def parse(text: str, *, crowded: bool = False) -> Load:
         refused=int(refused[1]) if refused else 0,
         failed=sum(map(int, re.findall(r"\d+", broken[1]))) if broken else 0,
     )
+
+
+def h2load(running: Running, seconds: float, streams: int) -> Load:
+    """Load a proxy with small requests over one connection of HTTP/2; raises `Fault` when any failed.
+
+    `p99` is the longest time that a request took: `h2load` tells no percentiles.
+    """
+    if shutil.which("h2load") is None:
+        raise Fault("apt-get install nghttp2-client")
+    where = f"127.0.0.1:{running.port}"
+    command = ["h2load", "-t1", "-c1", f"-m{streams}", f"-D{max(1, round(seconds))}"]
+    for field in (f":authority: {HOST}", *_FIELDS):
+        command += ["-H", field]
+    command.append(f"https://{where}/")
+    said = output(pinned(running.stage.cores.load, command), seconds + 20)
+    done = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed", said)
+    rate = re.search(r", ([\d.]+) req/s", said)
+    late = re.search(r"time for request:\s+\S+\s+([\d.]+)(us|ms|s|m)\b", said)
+    if done is None or rate is None or late is None or done[2] == "0" or done[3] != "0" or "protocol: h2\n" not in said:
+        raise Fault(f"h2load met failures, or completed nothing: {said.strip()[-200:]}")
+    return Load(int(done[2]), float(rate[1]), float(late[1]) * _UNITS[late[2]])
 
 
 def bodies(running: Running, seconds: float, traffic: Traffic) -> Bodies:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bench.accounting import memory
 from bench.contest import Budget, Column, Contender, Row, Running, Values
-from bench.load import CLOSING, FAST, PACED, VARIED, Manner, Traffic, bodies, handshakes, held, pings, wrk
+from bench.load import CLOSING, FAST, PACED, VARIED, Manner, Traffic, bodies, h2load, handshakes, held, pings, wrk
 from bench.peers import Baseline, Envoy, HAProxy, Nginx, Portway
 from bench.quota import capped
 from bench.scene import Scene
@@ -16,6 +16,7 @@ __all__ = ["ROWS"]
 _CLIENTS = 2000
 _RELAYS = 9_000  # A process may often have 20,000 descriptors, and a relay takes two.
 _STREAMS = 16
+_AT_ONCE = 32  # Streams of a connection of HTTP/2.
 _LARGE = 1 << 20
 _HUGE = 1 << 30
 _HTTP = Scene("http")
@@ -63,6 +64,14 @@ def part(running: Running, seconds: float) -> Values:
     with capped(running.processes, _PART):
         load = wrk(running, seconds, FAST)
     return {"rate": load.rate, "p99": load.p99 * 1e3}
+
+
+def multiplexed(running: Running, seconds: float) -> Values:
+    """Return the CPU time per small request of many at once on one connection."""
+    cpu, _ = running.cpu()
+    load = h2load(running, seconds, _AT_ONCE)
+    after, _ = running.cpu()
+    return {"cpu": (after - cpu) / load.requests * 1e6, "rate": load.rate, "longest": load.p99 * 1e3}
 
 
 def meetings(*, resumed: bool) -> Callable[[Running, float], Values]:
@@ -194,6 +203,15 @@ ROWS: tuple[Row, ...] = (
         measure=small(FAST),
         baselines=("nginx", "envoy"),
         budgets=(Budget("portway", "cpu", 1.8, "nginx"),),
+    ),
+    Row(
+        key="l7-h2",
+        title=f"HTTP/2 over TLS 1.3, 69-byte response, one connection with {_AT_ONCE} streams",
+        contenders=_all(_HTTPS, Nginx(), HAProxy(), Envoy(), Portway()),
+        columns=(_CPU, _RATE, Column("longest", "longest ms", 1)),
+        measure=multiplexed,
+        baselines=("nginx", "envoy"),
+        budgets=(Budget("portway", "cpu", 1.2, "envoy"),),
     ),
     *(
         Row(

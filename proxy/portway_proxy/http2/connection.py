@@ -159,7 +159,7 @@ class Connection(Control):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "CONTINUATION of nothing")
         block.frames += 1
         block.size += len(payload)
-        if block.frames > self.terms.continuations or block.size > self.terms.head:
+        if block.frames > self.terms.continuations or block.size > self.terms.head * 2:
             raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a head has no end")
         block.parts.append(payload)
         if flags & END_HEADERS:

@@ -178,17 +178,21 @@ class AskingStream(Stream):
             if taken > 0:
                 self._await_reader()
                 return
+            self.reset(Code.CANCEL)
             if self.exchange is not None:
                 flow.fail(self.exchange, ClientGone("the client reads nothing"))
-            self.reset(Code.CANCEL)
             return
         self._watch(NEVER)
         if self.exchange is not None:
             flow.fail(self.exchange, RequestTimeout("the client was silent within its request"))
 
-    def _await_reader(self) -> None:
-        """Give the client time to take some of what waits for it, if anything does."""
-        if self.queued and not self._progress:
+    def _await_reader(self, before: int = 0) -> None:
+        """Give the client time to take some of what waits for it, if anything does; `before` is what waited already."""
+        if not self.queued:
+            return
+        if self._progress:
+            self._progress += self.queued - before  # Or what is new would look like a client that takes nothing.
+        else:
             self._progress = self.queued
             self._watch(self.http.clock.now + self.http.timeouts.send / 2)
 
@@ -332,11 +336,12 @@ class AskingStream(Stream):
 
     def deliver(self, head: bytes, pieces: list[bytes]) -> None:
         """Send a part of the response."""
+        before = self.queued
         if head:
             self.send_head(head, end=False)
         if pieces:
             self.send(b"".join(pieces) if len(pieces) > 1 else pieces[0], end=False)
-        self._await_reader()
+        self._await_reader(before)
         if self.queued > self.http.limits.buffer and not self.write_paused:
             self.write_paused = True
             if self.exchange is not None and self.exchange.connection is not None:
@@ -344,15 +349,17 @@ class AskingStream(Stream):
 
     def deliver_end(self, head: bytes, pieces: list[bytes], trailers: bytes) -> None:
         """Send the last part of the response."""
-        body = b"".join(pieces)
         if trailers:
             self.deliver(head, pieces)
             self.send_end(self.http.packer.fields(trailers))
-        elif head:
+            return
+        before = self.queued
+        body = b"".join(pieces)
+        if head:
             self.send_whole(head, body)
         else:
             self.send(body, end=True)
-        self._await_reader()
+        self._await_reader(before)
 
     def reply(self, head: RequestHead, status: int, fields: bytes, *, keeps: bool) -> tuple[int, int]:  # noqa: ARG002
         """Send a response of the proxy's own; return the sizes of its head and its body."""

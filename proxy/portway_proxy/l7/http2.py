@@ -106,11 +106,11 @@ class Http2Client(Guest):
         connection = self.connection
         connection.receive(data)
         now = self.http.clock.now
-        if not connection.owed or connection.frames != self._frames:
-            self._frames = connection.frames
+        if not connection.owed:
             self._owed_by = NEVER
-        elif self._owed_by is NEVER:
+        elif self._owed_by is NEVER or connection.frames != self._frames:
             self._owed_by = now + self.http.timeouts.head
+        self._frames = connection.frames
         if not connection.paused:
             self._look_again()
 

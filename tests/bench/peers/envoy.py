@@ -64,7 +64,7 @@ def _chain(scene: Scene, place: Place) -> dict[str, object]:
         return {"filters": [_filter("network.tcp_proxy", "v3.TcpProxy", proxy)]}
     manager = {
         "stat_prefix": "http",
-        "codec_type": "HTTP1",
+        "codec_type": "AUTO" if scene.protocol == "https" else "HTTP1",
         "use_remote_address": True,
         "access_log": [_log(place)],
         "http_filters": [_filter("http.router", "v3.Router", {})],
@@ -120,7 +120,7 @@ def _tls(place: Place) -> dict[str, object]:
     context = {
         "tls_certificates": [certificate],
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
-        "alpn_protocols": ["http/1.1"],
+        "alpn_protocols": ["h2", "http/1.1"],
     }
     kind = f"{_TYPE}.transport_sockets.tls.v3.DownstreamTlsContext"
     return {

@@ -84,7 +84,7 @@ class HAProxy(Peer):
             splice = "  option splice-request\n  option splice-response" if self._splice else ""
             rest = _TCP.format(port=place.port, endpoint=place.endpoint, splice=splice)
         else:
-            tls = f" ssl crt {place.pem} ssl-min-ver TLSv1.3" if scene.protocol == "https" else ""
+            tls = f" ssl crt {place.pem} ssl-min-ver TLSv1.3 alpn h2,http/1.1" if scene.protocol == "https" else ""
             rest = _HTTP.format(
                 port=place.port,
                 endpoint=place.endpoint,

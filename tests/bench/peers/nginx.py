@@ -25,6 +25,7 @@ http {{
                    '$request_id';
   access_log {log} bench{log_buffer};
   keepalive_requests 1000000000;
+  http2_max_concurrent_streams 128;
   keepalive_timeout 75s;
   client_max_body_size 0;
   server_names_hash_max_size 65536;
@@ -109,7 +110,7 @@ class Nginx(Peer):
 
 
 def _tls(scene: Scene) -> str:
-    return " ssl" if scene.protocol == "https" else ""
+    return " ssl http2" if scene.protocol == "https" else ""
 
 
 def _servers(scene: Scene, place: Place) -> Iterator[str]:
