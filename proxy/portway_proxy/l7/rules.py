@@ -171,7 +171,10 @@ class RuleBook:
         return self._rules[id(policy)]
 
     def next(self, routes: Iterable[Route], credentials: Iterable[Credentials]) -> RuleBook:
-        """Return the book of another snapshot's routes; raises `BadSnapshot` for what cannot be served."""
+        """Return the book of another snapshot's routes; raises `BadSnapshot` for what cannot be served.
+
+        The snapshot that this book was made for still has to exist: policies are known by their identity.
+        """
         book = RuleBook()
         for one in credentials:
             known = self._kept.verifiers.get(one.name)
@@ -183,7 +186,7 @@ class RuleBook:
                 continue
             book.quiet = book.quiet or policy.unlogged
             book.traced = book.traced or policy.tracing is not None
-            rules = made.get(policy)
+            rules = self._standing(policy, book) or made.get(policy)
             if rules is None:
                 try:
                     self._keep_limit(policy, book)
@@ -193,6 +196,18 @@ class RuleBook:
                     raise BadSnapshot(f"{route.origin} has a policy that cannot be served: {error}") from None
             book._rules[id(policy)] = rules
         return book
+
+    def _standing(self, policy: Policy, book: RuleBook) -> Rules | None:
+        """Return the rules of a policy that is the same object as before, where what they remember goes on.
+
+        Passwords and services are told apart by their content alone.
+        """
+        rules = self._rules.get(id(policy))
+        if rules is None or policy.basic is not None or policy.external is not None:
+            return None
+        self._keep_limit(policy, book)
+        zone = "" if policy.limit is None else policy.limit.zone
+        return rules if self._kept.limits.get(zone) is book._kept.limits.get(zone) else None
 
     def _keep_limit(self, policy: Policy, book: RuleBook) -> None:
         asked = policy.limit
