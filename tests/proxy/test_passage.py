@@ -102,8 +102,9 @@ async def test_more_clients_than_the_policy_allows_are_reset(splicer: Splicer) -
             assert await client.exactly(1) == b"a"
         assert await is_reset(here.port)
         assert here.sample("portway_relays_total", f"tcp/{here.port}", "too_many_clients") == 1
+        assert here.access.reasons() == {"too_many_clients": 1}
         clients[0].close()
-        await here.ended()
+        await here.ended(2)
         client = await connect(here.port)
         assert await client.exactly(1) == b"a"
         for one in (client, clients[1]):

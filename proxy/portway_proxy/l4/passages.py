@@ -10,6 +10,8 @@ from portway_proxy.flows import Flow
 from portway_proxy.gate import Gate
 from portway_proxy.l4.counts import Counts
 from portway_proxy.l4.passage import Passage, RelayWorker, Terms
+from portway_proxy.l4.records import RelayRecord
+from portway_proxy.l4.relay import reset
 from portway_proxy.metrics import Sample
 from portway_proxy.proxy_protocol import ProxyHeader
 
@@ -49,6 +51,12 @@ class Passages:
         passage = Passage(self, client, peer, upstream, origin, told)
         self.relays.add(passage)
         return passage
+
+    def turn_away(self, client: socket.socket, peer: str, upstream: str, reason: str) -> None:
+        """Reset a connection for which there is no room, count it and log it."""
+        reset(client)
+        self.counts.refuse(reason)
+        self.worker.access.relay(RelayRecord(self.name, peer, upstream, "", 0, 0, 0.0, reason))
 
     def pause(self) -> None:
         """Accept nothing for a moment, because descriptors have run out."""

@@ -13,7 +13,6 @@ from portway_proxy.l4.connect import prepare
 from portway_proxy.l4.deaf import deafen, hear
 from portway_proxy.l4.passage import Passage, Terms
 from portway_proxy.l4.passages import Passages, PassagesWorker
-from portway_proxy.l4.relay import reset
 from portway_proxy.listeners import BACKLOG, key_of
 from portway_proxy.metrics import Sample
 from portway_proxy.networks import Networks, parse_address
@@ -128,14 +127,12 @@ class Passthrough:
         passages, gate = self._passages, self._worker.gate
         terms = passages.terms
         if terms.clients and len(passages.relays) >= terms.clients:
-            passages.counts.refuse(FULL)
-            reset(client)
+            passages.turn_away(client, peer, self.listener.upstream, FULL)
             return
         try:
             origin = gate.enter(peer)
         except ProxyError as error:
-            passages.counts.refuse(error.reason)
-            reset(client)
+            passages.turn_away(client, peer, self.listener.upstream, error.reason)
             return
         client.settimeout(0)
         passage = passages.enter(client, peer, self.listener.upstream, origin)
