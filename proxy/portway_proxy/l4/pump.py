@@ -15,7 +15,7 @@ _splice: Final = os.splice
 _FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _SPAN: Final = 4 * LARGE  # The most that one call moves: a slot of a pipe often holds more than a page.
 _ROUNDS: Final = 4  # Fills of the pipe in one turn; then other relays have theirs.
-_BURST: Final = 16384  # After less than this the source is most likely empty; asking it costs more than being told.
+_BURST: Final = 65536  # A segment at its largest. After less the source is most likely empty; being told costs less.
 _COPY: Final = 65536
 
 
