@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import shutil
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import pytest
 import pytest_asyncio
 import yaml
 from helm_python import Config
@@ -60,10 +62,14 @@ class Release:
 
     async def go(self) -> None:
         """Be uninstalled, and leave nothing."""
-        for name in [raw["metadata"]["name"] for raw in await self.kubectl.list("Deployment", NAMESPACE)]:
+        for name in await self._workloads():
             await self.node.stop(name)
         await asyncio.to_thread(self.helm.uninstall, "portway")
         assert await self.left() == []
+
+    async def _workloads(self) -> dict[str, Raw]:
+        kinds = [await self.kubectl.list(kind, NAMESPACE) for kind in ("DaemonSet", "Deployment")]
+        return {raw["metadata"]["name"]: raw for found in kinds for raw in found}
 
     async def says_where(self, ingress: str, address: str) -> None:
         """Wait until the status of an Ingress of the demo's namespace has the address alone."""
@@ -76,7 +82,7 @@ class Release:
 
     async def roll(self) -> None:
         """Run what the Deployments say now; the operator first, so that a proxy finds it."""
-        names = {raw["metadata"]["name"]: raw for raw in await self.kubectl.list("Deployment", NAMESPACE)}
+        names = await self._workloads()
         for name in sorted(names):
             running = await self.node.run(names[name])
             self.node.hosts[f"{name}.{NAMESPACE}.svc"] = running.address
@@ -179,6 +185,27 @@ async def test_a_release_is_installed_serves_the_demo_is_upgraded_and_leaves_not
     await release.answers("/", 200, "sent by 5000")
     await _helm_test(release)
 
+    await release.go()
+
+
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("nc")), reason="it needs curl and nc (netcat-openbsd)")
+async def test_what_make_kind_installs_answers_what_make_kind_asks(release: Release) -> None:
+    """Without Docker: the chart with kind's values and the demo, asked by kind's script on the node's own ports."""
+    allowed = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}}  # Host ports.
+    await release.kubectl.patch("Namespace", NAMESPACE, None, allowed)
+    await release.install(yaml.safe_load((ROOT / "manifests" / "kind" / "values.yaml").read_text()))
+    await release.roll()
+    await _demo(release)
+    process = await asyncio.create_subprocess_exec(
+        *release.node.network.inside([str(ROOT / "manifests" / "kind" / "try.sh")]),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    lines = said.decode().splitlines()
+    assert process.returncode == 0, lines
+    assert [line.partition(":")[0] for line in lines] == ["HTTP", "HTTP", "HTTP", "HTTPS", "TCP"]
+    await release.says_where("demo", "127.0.0.1")
     await release.go()
 
 
