@@ -39,6 +39,7 @@ __all__ = [
     "spoken",
     "subject_pattern",
     "template",
+    "texts",
     "url",
 ]
 
@@ -176,6 +177,15 @@ def fields(value: str) -> tuple[tuple[str, str], ...]:
     if not found:
         raise ValueError("it has no header field")
     return tuple(found.values())
+
+
+def texts(value: str) -> tuple[str, ...]:
+    """Return texts that commas part, sorted: whole ones, and patterns behind `~` or `~*`; nothing for none."""
+    found = sorted({part.strip() for part in value.split(",") if part.strip()})
+    for text in found:
+        if text.startswith("~"):
+            pattern(text.removeprefix("~").removeprefix("*"))
+    return tuple(found)
 
 
 def span_name(value: str) -> str:

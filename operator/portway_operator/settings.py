@@ -76,6 +76,9 @@ class CompileSettings:
     no_auth_locations: paths of rules that begin so ask for no password, and no service.
     add_headers: fields that every answer has, `proxy_set_headers`: those that every endpoint gets.
     global_allowed_response_headers: fields that Ingresses may add by their `custom-headers`.
+    limit_req_status_code, limit_conn_status_code: what requests beyond a limit get.
+    hide_headers: fields of endpoints' answers that clients do not get.
+    block_user_agents, block_referers: clients that say so get 403.
     config_map: `namespace/name` of the ConfigMap whose keys count over these settings (`compile.configuration`).
     tuning: limits and timeouts of all proxies (`portway_proxy.tuning`), sorted by name.
     log_format_upstream, log_format_escape_json, disable_access_log, skip_access_log_urls: how proxies write access
@@ -135,6 +138,11 @@ class CompileSettings:
     add_headers: tuple[tuple[str, str], ...] = ()
     proxy_set_headers: tuple[tuple[str, str], ...] = ()
     global_allowed_response_headers: tuple[str, ...] = ()
+    limit_req_status_code: int = 503
+    limit_conn_status_code: int = 503
+    hide_headers: tuple[str, ...] = ()
+    block_user_agents: tuple[str, ...] = ()
+    block_referers: tuple[str, ...] = ()
     custom_http_errors: tuple[int, ...] = ()
     disable_proxy_intercept_errors: bool = False
     config_map: str = ""

@@ -135,6 +135,15 @@ def _request(policy: Policy) -> str:
     return f"request={' '.join(name for name, _ in policy.request)}" if policy.request else ""
 
 
+def _hidden(policy: Policy) -> str:
+    return f"hidden={' '.join(policy.hidden)}" if policy.hidden else ""
+
+
+def _blocked(policy: Policy) -> str:
+    blocked = policy.blocked
+    return "" if blocked is None else f"blocked={' '.join((*blocked.agents, *blocked.referers))}"
+
+
 def _answer(policy: Policy) -> str:
     return f"answer={' '.join(name for name, _ in policy.answer)}" if policy.answer else ""
 
@@ -241,4 +250,6 @@ _PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
     _spoken,
     _tracing,
     _request,
+    _hidden,
+    _blocked,
 )

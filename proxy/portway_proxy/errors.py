@@ -98,7 +98,7 @@ class ProxyError(Exception):
     `retry_after` is how many seconds the answer tells the client to wait; 0 says nothing.
     """
 
-    status: ClassVar[int] = 500
+    status: int = 500
     reason: ClassVar[str] = "internal"
     blame: ClassVar[Blame] = Blame.PROXY
     retry: ClassVar[Retry] = Retry.NEVER
@@ -370,6 +370,10 @@ class Limited(Denied):
 
     status = 503  # As in ingress-nginx, where it may be set to 429.
     reason = "limited"
+
+    def __init__(self, status: int = status) -> None:
+        super().__init__("the client's address asks for more than it may")
+        self.status = status
 
 
 class AuthBusy(ProxyError):

@@ -10,6 +10,7 @@ from portway_proxy.tls_terms import ClientCertificate
 
 __all__ = [
     "BasicAuth",
+    "Blocked",
     "Buffering",
     "Canary",
     "Cors",
@@ -100,16 +101,19 @@ class Cors(msgspec.Struct, frozen=True):
 
 
 class RateLimit(msgspec.Struct, frozen=True):
-    """The most that one client address may ask for; what is more gets 503. 0 is no limit.
+    """The most that one client address may ask for; 0 is no limit.
 
     Routes with the same `zone` count together. `rate` is requests a second, of which `burst` may come at once.
-    `connections` are requests under way. `exempt` networks have no limit.
+    `connections` are requests under way. What is more gets `rate_status` or `connections_status`. `exempt` networks
+    have no limit.
     """
 
     zone: str
     rates: tuple[tuple[_Positive, int], ...] = ()
     connections: int = 0
     exempt: tuple[str, ...] = ()
+    rate_status: int = 503
+    connections_status: int = 503
 
 
 class Canary(msgspec.Struct, frozen=True):
@@ -193,6 +197,13 @@ class Traced(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
 
 
+class Blocked(msgspec.Struct, frozen=True):
+    """Clients with one of these in User-Agent or Referer get 403: whole texts, or patterns behind `~` and `~*`."""
+
+    agents: tuple[str, ...] = ()
+    referers: tuple[str, ...] = ()
+
+
 class Patience(msgspec.Struct, frozen=True, omit_defaults=True):
     """How long a route's endpoints have, in seconds; 0 leaves the proxy's own time.
 
@@ -224,6 +235,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     `connection`: the Connection field that the endpoint gets.
     `old_http`: endpoints are asked by HTTP/1.0.
     `request`: fields that the endpoint gets in the place of the client's; values are templates.
+    `hidden`: fields of the endpoint's that the client does not get, lower-case and sorted.
     `errors`: who makes the pages for errors.
     """
 
@@ -258,6 +270,8 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     old_http: bool = False
     tracing: Traced | None = None
     request: tuple[tuple[str, str], ...] = ()
+    hidden: tuple[str, ...] = ()
+    blocked: Blocked | None = None
 
     @property
     def upstreams(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from portway_proxy.endpoint_tls import EndpointTls, Keyring
 from portway_proxy.observing import Observing
 from portway_proxy.policies import (
     BasicAuth,
+    Blocked,
     Buffering,
     Canary,
     Cors,
@@ -56,6 +57,7 @@ __all__ = [
     "Balance",
     "BasicAuth",
     "Belief",
+    "Blocked",
     "Buffering",
     "Canary",
     "Capacity",

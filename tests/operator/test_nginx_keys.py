@@ -10,7 +10,7 @@ from portway_operator.compile.nginx_keys import NGINX_KEYS, is_nginx
 from portway_operator.objects import ConfigMap, Meta
 from portway_operator.problems import Severity
 from portway_operator.settings import CompileSettings
-from portway_proxy.snapshot import Policy
+from portway_proxy.snapshot import Blocked, Policy, Rate
 from scenes import SHOP, compiled
 
 # The options of docs/user-guide/nginx-configuration/configmap.md of ingress-nginx, and those that only its code has
@@ -125,6 +125,14 @@ def test_a_key_without_a_setting_says_so_unless_its_value_changes_nothing(
         ({"whitelist-source-range": "no"}, Policy(closed="config_value_invalid")),
         ({"enable-modsecurity": "true"}, Policy(closed="config_key_refused")),
         ({"use-gzip": "true"}, None),
+        ({"hide-headers": "X-Inner, Server"}, Policy(hidden=("server", "x-inner"))),
+        (
+            {"block-user-agents": "~*curl, bot", "block-referers": "spam.example"},
+            Policy(blocked=Blocked(("bot", "~*curl"), ("spam.example",))),
+        ),
+        ({"block-user-agents": "~*("}, Policy(closed="config_value_invalid")),
+        ({"limit-req-status-code": "429"}, None),
+        ({"limit-rate": "1"}, Policy(rate=Rate(1024))),
     ],
 )
 def test_what_the_config_map_says_counts_for_an_ingress_that_says_nothing(

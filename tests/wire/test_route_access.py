@@ -9,8 +9,8 @@ import bcrypt
 import msgspec
 import pytest
 
-from portway_proxy.snapshot import BasicAuth, Cors, Credentials, Policy, RateLimit, Redirect
-from wire.peers import Client, Endpoint, Peer, reply
+from portway_proxy.snapshot import BasicAuth, Blocked, Cors, Credentials, Policy, RateLimit, Redirect
+from wire.peers import Client, Endpoint, Peer, answering, reply
 from wire.site import Net, Site, everything_to, prefix, table, upstream
 
 HASHED = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
@@ -180,3 +180,35 @@ async def test_no_more_requests_of_an_address_are_under_way_than_may(net: Net) -
 async def test_the_limit_counts_before_the_networks_are_looked_at(net: Net) -> None:
     _, _, client = await serving(net, msgspec.structs.replace(limited(rates=((1.0, 0),)), allow=ELSEWHERE))
     assert await statuses(client, 2) == [403, 503]
+
+
+@pytest.mark.parametrize(
+    ("blocked", "field", "status"),
+    [
+        (Blocked(("curl/8",)), "User-Agent: CURL/8", 403),
+        (Blocked(("curl/8",)), "User-Agent: curl/8.1", 200),
+        (Blocked(("~*curl",)), "User-Agent: a Curl", 403),
+        (Blocked(("~curl",)), "User-Agent: a Curl", 200),
+        (Blocked((), ("~*spam\\.example",)), "Referer: https://spam.example/", 403),
+        (Blocked((), ("~*spam\\.example",)), "User-Agent: spam.example", 200),
+    ],
+)
+async def test_clients_are_kept_out_by_what_they_say(net: Net, blocked: Blocked, field: str, status: int) -> None:
+    site, endpoint, client = await net.pair()
+    site.serve(everything_to(endpoint.port, policy=Policy(blocked=blocked)))
+    assert (await client.get("/", "a", field)).status == status
+    assert (await client.get("/", "a")).status == 200
+
+
+async def test_a_limit_answers_as_the_settings_say(net: Net) -> None:
+    site, endpoint, client = await net.pair()
+    limit = RateLimit("z", ((0.001, 0),), rate_status=429)
+    site.serve(everything_to(endpoint.port, policy=Policy(limit=limit)))
+    assert [(await client.get("/")).status for _ in range(2)] == [200, 429]
+
+
+async def test_hidden_fields_do_not_reach_the_client(net: Net) -> None:
+    site, endpoint, client = await net.pair(answering(reply(b"ok", b"200 OK", b"X-Inner: 1", b"X-Outer: 2")))
+    site.serve(everything_to(endpoint.port, policy=Policy(hidden=("x-inner",))))
+    got = await client.get("/")
+    assert (got.get(b"x-inner"), got.get(b"x-outer")) == (None, b"2")

@@ -24,6 +24,7 @@ from portway_operator.parse import (
     seconds,
     statuses,
 )
+from portway_operator.parse_http import texts
 from portway_operator.parse_tls import ciphers, protocols
 from portway_operator.problems import Origin, Problem
 from portway_operator.settings import Compatibility, CompileSettings
@@ -53,6 +54,8 @@ KEYS: Final = {
     "allow-external-name": Key("allow_external_name", boolean),
     "allowlist-source-range": Key("allow_source_range", networks, guards=True),
     "block-cidrs": Key("block_cidrs", networks, guards=True),
+    "block-referers": Key("block_referers", texts, guards=True),
+    "block-user-agents": Key("block_user_agents", texts, guards=True),
     "catch-all": Key("allow_catch_all", boolean),
     "compatibility": Key("compatibility", one_of(Compatibility)),
     "compute-full-forwarded-for": Key("compute_full_forwarded_for", boolean),
@@ -67,12 +70,15 @@ KEYS: Final = {
     "forwarded-for-header": Key("forwarded_for_header", field_name),
     "generate-request-id": Key("generate_request_id", boolean),
     "global-allowed-response-headers": Key("global_allowed_response_headers", names),
+    "hide-headers": Key("hide_headers", names),
     "hsts": Key("hsts", boolean),
     "hsts-include-subdomains": Key("hsts_include_subdomains", boolean),
     "hsts-max-age": Key("hsts_max_age", count(0, 10 * 366 * 86400)),
     "hsts-preload": Key("hsts_preload", boolean),
     "http-redirect-code": Key("http_redirect_code", tls_terms.redirect_code),
     "ingress-class-by-name": Key("ingress_class_by_name", boolean),
+    "limit-conn-status-code": Key("limit_conn_status_code", count(400, 599)),
+    "limit-req-status-code": Key("limit_req_status_code", count(400, 599)),
     "log-format-escape-json": Key("log_format_escape_json", boolean),
     "log-format-upstream": Key("log_format_upstream", observing.log_template),
     "no-tls-redirect-locations": Key("no_tls_redirect_locations", observing.paths),

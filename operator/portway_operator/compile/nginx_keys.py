@@ -113,11 +113,6 @@ _GUARDS: Final = {
         guarding=True,
     ),
     **_lacks("There is no ModSecurity in Portway.", "Remove it.", {"enable-owasp-modsecurity-crs": _OFF}),
-    **_lacks(
-        "Portway does not look at this field to keep clients away.",
-        "Have a firewall before Portway do so, and remove the key.",
-        _all("block-referers block-user-agents", _NOTHING),
-    ),
 }
 
 _BEHAVIOUR: Final = {
@@ -134,11 +129,10 @@ _BEHAVIOUR: Final = {
         "Let the application, or a cache before Portway, compress.",
         _all("enable-brotli use-gzip", _OFF),
     ),
-    **_lacks("Limits answer 503.", "Remove it.", _all("limit-conn-status-code limit-req-status-code", ("503",))),
     **_lacks(
-        "No setting takes a field out of answers.",
-        "Let the application leave it out.",
-        {"allow-backend-server-header": _ON, "hide-headers": _NOTHING},
+        "The Server field of an endpoint reaches clients.",
+        "Name it in hide-headers, or set this to true.",
+        {"allow-backend-server-header": _ON},
     ),
     **_lacks(
         "How names of fields are read is not a setting.",

@@ -12,6 +12,7 @@ from portway_operator.compile import for_all
 from portway_operator.compile.access import Access
 from portway_operator.settings import CompileSettings
 from portway_proxy.snapshot import (
+    Blocked,
     Buffering,
     Cors,
     Edits,
@@ -33,6 +34,7 @@ _ANYBODY = Access()
 _UNSAID = unsaid(IngressAnnotations).values
 _USUAL = Patience()
 _UNEDITED = Edits()
+_FOR_ALL = ("add_headers", "block_referers", "block_user_agents", "hide_headers", "proxy_set_headers")
 _UNTRACED = Traced()
 _UNBUFFERED = Buffering()
 _WAITING = 16 << 20  # Bytes: nobody's annotation may cost a worker more than that for each request.
@@ -77,7 +79,7 @@ class Policies:
         forced = settings.force_ssl_redirect if values.force_ssl_redirect is None else values.force_ssl_redirect
         listed = settings.allow_source_range or settings.deny_source_range or settings.block_cidrs
         asked = forced or bool(listed) or elsewhere != _NOWHERE
-        asked = asked or bool(settings.add_headers or settings.proxy_set_headers)
+        asked = asked or any(getattr(settings, name) for name in _FOR_ALL)
         if values is _UNSAID and not closed and not asked and access is _ANYBODY:
             self._plain, self._secure = _NONE, _REDIRECTED if redirect else _NONE
             return
@@ -85,11 +87,14 @@ class Policies:
             self._plain = Policy(body_size=values.body_size, closed=closed, https_redirect=forced)
         else:
             self._plain = msgspec.structs.replace(
-                _policy(values, access, zone),
+                _policy(values, access),
                 https_redirect=forced,
                 errors=elsewhere.errors,
                 mirror=elsewhere.mirror,
                 answer=_over(settings.add_headers, elsewhere.answer, values.response_headers),
+                limit=_limit(values, zone, settings),
+                hidden=settings.hide_headers,
+                blocked=_blocked(settings),
                 request=_over(settings.proxy_set_headers, values.request_headers),
                 allow=values.allow_source_range or settings.allow_source_range,
                 deny=_together(values.deny_source_range or settings.deny_source_range, settings.block_cidrs),
@@ -109,7 +114,7 @@ class Policies:
         return None if policy == _NONE else policy
 
 
-def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
+def _policy(values: IngressAnnotations, access: Access) -> Policy:
     return Policy(
         body_size=values.body_size,
         basic=access.basic,
@@ -120,7 +125,6 @@ def _policy(values: IngressAnnotations, access: Access, zone: str) -> Policy:
         relative=values.relative_redirects and bool(values.app_root),
         redirect=_redirect(values),
         cors=_cors(values),
-        limit=_limit(values, zone),
         rewrite=values.rewrite_target,
         host=values.upstream_host,
         patience=_patience(values),
@@ -172,6 +176,11 @@ def _tracing(values: IngressAnnotations) -> Traced | None:
     return None if asked == _UNTRACED else asked
 
 
+def _blocked(settings: CompileSettings) -> Blocked | None:
+    asked = Blocked(settings.block_user_agents, settings.block_referers)
+    return asked if asked.agents or asked.referers else None
+
+
 def _redirect(values: IngressAnnotations) -> Redirect | None:
     if values.temporal_redirect:
         return Redirect(values.temporal_redirect_code, values.temporal_redirect)
@@ -193,9 +202,16 @@ def _cors(values: IngressAnnotations) -> Cors | None:
     )
 
 
-def _limit(values: IngressAnnotations, zone: str) -> RateLimit | None:
+def _limit(values: IngressAnnotations, zone: str, settings: CompileSettings) -> RateLimit | None:
     rates = [(float(values.limit_rps), values.limit_rps), (values.limit_rpm / 60, values.limit_rpm)]
     asked = tuple((rate, most * values.limit_burst_multiplier) for rate, most in rates if most)
     if not asked and not values.limit_connections:
         return None
-    return RateLimit(zone, asked, values.limit_connections, values.limit_allowlist)
+    return RateLimit(
+        zone,
+        asked,
+        values.limit_connections,
+        values.limit_allowlist,
+        settings.limit_req_status_code,
+        settings.limit_conn_status_code,
+    )

@@ -43,7 +43,7 @@ class Limit:
         levels = [self._level(number, peer, now) for number in range(len(self._buckets))]
         for (_, burst), level in zip(self.asked.rates, levels, strict=True):
             if level > burst:
-                raise Limited
+                raise Limited(self.asked.rate_status)
         for bucket, level in zip(self._buckets, levels, strict=True):
             if len(bucket) >= _MOST and peer not in bucket:
                 _make_room(bucket)
@@ -63,7 +63,7 @@ class Limit:
     def _enter(self, peer: bytes, passage: Passage) -> None:
         under_way = self._under_way.get(peer, 0)
         if under_way >= self.asked.connections:
-            raise Limited
+            raise Limited(self.asked.connections_status)
         self._under_way[peer] = under_way + 1
         passage.leaves.append((self, peer))
 

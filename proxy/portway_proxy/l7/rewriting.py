@@ -75,11 +75,12 @@ class AddFields:
         self._dropped = frozenset(name.lower().encode() for name, _ in policy.request)
         self._answer = b"".join(f"{name}: {value}\r\n".encode() for name, value in policy.answer)
         self._replaced = frozenset(name.lower().encode() for name, _ in policy.answer)
+        self._replaced |= {name.encode() for name in policy.hidden}
 
     @property
     def idle(self) -> bool:
         """Whether it adds nothing."""
-        return not (self._host or self._fields or self._connection or self._request or self._answer)
+        return not (self._host or self._fields or self._connection or self._request or self._replaced)
 
     def __call__(self, exchange: Exchange, passage: Passage) -> bool:
         """Return True."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from portway_proxy.errors import BadSnapshot, Closed
 from portway_proxy.l7.basic import AskPassword
+from portway_proxy.l7.blocking import BlockClients
 from portway_proxy.l7.buffering import GatherBody, WidenBuffer
 from portway_proxy.l7.canary import ChooseUpstream
 from portway_proxy.l7.certified import AskCertificate
@@ -77,6 +78,8 @@ class Rules:
 
 def _answers(policy: Policy) -> Iterator[Step]:
     """Yield the steps that answer in the place of the endpoint."""
+    if policy.blocked is not None:
+        yield BlockClients(policy.blocked)
     if policy.www:
         yield ToWww(policy.www)
     if policy.cors is not None:
