@@ -27,6 +27,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectFailed",
     "ConnectTimeout",
+    "DeadlineExceeded",
     "Denied",
     "EndpointRemoved",
     "EndpointUnreadable",
@@ -482,6 +483,13 @@ class EndpointRemoved(UpstreamError):
     status = 503
     reason = "endpoint_removed"
     retry = Retry.SAFE
+
+
+class DeadlineExceeded(UpstreamError):
+    """The time that the client itself gave its request is over (gRPC's `grpc-timeout`)."""
+
+    status = 504
+    reason = "deadline_exceeded"
 
 
 class RequestOverdue(UpstreamError):

@@ -67,6 +67,7 @@ STATUSES = {
     "UpstreamBadResponse": 502,
     "UpstreamTimeout": 504,
     "EndpointRemoved": 503,
+    "DeadlineExceeded": 504,
     "RequestOverdue": 504,
     "Overloaded": 503,
     "MemoryShort": 503,

@@ -18,10 +18,12 @@ import websockets
 import yaml
 from aiohttp import web
 
-from certs import issue
+from certs import Authority, issue
 from layer4 import greeter
 from wire.command import ANY_PORTS, portway
+from wire.grpc_peers import Greeter, asking, channel, serving, talk
 from wire.parts import free_port
+from wire.test_endpoints_over_tls import secured
 
 EXAMPLES = Path(__file__).parents[2] / "manifests" / "examples"
 
@@ -102,17 +104,36 @@ async def served(
         yield Running(client, await command.port("http"), await command.port("https"), opened)
 
 
-def _secret(name: str, chain: bytes, key: bytes) -> dict[str, Any]:
-    data = {"tls.crt": base64.b64encode(chain).decode(), "tls.key": base64.b64encode(key).decode()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "kubernetes.io/tls", "data": data}
-
-
 async def _tls(directory: Path) -> None:
     chain, key = issue("shop.example")
-    async with served("tls.yaml", directory, more=(_secret("shop-tls", chain, key),)) as site:
+    async with served(
+        "tls.yaml", directory, more=(_secret("shop-tls", "kubernetes.io/tls", tls_crt=chain, tls_key=key),)
+    ) as site:
         status, location = await site.ask("shop.example", "/cart")
         assert (status, location) == (308, f"https://shop.example:{site.https}/cart")
         assert await _shown(site.https, "shop.example") == ssl.PEM_cert_to_DER_cert(chain.decode())
+
+
+def _secret(name: str, kind: str, **data: bytes) -> dict[str, Any]:
+    encoded = {key.replace("_", "."): base64.b64encode(value).decode() for key, value in data.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind, "data": encoded}
+
+
+async def _https_endpoints(directory: Path) -> None:
+    authority = Authority()
+    context = secured(*authority.issue("vault.default.svc")).context
+    server = await asyncio.start_server(_answer_once, "127.0.0.1", 0, ssl=context)
+    secret = _secret("endpoints", "Opaque", ca_crt=authority.pem)
+    async with server:
+        port: int = server.sockets[0].getsockname()[1]
+        async with served("https-endpoints.yaml", directory, {"vault": port}, (secret,)) as site:
+            assert await site.ask("vault.example") == (200, "sealed")
+
+
+async def _answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\nsealed")
+    writer.close()
 
 
 async def _canary(directory: Path) -> None:
@@ -143,47 +164,25 @@ async def _layer4(directory: Path) -> None:
                 writer.transport.abort()
 
 
-class _Greeter(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
-    """A server of two calls: one answer to one request, and to each request of a stream one."""
-
-    def service(self, details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401 - grpc has no types
-        return {
-            "/example.Greeter/Hello": grpc.unary_unary_rpc_method_handler(self._hello),
-            "/example.Greeter/Chat": grpc.stream_stream_rpc_method_handler(self._chat),
-        }.get(details.method)
-
-    async def _hello(self, said: bytes, _: object) -> bytes:
-        return b"hello " + said
-
-    async def _chat(self, said: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:  # noqa: ANN401 - as above
-        async for each in said:
-            yield b"heard " + each
-        await context.abort(grpc.StatusCode.OUT_OF_RANGE, "enough")
-
-
 async def _grpc(directory: Path) -> None:
     chain, key = issue("greeter.example")
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((_Greeter(),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    secret = _secret("greeter-tls", chain, key)
-    async with served("grpc.yaml", directory, {"greeter": port}, more=(secret,)) as site:
-        named = [("grpc.default_authority", "greeter.example"), ("grpc.ssl_target_name_override", "greeter.example")]
-        trusted = grpc.ssl_channel_credentials(chain)
-        async with grpc.aio.secure_channel(f"127.0.0.1:{site.https}", trusted, named) as channel:
-            assert await channel.unary_unary("/example.Greeter/Hello")(b"world", timeout=20) == b"hello world"
-            call = channel.stream_stream("/example.Greeter/Chat")(timeout=20)
-            for word in (b"one", b"two"):
-                await call.write(word)
-                assert await call.read() == b"heard " + word
-            await call.done_writing()
-            assert await call.code() is grpc.StatusCode.OUT_OF_RANGE
-            assert await call.details() == "enough"
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await channel.unary_unary("/example.Other/Hello")(b"", timeout=20)
-            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    await server.stop(None)
+    secret = _secret("greeter-tls", "kubernetes.io/tls", tls_crt=chain, tls_key=key)
+    async with (
+        serving(Greeter("hello")) as server,
+        served("grpc.yaml", directory, {"greeter": server.port}, (secret,)) as site,
+        channel(site.https, grpc.ssl_channel_credentials(chain), "greeter.example") as client,
+    ):
+        assert await asking(client)(b"world") == b"hello world"
+        both = talk(client)
+        for word in (b"one", b"two"):
+            await both.write(word)
+            assert await both.read() == b"hello " + word
+        await both.done_writing()
+        assert await both.code() is grpc.StatusCode.OK
+        other: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = client.unary_unary("/example.Other/Hello")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await other(b"")
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def _passthrough(directory: Path) -> None:
@@ -230,6 +229,7 @@ CHECKS: dict[str, Callable[[Path], Awaitable[None]]] = {
     "canary.yaml": _canary,
     "from-ingress-nginx.yaml": _from_ingress_nginx,
     "grpc.yaml": _grpc,
+    "https-endpoints.yaml": _https_endpoints,
     "layer4.yaml": _layer4,
     "passthrough.yaml": _passthrough,
     "rate-limit.yaml": _rate_limit,

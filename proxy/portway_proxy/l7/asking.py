@@ -166,7 +166,8 @@ class AskingStream(Stream):
     def _patience(self) -> float:
         """Return the deadline of a client that keeps up with its response."""
         exchange = self.exchange
-        if exchange is None or exchange.connection is None or self.received or self._paused or self._dropping:
+        connection = None if exchange is None else exchange.connection
+        if connection is None or connection.open_ended or self.received or self._paused or self._dropping:
             return NEVER
         return self.http.clock.now + self.http.timeouts.body
 

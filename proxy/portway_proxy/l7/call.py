@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from portway_proxy.clock import NEVER
 from portway_proxy.errors import (
+    DeadlineExceeded,
     ProxyError,
     StreamRefused,
     UpstreamBadResponse,
@@ -25,7 +26,6 @@ from portway_proxy.l7.exchange import (
     SENDING,
     Exchange,
 )
-from portway_proxy.l7.grpc import deadline_of
 from portway_proxy.l7.passage import timeouts_of
 from portway_proxy.l7.trail import trail_of
 from portway_proxy.l7.trailers import for_client, for_endpoint
@@ -91,12 +91,14 @@ class Call:
         "_until",
         "deadline",
         "exchange",
+        "open_ended",
         "write_paused",
     )
 
     def __init__(self, shared: SharedConnection, exchange: Exchange, *, first: bool) -> None:
         self.exchange: Exchange | None = exchange
         self.deadline = NEVER
+        self.open_ended = False
         self.write_paused = False
         self._shared = shared
         self._first = first
@@ -126,8 +128,8 @@ class Call:
         self._stream = connection.open(lambda number: _Side(connection, number, self))
         shared, client, passage = self._shared, exchange.client, exchange.passage
         head = exchange.head if passage is None else passage.instead or exchange.head
-        self._until = deadline_of(exchange)
-        block = shared.block(exchange, head)
+        block, self.open_ended, timeout = shared.pack(exchange, head)
+        self._until = exchange.started + timeout
         if not head.length and not head.chunked:
             exchange.on(REQUEST_SENT)
             self._stream.send_head(block, end=True)
@@ -139,11 +141,14 @@ class Call:
             self.send(before)
         if client.request_read:
             self.request_ended(exchange)
-        else:
-            client.send_body()
+            return
+        self._wait_for_either(exchange)
+        client.send_body()
 
     def send(self, pieces: list[bytes]) -> None:
         """Send a part of the request's body."""
+        if self.open_ended:
+            self._wait(self._timeouts.read)
         if not self._body:
             self._shared.later(self)
         self._body += pieces
@@ -185,8 +190,7 @@ class Call:
         exchange = self.exchange
         if exchange is not None and self.write_paused:
             self.write_paused = False
-            sending = exchange.state in (SENDING, EARLY)
-            self._wait(NEVER if sending else self._timeouts.response)
+            self._wait_for_either(exchange)
             exchange.client.resume()
 
     def abandon(self) -> None:
@@ -218,8 +222,17 @@ class Call:
         """End an exchange whose endpoint is silent, or that has come to its own deadline."""
         exchange = self.exchange
         self.deadline = NEVER
-        if exchange is not None:
+        if exchange is None:
+            return
+        if self._until <= self._shared.http.clock.now:
+            flow.fail(exchange, DeadlineExceeded("the client's own deadline has passed"))
+        else:
             flow.fail(exchange, UpstreamTimeout(f"{self._shared.pool.endpoint} was silent for too long"))
+
+    def _wait_for_either(self, exchange: Exchange) -> None:
+        """Wait for a client that still sends, or for the endpoint, or where either may come next for both."""
+        sending = exchange.state in (SENDING, EARLY) and not self.open_ended
+        self._wait(NEVER if sending else self._timeouts.read if self._answered else self._timeouts.response)
 
     def _wait(self, seconds: float) -> None:
         """Give the endpoint so long, unless the exchange has less time."""

@@ -11,9 +11,16 @@ __all__ = ["Carrier"]
 
 
 class Carrier(Protocol):
-    """What an exchange, and who asked, need of it. While `write_paused` the endpoint takes no more of the request."""
+    """What an exchange, and who asked, need of it. While `write_paused` the endpoint takes no more of the request.
+
+    With an `open_ended` request its client may be silent for as long as the endpoint may.
+    """
 
     write_paused: bool
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether the request goes on for as long as its response may."""
 
     @property
     def unsent(self) -> int:

@@ -27,6 +27,7 @@ from portway_proxy.errors import (
 )
 from portway_proxy.health import GATEWAY_STATUSES
 from portway_proxy.l7.exchange import ATTEMPT_FAILED, DONE, EARLY, PENDING, RESPONDING, Exchange
+from portway_proxy.l7.grpc import is_grpc, status_lines, trailers_only
 from portway_proxy.l7.trail import trail_of
 
 if TYPE_CHECKING:
@@ -179,6 +180,8 @@ def fail(exchange: Exchange, error: ProxyError) -> None:
     if isinstance(error, NoEndpoints) and _stood_in_for(exchange):
         return
     client = exchange.client
+    if answered and _told_behind(exchange, error):
+        return
     if answered or isinstance(error, ClientGone):
         exchange.status = exchange.status or error.status
         _finish(exchange)
@@ -186,6 +189,18 @@ def fail(exchange: Exchange, error: ProxyError) -> None:
     else:
         wait = b"Retry-After: %d\r\n" % error.retry_after if error.retry_after else b""
         answer(exchange, error.status, wait, keeps=not isinstance(error, ClientError))
+
+
+def _told_behind(exchange: Exchange, error: ProxyError) -> bool:
+    """Tell a client of gRPC of an error behind what it got of the body; return False for any other."""
+    client, response = exchange.client, exchange.response
+    framed = response is None or response.length is not None or not client.takes_trailers(exchange.head)
+    if framed or isinstance(error, ClientGone) or not is_grpc(exchange.head.lines):
+        return False
+    _finish(exchange)
+    client.deliver_end(b"", [], status_lines(exchange, error.status))
+    client.finished(keeps=False)
+    return True
 
 
 def judge(exchange: Exchange, pool: Pool, status: int) -> bytes | None:
@@ -324,6 +339,9 @@ def answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool)
         if _paged(exchange, status, fields):
             return
         status = exchange.passage.failed or status
+    if status >= HTTPStatus.BAD_REQUEST and is_grpc(exchange.head.lines):
+        _answer_grpc(exchange, status, fields)
+        return
     exchange.status = status
     keeps = keeps and client.keeps(exchange.head)
     fields += b"Date: %b\r\n" % http.date()
@@ -337,6 +355,17 @@ def answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool)
     http.counters.replies[exchange.reason] += 1
     _finish(exchange)
     client.finished(keeps=keeps)
+
+
+def _answer_grpc(exchange: Exchange, status: int, fields: bytes) -> None:
+    client = exchange.client
+    exchange.status = HTTPStatus.OK
+    head = client.head_of(exchange, trailers_only(exchange, status, fields), b"")
+    trail_of(exchange).head_size = len(head)
+    client.http.counters.replies[exchange.reason] += 1
+    _finish(exchange)
+    client.deliver_end(head, [], b"")
+    client.finished(keeps=client.response_keeps)
 
 
 def complete(exchange: Exchange, *, keeps: bool) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from portway_proxy.l7.http import Http
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.shared_pool import SharedPool
+    from portway_proxy.l7.translation import Packed
 
 __all__ = ["SharedConnection"]
 
@@ -192,8 +193,8 @@ class SharedConnection(asyncio.Protocol):
 
     # --- the calls' side
 
-    def block(self, exchange: Exchange, head: RequestHead) -> bytes:
-        """Return the field block of a request."""
+    def pack(self, exchange: Exchange, head: RequestHead) -> Packed:
+        """Return a request as it leaves."""
         client, passage = exchange.client, exchange.passage
         label = self.pool.label
         if passage is None:

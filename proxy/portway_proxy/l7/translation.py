@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from portway_proxy.errors import UpstreamBadResponse
 from portway_proxy.http2.packing import pack, pack_field
 from portway_proxy.http2.semantics import check_trailers, read_response
 from portway_proxy.l7.fields import ResponseRole, response_role
+from portway_proxy.l7.grpc import is_grpc, timeout_of
 from portway_proxy.l7.response import ResponseHead
 from portway_proxy.l7.rewrite import response_head
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from portway_proxy.http2.unpacking import Block, Field
     from portway_proxy.l7.request import RequestHead
 
-__all__ = ["RequestPacker", "read_head", "trailer_lines"]
+__all__ = ["Packed", "RequestPacker", "read_head", "trailer_lines"]
 
 _REMEMBERED: Final = 512  # Blocks of fields, and targets, that are packed once, of
 _LONGEST: Final = 2048  # bytes at most: together they stay below 4 MiB.
@@ -29,31 +30,39 @@ _BODILESS: Final = (204, 304)
 _STRICT: Final = b"strict-transport-security"
 
 
+class Packed(NamedTuple):
+    """The fields of a request as a block, and what they say of it: whether it is gRPC, and its seconds until then."""
+
+    block: bytes
+    grpc: bool
+    timeout: float
+
+
 class RequestPacker:
     """Makes blocks of the heads of requests; fields that come again and again are packed once."""
 
     __slots__ = ("_fields", "_starts")
 
     def __init__(self) -> None:
-        self._fields: dict[bytes, bytes] = {}
+        self._fields: dict[bytes, Packed] = {}
         self._starts: dict[tuple[bytes, bytes, bool], bytes] = {}
 
-    def request(self, head: RequestHead, fields: bytes, *, secure: bool) -> bytes:
-        """Return the block of a request; `fields` are what `rewrite.request_fields` makes."""
+    def request(self, head: RequestHead, fields: bytes, *, secure: bool) -> Packed:
+        """Return a request with its whole block; `fields` are what `rewrite.request_fields` makes."""
         packed = self._fields.get(fields)
         if packed is None:
             packed = self._pack(fields)
         start = self._starts.get((head.method, head.target, secure))
         if start is None:
             start = self._start(head, secure=secure)
-        block = start + packed
+        block = start + packed.block
         if head.request_id:
             block += pack_field(b"x-request-id", head.request_id)
         if head.length is not None:
             block += pack_field(b"content-length", b"%d" % head.length)
         if head.expects:
             block += pack_field(b"expect", head.expects)
-        return block
+        return Packed(block, packed.grpc, packed.timeout)
 
     def _start(self, head: RequestHead, *, secure: bool) -> bytes:
         scheme = b"https" if secure else b"http"
@@ -64,14 +73,15 @@ class RequestPacker:
             self._starts[head.method, head.target, secure] = start
         return start
 
-    def _pack(self, fields: bytes) -> bytes:
+    def _pack(self, fields: bytes) -> Packed:
         parts = []
-        for line in fields.split(b"\r\n")[:-1]:
+        lines = fields.splitlines(keepends=True)
+        for line in lines:
             name, _, value = line.partition(b":")
             lower = name.lower()
             if lower not in _LEFT_OUT:
-                parts.append((b":authority" if lower == b"host" else lower, value.strip(b" \t")))
-        packed = pack(parts) + _TAKES_TRAILERS
+                parts.append((b":authority" if lower == b"host" else lower, value.strip()))
+        packed = Packed(pack(parts) + _TAKES_TRAILERS, is_grpc(lines), timeout_of(lines))
         if len(fields) <= _LONGEST:
             if len(self._fields) >= _REMEMBERED:
                 self._fields.clear()

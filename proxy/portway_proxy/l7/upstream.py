@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from portway_proxy.clock import NEVER
 from portway_proxy.endpoint_contexts import Kept
@@ -46,6 +46,8 @@ class UpstreamConnection(Answering):
     """
 
     __slots__ = ("_paced", "_poll", "reused", "write_paused")
+
+    open_ended: ClassVar = False
 
     def __init__(self, http: Http, pool: Pool) -> None:
         super().__init__(http, pool)
