@@ -85,7 +85,8 @@ def stapled(one: Certificate, seconds: float = 3600.0) -> Certificate:
 
 
 def serial_of(one: Certificate) -> str:
-    return f"Serial Number: {x509.load_pem_x509_certificate(one.chain).serial_number:040X}"
+    number = x509.load_pem_x509_certificate(one.chain).serial_number
+    return f"Serial Number: {number.to_bytes((number.bit_length() + 7) // 8).hex().upper()}"
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
