@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Beginning", "Block", "Recall"]
 
-_BEGINNINGS: Final = 2048  # Of both kinds together, each of
-_LONGEST_BEGINNING: Final = 256  # bytes at most: below 2 MiB.
+# Of both kinds together: sites with 10,000 routes are asked for all of them, again and again. Each of
+_BEGINNINGS: Final = 16_384
+_LONGEST_BEGINNING: Final = 128  # bytes at most: with what is made of them 5 MiB as a rule, and 8 at most.
 _BLOCKS: Final = 1024  # Of each kind, each of
 _LONGEST_BLOCK: Final = 1024  # bytes at most: below 2 MiB.
 _PATIENCE: Final = 8  # Strangers for each beginning that is remembered, before they make room for others.
@@ -90,16 +91,21 @@ class Recall:
             blocks.clear()
         blocks[text] = Block(text, model, beginnings)
 
-    def keep_beginning(self, text: bytes, beginning: Beginning) -> None:
-        """Remember a beginning that is not too long."""
+    def has_room(self, text: bytes) -> bool:
+        """Return whether the beginning `text`, which is not known, may be remembered."""
         if len(text) > _LONGEST_BEGINNING:
-            return
-        if len(self._hosted) + len(self._bare) >= _BEGINNINGS:
-            self._strangers += 1
-            if self._strangers < _PATIENCE * _BEGINNINGS:
-                return
-            self._strangers = 0
-            self._hosted.clear()
-            self._bare.clear()
+            return False
+        if len(self._hosted) + len(self._bare) < _BEGINNINGS:
+            return True
+        self._strangers += 1
+        if self._strangers < _PATIENCE * _BEGINNINGS:
+            return False
+        self._strangers = 0
+        self._hosted.clear()
+        self._bare.clear()
+        return True
+
+    def keep_beginning(self, text: bytes, beginning: Beginning) -> None:
+        """Remember a beginning for which there is room."""
         beginnings = self._bare if beginning.raw_host is None else self._hosted
         beginnings[text] = beginning

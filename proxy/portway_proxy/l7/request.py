@@ -193,7 +193,7 @@ class RequestParser(FieldParser):
         text = data[begun.end() :]
         self.block = block = self._recall.block(text, hosted=hosted)
         if block is not None and begun.end(2) + _VERSION_SIZE <= self._limits.request_line:
-            return block.model.again(self._begin_with(begun), len(data))
+            return self._again(begun, block, len(data))
         head = self._parse(data)
         # An Upgrade counts after GET alone, so that fields with one mean something else after other methods.
         if not self._upgrade and head.ordinary:
@@ -202,17 +202,20 @@ class RequestParser(FieldParser):
             self._recall.keep_block(text, model, hosted=hosted)
         return head
 
-    def _begin_with(self, begun: re.Match[bytes]) -> Beginning:
-        """Return the beginning of a head whose fields are known."""
-        target = begun[2]
+    def _again(self, begun: re.Match[bytes], block: Block, size: int) -> RequestHead:
+        """Return the head of `size` bytes that `block` makes with another beginning; that one is remembered for it."""
+        text, method, target, raw_host = begun.group(0, 1, 2, 3)
         path, sent = canonical_target(target)
-        beginning = Beginning(begun[1], sent, path, target)
-        host = begun[3]
-        if host is not None:
-            beginning.raw_host = host
-            beginning.host = self._hosts.get(host) or self._host_of(host)
-        self._recall.keep_beginning(begun[0], beginning)
-        return beginning
+        beginning = Beginning(method, sent, path, target)
+        if raw_host is not None:
+            beginning.raw_host = raw_host
+            beginning.host = self._hosts.get(raw_host) or self._host_of(raw_host)
+        head = block.model.again(beginning, size)
+        if self._recall.has_room(text):
+            self._recall.keep_beginning(text, beginning)
+        else:
+            head.beginning = None  # Nobody will see it again.
+        return head
 
     def _parse(self, data: bytes) -> RequestHead:
         self._fault: ClientError | None = None

@@ -13,6 +13,12 @@ def beginning(number: int, host: bytes | None = b"a") -> tuple[bytes, Beginning]
     return b"GET %b" % target, made
 
 
+def keep(recall: Recall, number: int, host: bytes | None = b"a") -> None:
+    text, made = beginning(number, host)
+    if recall.has_room(text):
+        recall.keep_beginning(text, made)
+
+
 def remembered(recall: Recall, numbers: range) -> list[int]:
     """Return those of the numbers whose beginning, with a Host, is remembered."""
     recall.keep_block(b"\r\n", MODEL, hosted=True)
@@ -23,37 +29,30 @@ def remembered(recall: Recall, numbers: range) -> list[int]:
 
 def test_beginnings_with_and_without_a_host_are_kept_apart() -> None:
     recall = Recall()
-    recall.keep_beginning(*beginning(1))
-    recall.keep_beginning(*beginning(2, host=None))
+    keep(recall, 1)
+    keep(recall, 2, host=None)
     assert remembered(recall, range(3)) == [1]
 
 
 def test_what_is_long_is_not_remembered() -> None:
     recall = Recall()
-    _, one = beginning(1)
-    recall.keep_beginning(b"x" * 257, one)
-    recall.keep_beginning(b"x" * 256, one)
+    assert [recall.has_room(b"x" * size) for size in (128, 129)] == [True, False]
     for size in (1024, 1025):
         recall.keep_block(b"x" * size, MODEL, hosted=False)
-    block = recall.block(b"x" * 1024, hosted=False)
+    assert recall.block(b"x" * 1024, hosted=False) is not None
     assert recall.block(b"x" * 1025, hosted=False) is None
-    recall.keep_block(b"\r\n", MODEL, hosted=True)
-    hosted = recall.block(b"\r\n", hosted=True)
-    assert block is not None
-    assert hosted is not None
-    assert list(hosted.beginnings) == [b"x" * 256]
 
 
 def test_strangers_do_not_drive_out_what_is_known_until_they_are_many() -> None:
     recall = Recall()
-    for number in range(4096):
-        recall.keep_beginning(*beginning(number))
-    assert remembered(recall, range(4096)) == list(range(2048))
-    for number in range(4096, 20_000):
-        recall.keep_beginning(*beginning(number))
-    left = remembered(recall, range(20_000))
-    assert 0 < len(left) <= 2048
-    assert left[0] >= 4096
+    for number in range(30_000):
+        keep(recall, number)
+    assert remembered(recall, range(30_000)) == list(range(16_384))
+    for number in range(30_000, 160_000):
+        keep(recall, number)
+    left = remembered(recall, range(160_000))
+    assert 0 < len(left) <= 16_384
+    assert left[0] >= 30_000
 
 
 def test_the_number_of_blocks_is_bounded() -> None:
