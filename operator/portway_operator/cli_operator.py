@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 import socket
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn
 
@@ -18,6 +15,7 @@ from typer.core import TyperCommand, TyperOption
 from portway_operator import collector, nginx_flags
 from portway_operator.authority_store import KeptNames
 from portway_operator.console import printable
+from portway_operator.flag_values import addresses, affinity_key, named_object, namespaces, ports, several
 from portway_operator.leader import Terms
 from portway_operator.objects import Kind
 from portway_operator.operator_settings import (
@@ -43,12 +41,6 @@ CONTEXT: Final = {"auto_envvar_prefix": "PORTWAY"}
 
 # A Service called portway-health has Kubernetes set PORTWAY_HEALTH_PORT=tcp://10.0.0.1:80 in every pod beside it.
 _SERVICE_LINKS: Final = ("tcp://", "udp://", "sctp://")
-
-_SHORTEST_KEY: Final = 16  # Bytes: 128 bits cannot be guessed.
-
-_OBJECT = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?)/([a-z0-9]([a-z0-9.-]*[a-z0-9])?)")
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
-_HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\.?", re.IGNORECASE)
 
 
 class OperatorCommand(TyperCommand):
@@ -83,56 +75,6 @@ def _switches(options: Collection[TyperOption]) -> dict[str, tuple[str, str]]:
             found |= {name.lstrip("-"): forms for name in one.opts}
             found |= {name.lstrip("-"): forms[::-1] for name in one.secondary_opts}
     return found
-
-
-def _several(text: str) -> tuple[str, ...]:
-    return tuple(part for each in text.split(",") if (part := each.strip()))
-
-
-def _object(text: str, flag: str) -> tuple[str, str] | None:
-    """Return the namespace and the name in `text`; None for nothing."""
-    found = _OBJECT.fullmatch(text)
-    if text and found is None:
-        raise typer.BadParameter(f"{flag}: {text!r} is no object; write namespace/name.")
-    return (found[1], found[3]) if found else None
-
-
-def _namespaces(text: str, flag: str) -> tuple[str, ...]:
-    names = _several(text)
-    for name in names:
-        if not _LABEL.fullmatch(name):
-            raise typer.BadParameter(f"{flag}: {name!r} is no namespace.")
-    return names
-
-
-def _addresses(text: str) -> tuple[str, ...]:
-    addresses = _several(text)
-    for address in addresses:
-        with suppress(ValueError):
-            ipaddress.ip_address(address)
-            continue
-        if not _HOST.fullmatch(address) or address.replace(".", "").isdigit():
-            raise typer.BadParameter(f"--publish-status-address: {address!r} is neither an IP nor a host name.")
-    return addresses
-
-
-def _ports(text: str) -> frozenset[int]:
-    ports = _several(text)
-    if not all(port.isdecimal() and 0 < int(port) < 65536 for port in ports):
-        raise typer.BadParameter(f"--reserved-ports: {text!r} is no list of ports; write 8080,8443.")
-    return frozenset(map(int, ports))
-
-
-def _affinity_key(file: Path | None) -> bytes:
-    if file is None:
-        return b""
-    try:
-        key = file.read_bytes()
-    except OSError as error:
-        raise typer.BadParameter(f"--affinity-key-file: {file}: {error.strerror}.") from None
-    if len(key) < _SHORTEST_KEY:
-        raise typer.BadParameter(f"--affinity-key-file: {file} has less than {_SHORTEST_KEY} bytes.")
-    return key
 
 
 def operator(  # noqa: PLR0913 - the options of a command are its arguments
@@ -252,23 +194,23 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     except NoCluster as error:
         _fail(str(error), 2)
     namespace = pod_namespace or connection.namespace
-    certificate = _object(default_ssl_certificate, "--default-ssl-certificate")
-    service = _object(publish_service, "--publish-service")
-    exposed = _object(expose_service, "--expose-service")
+    certificate = named_object(default_ssl_certificate, "--default-ssl-certificate")
+    service = named_object(publish_service, "--publish-service")
+    exposed = named_object(expose_service, "--expose-service")
     config_maps = {
         "--configmap": configmap,
         "--tcp-services-configmap": tcp_services_configmap,
         "--udp-services-configmap": udp_services_configmap,
     }
-    namespaces = _namespaces(watch_namespace, "--watch-namespace")
+    watched = namespaces(watch_namespace, "--watch-namespace")
     files = _files(stream_certificate, stream_key, stream_client_ca)
     secrets = watch_secrets_namespace
-    single = [_object(each, "--watch-secrets") for each in _several(watch_secrets)]
+    single = [named_object(each, "--watch-secrets") for each in several(watch_secrets)]
     settings = OperatorSettings(
         pods=OwnPods(pod_name or socket.gethostname(), namespace, operator_selector, proxy_selector),
         compile=CompileSettings(
             controller=controller_class,
-            ingress_class=_several(ingress_class),
+            ingress_class=several(ingress_class),
             watch_ingress_without_class=watch_ingress_without_class,
             ingress_class_by_name=ingress_class_by_name,
             compatibility=compatibility,
@@ -277,23 +219,23 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             ssl_redirect=ssl_redirect,
             allow_external_name=allow_external_name,
             allow_catch_all=catch_all,
-            reserved_ports=_ports(reserved_ports),
+            reserved_ports=ports(reserved_ports),
             expose_service=expose_service,
             tcp_services=tcp_services_configmap,
             udp_services=udp_services_configmap,
             config_map=configmap,
-            affinity_key=_affinity_key(affinity_key_file),
+            affinity_key=affinity_key(affinity_key_file),
         ),
         scope=_scope(
-            namespaces,
-            None if secrets is None else _namespaces(secrets, "--watch-secrets-namespace"),
+            watched,
+            None if secrets is None else namespaces(secrets, "--watch-secrets-namespace"),
             [each for each in (service, exposed) if each is not None],
             frozenset(each for each in (certificate, *single) if each is not None),
-            [each for flag, text in config_maps.items() if (each := _object(text, flag)) is not None],
+            [each for flag, text in config_maps.items() if (each := named_object(text, flag)) is not None],
         ),
         status=StatusSettings(
             service,
-            _addresses(publish_status_address),
+            addresses(publish_status_address),
             internal=report_node_internal_ip_address,
             write=update_status,
             clear=update_status_on_shutdown,
@@ -304,13 +246,17 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             address=stream_address,
             port=stream_port,
             auth=proxy_auth,
-            accounts=tuple(_account(each, namespace) for each in _several(proxy_accounts) or ("portway-proxy",)),
-            client_names=_several(proxy_names),
-            hosts=_several(stream_hosts) or (f"portway-operator.{namespace}.svc", f"portway-operator.{namespace}"),
+            accounts=tuple(_account(each, namespace) for each in several(proxy_accounts) or ("portway-proxy",)),
+            client_names=several(proxy_names),
+            hosts=several(stream_hosts) or (f"portway-operator.{namespace}.svc", f"portway-operator.{namespace}"),
             kept=None
             if files
             else KeptNames(
-                namespace, authority_secret, authority_config_map, proxy_certificate_secret, _several(proxy_names)
+                namespace,
+                authority_secret,
+                authority_config_map,
+                proxy_certificate_secret,
+                several(proxy_names),
             ),
             files=files,
             plain=insecure_stream,
@@ -320,7 +266,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
             (validating_webhook_certificate, validating_webhook_key),
             OwnCertificate(
                 KeptNames(namespace, authority_secret, authority_config_map, webhooks=validating_webhook_configuration),
-                _several(validating_webhook_hosts) or (f"portway-operator.{namespace}.svc",),
+                several(validating_webhook_hosts) or (f"portway-operator.{namespace}.svc",),
             ),
         ),
         election=election_id,

@@ -8,7 +8,6 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -17,7 +16,7 @@ import yaml
 from helm_python import HelmError, lint
 
 from chart import documents
-from chart.rendering import CHART, EARLIER, NAMESPACE, ROOT, Raw, ci_files, ci_values, find, notes, render
+from chart.rendering import CHART, NAMESPACE, ROOT, Raw, ci_files, ci_values, find, notes, render
 from portway_operator.cli import app
 from portway_proxy.options import read_options
 
@@ -32,7 +31,7 @@ CLUSTERED = {"ClusterRole", "ClusterRoleBinding", "IngressClass", "ValidatingWeb
 
 _METRIC = re.compile(r"^\| `(\w+)` \| \w+ \| (.*?) \|", re.MULTILINE)
 
-_rendered = cache(lambda file: render(ci_values(file)))
+rendered = cache(lambda file: render(ci_values(file)))
 
 
 def _pods(objects: list[Raw]) -> Iterator[tuple[str, Raw]]:
@@ -67,7 +66,7 @@ def test_there_is_a_schema_of_each_kubernetes_from_127_to_the_newest() -> None:
 def test_what_every_values_file_renders_is_valid_for_kubernetes(version: str) -> None:
     seen = set()
     for file in (each for each in ci_files() if _since(each) <= _number(version)):
-        for raw in _rendered(file):
+        for raw in rendered(file):
             text = json.dumps(raw)
             if raw["kind"] in FOREIGN or text in seen:
                 continue
@@ -89,7 +88,7 @@ def test_helm_lints_every_values_file_without_a_complaint(file: str) -> None:
 @pytest.mark.parametrize("file", ci_files())
 def test_every_object_is_in_the_release_and_labelled(file: str) -> None:
     values = ci_values(file)
-    for raw in _rendered(file):
+    for raw in rendered(file):
         name = raw["metadata"]["name"]
         if name.endswith("-more") or name == "as-text":
             continue
@@ -99,16 +98,16 @@ def test_every_object_is_in_the_release_and_labelled(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", ci_files())
-def test_the_programs_take_the_flags_that_are_rendered(file: str) -> None:
+def test_the_programs_take_the_flags_that_arerendered(file: str) -> None:
     command = typer.main.get_command(app).commands["operator"]  # type: ignore[attr-defined]
-    for container in _containers(_rendered(file), "operator"):
+    for container in _containers(rendered(file), "operator"):
         command.make_context("operator", list(container["args"][1:]))
-    for container in _containers(_rendered(file), "proxy"):
+    for container in _containers(rendered(file), "proxy"):
         read_options(container["args"][1:], {})
 
 
 def test_flags_and_values_that_are_set_reach_the_programs() -> None:
-    objects = _rendered("configuration-values.yaml")
+    objects = rendered("configuration-values.yaml")
     [operator], [proxy] = (_containers(objects, program) for program in ("operator", "proxy"))
     assert {
         "--controller-class=example.com/internal",
@@ -130,7 +129,7 @@ def test_flags_and_values_that_are_set_reach_the_programs() -> None:
 
 @pytest.mark.parametrize("file", ci_files())
 def test_every_mount_has_a_volume_and_every_named_port_a_container(file: str) -> None:
-    objects = _rendered(file)
+    objects = rendered(file)
     for name, pod in _pods(objects):
         volumes = {volume["name"] for volume in pod.get("volumes", [])}
         ports = {port["name"] for each in pod["containers"] for port in each.get("ports", [])}
@@ -156,7 +155,7 @@ def test_every_mount_has_a_volume_and_every_named_port_a_container(file: str) ->
 @pytest.mark.parametrize("file", ci_files())
 def test_pods_meet_the_restricted_standard_but_for_what_was_asked(file: str) -> None:
     extra = {"before", "beside"}
-    for name, pod in _pods(_rendered(file)):
+    for name, pod in _pods(rendered(file)):
         security = pod["securityContext"]
         assert (security["runAsNonRoot"], security["runAsUser"]) == (True, 65532), name
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
@@ -175,7 +174,7 @@ def test_pods_meet_the_restricted_standard_but_for_what_was_asked(file: str) -> 
 
 
 def test_a_proxys_pod_gets_no_token_but_one_for_the_operator() -> None:
-    pod = find(_rendered("default-values.yaml"), "Deployment", "portway-proxy")["spec"]["template"]["spec"]
+    pod = find(rendered("default-values.yaml"), "Deployment", "portway-proxy")["spec"]["template"]["spec"]
     tokens = [
         source["serviceAccountToken"]
         for volume in pod["volumes"]
@@ -184,13 +183,13 @@ def test_a_proxys_pod_gets_no_token_but_one_for_the_operator() -> None:
     ]
     assert tokens == [{"path": "token", "audience": "portway-config", "expirationSeconds": 3600}]
     assert (
-        find(_rendered("default-values.yaml"), "ServiceAccount", "portway-proxy")["automountServiceAccountToken"]
+        find(rendered("default-values.yaml"), "ServiceAccount", "portway-proxy")["automountServiceAccountToken"]
         is False
     )
 
 
 def test_in_one_pod_the_proxys_container_sees_no_token() -> None:
-    pod = find(_rendered("single-pod-values.yaml"), "Deployment", "portway-proxy")["spec"]["template"]["spec"]
+    pod = find(rendered("single-pod-values.yaml"), "Deployment", "portway-proxy")["spec"]["template"]["spec"]
     mounts = {each["name"]: {mount["name"] for mount in each["volumeMounts"]} for each in pod["containers"]}
     assert mounts["proxy"] == {"run"}
     assert {"run", "kubernetes"} <= mounts["operator"]
@@ -198,7 +197,7 @@ def test_in_one_pod_the_proxys_container_sees_no_token() -> None:
 
 @pytest.mark.parametrize("file", ci_files())
 def test_the_kubelet_waits_for_longer_than_a_proxy_drains(file: str) -> None:
-    for _, pod in _pods(_rendered(file)):
+    for _, pod in _pods(rendered(file)):
         for container in pod["containers"]:
             flags = dict(re.findall(r"--drain-(grace|timeout)=(\d+)", " ".join(container.get("args", []))))
             assert pod.get("terminationGracePeriodSeconds", 1) > sum(map(int, flags.values()))
@@ -212,16 +211,16 @@ def _unlabelled(raw: Raw) -> Raw:
 def test_the_rights_are_those_of_the_manifest_and_no_others() -> None:
     manifest = list(yaml.safe_load_all((ROOT / "manifests" / "rbac.yaml").read_text()))
     kinds = {raw["kind"] for raw in manifest}
-    rendered = [_unlabelled(raw) for raw in _rendered("default-values.yaml") if raw["kind"] in kinds]
+    found = [_unlabelled(raw) for raw in rendered("default-values.yaml") if raw["kind"] in kinds]
 
     def named(raw: Raw) -> str:
         return f"{raw['kind']} {raw['metadata']['name']}"
 
-    assert sorted(rendered, key=named) == sorted(manifest, key=named)
+    assert sorted(found, key=named) == sorted(manifest, key=named)
 
 
 def test_with_a_scope_no_right_to_objects_holds_in_the_whole_cluster() -> None:
-    objects = _rendered("scope-values.yaml")
+    objects = rendered("scope-values.yaml")
     rules = find(objects, "ClusterRole", "portway-operator")["rules"]
     assert {resource for rule in rules for resource in rule["resources"]} == {"ingressclasses", "nodes", "tokenreviews"}
     secrets = {
@@ -277,58 +276,6 @@ CONTRADICTIONS: list[tuple[Raw, str]] = [
 def test_values_that_cannot_be_together_are_refused_with_a_sentence(values: Raw, sentence: str) -> None:
     with pytest.raises(HelmError, match=re.escape(sentence)):
         render(values)
-
-
-def _immutable(raw: Raw) -> Any:  # noqa: ANN401 - whatever of the object may not change
-    spec = raw.get("spec", {})
-    return {
-        "DaemonSet": lambda: spec["selector"],
-        "Deployment": lambda: spec["selector"],
-        "Service": lambda: spec.get("clusterIP") == "None",
-        "Secret": lambda: raw["type"],
-        "IngressClass": lambda: spec["controller"],
-        "ClusterRoleBinding": lambda: raw["roleRef"],
-        "RoleBinding": lambda: raw["roleRef"],
-    }.get(raw["kind"], lambda: None)()
-
-
-def _changed(before: list[Raw], after: list[Raw]) -> list[tuple[str, str]]:
-    """Return the objects that are in both and differ in what the API server lets nobody change."""
-    found = {(raw["kind"], raw["metadata"].get("namespace"), raw["metadata"]["name"]): raw for raw in before}
-    return [
-        (raw["kind"], raw["metadata"]["name"])
-        for raw in after
-        if (old := found.get((raw["kind"], raw["metadata"].get("namespace"), raw["metadata"]["name"])))
-        and _immutable(old) != _immutable(raw)
-    ]
-
-
-@pytest.mark.parametrize("file", ci_files())
-def test_no_upgrade_to_other_values_changes_what_cannot_be_changed(file: str) -> None:
-    assert _changed(_rendered("default-values.yaml"), _rendered(file)) == []
-
-
-@pytest.mark.parametrize("earlier", EARLIER, ids=lambda path: path.stem)
-@pytest.mark.parametrize("file", ci_files())
-def test_no_upgrade_from_an_earlier_chart_changes_what_cannot_be_changed(file: str, earlier: Path) -> None:
-    try:
-        before = render(ci_values(file), chart=earlier)
-    except HelmError:
-        pytest.skip("it has values that were not there")
-    assert _changed(before, _rendered(file)) == []
-
-
-def test_there_is_an_earlier_chart_to_come_from() -> None:
-    assert EARLIER
-
-
-def test_two_releases_share_no_object_of_the_cluster_but_the_class() -> None:
-    def clustered(objects: list[Raw]) -> set[tuple[str, str]]:
-        return {(raw["kind"], raw["metadata"]["name"]) for raw in objects if raw["kind"] in CLUSTERED}
-
-    values = {"controller": {"admissionWebhooks": {"enabled": True}}}
-    one, other = (clustered(render(values, name="edge", namespace=namespace)) for namespace in ("a", "b"))
-    assert one & other == {("IngressClass", "portway")}
 
 
 def test_the_versions_are_the_projects() -> None:
@@ -441,7 +388,7 @@ def test_what_monitoring_reads_is_told_by_the_programs() -> None:
 
 def test_labels_that_the_programs_say_themselves_are_kept() -> None:
     """`namespace` and `service` are the Ingress's, where Prometheus would put its target's."""
-    objects = _rendered("monitoring-values.yaml")
+    objects = rendered("monitoring-values.yaml")
     monitors = [raw for raw in objects if raw["kind"] in ("ServiceMonitor", "PodMonitor")]
     assert len(monitors) == 4
     for raw in monitors:
