@@ -10,7 +10,7 @@ import pytest
 from eventually import eventually
 from portway_proxy.http2 import frames
 from portway_proxy.http2.codes import PREFACE, Code
-from portway_proxy.snapshot import Cors, Policy
+from portway_proxy.snapshot import Buffering, Cors, Policy
 from portway_proxy.tls_terms import TlsTerms
 from portway_proxy.trust import Belief, Trust
 from wire.http2_client import connect, pair, request_fields
@@ -514,3 +514,44 @@ async def test_the_peer_that_is_trusted_speaks_for_each_stream_anew(net: Net) ->
         assert (await client.get("/", ("x-forwarded-for", address))).body == address.encode()
     assert (await client.get()).body == b"127.0.0.1"
     assert [line["client"] for line in await site.lines(3)] == ["7.7.7.7", "8.8.8.8", "127.0.0.1"]
+
+
+# --- buffers
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_is_gathered_before_its_endpoint_is_asked(net: Net, announced: bool) -> None:
+    endpoint = await net.endpoint()
+    site = await net.site(everything_to(endpoint.port, policy=Policy(buffering=Buffering(request=1_000_000))))
+    client = await connect(net, site)
+    body = bytes(range(250)) * 1200  # More than a window holds.
+    stream = client.ask([*POST, (b"content-length", b"%d" % len(body))] if announced else POST, end=False)
+    await client.send(stream, body[:-1], end=False)
+    await eventually(lambda: site.counters.received > len(body))
+    assert not endpoint.peers
+    await client.send(stream, body[-1:])
+    assert (await client.answer(stream)).body == b"/" + body
+
+
+async def test_what_is_gathered_has_a_bound(net: Net) -> None:
+    endpoint = await net.endpoint()
+    site = await net.site(everything_to(endpoint.port, policy=Policy(buffering=Buffering(request=10_000))))
+    client = await connect(net, site)
+    stream = client.ask(POST, end=False)
+    await client.send(stream, bytes(10_000), end=False)
+    await eventually(lambda: endpoint.peers, what="what came so far goes on")
+    await client.send(stream, bytes(200_000))
+    assert (await client.answer(stream)).body == b"/" + bytes(210_000)
+
+
+async def test_more_may_wait_for_a_slow_client_where_an_ingress_wants_it(net: Net) -> None:
+    endpoint = await net.endpoint(answering(reply(bytes(300_000))))
+    policy = Policy(buffering=Buffering(response=1_000_000))
+    site = await net.site(everything_to(endpoint.port, policy=policy))
+    client = await connect(net, site, window=0)
+    stream = client.ask(request_fields())
+    await eventually(lambda: site.pooled(), what="the endpoint is done")
+    client.h2.increment_flow_control_window(1 << 20, stream)
+    client.h2.increment_flow_control_window(1 << 20)
+    client.flush()
+    assert len((await client.answer(stream)).body) == 300_000

@@ -142,7 +142,7 @@ class Control(Outgoing):
         change, self.first_window = value - self.first_window, value
         for stream in tuple(self.streams.values()):
             try:
-                stream.widen(change)
+                stream.open_window(change)
             except StreamFault as fault:
                 raise ConnectionFault(fault.code, str(fault)) from None
 
@@ -227,7 +227,7 @@ class Control(Outgoing):
         if not number:
             if not size:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "a window is widened by nothing")
-            self.widen(size)
+            self.open_window(size)
             return
         stream = self.streams.get(number)
         if stream is None:
@@ -235,7 +235,7 @@ class Control(Outgoing):
             return
         if not size:
             raise StreamFault(Code.PROTOCOL_ERROR, "a window is widened by nothing")
-        stream.widen(size)
+        stream.open_window(size)
 
     def _push(self, _: int, __: int, ___: bytes) -> None:
         raise ConnectionFault(Code.PROTOCOL_ERROR, "nobody asked for a PUSH_PROMISE")

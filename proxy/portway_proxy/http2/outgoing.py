@@ -108,7 +108,7 @@ class Outgoing:
         self.more = most <= 0
         line.extendleft(reversed(held_up))
 
-    def widen(self, size: int) -> None:
+    def open_window(self, size: int) -> None:
         """Let so many more bytes of bodies go; raises `ConnectionFault` when that is more than there can be."""
         self.window += size
         if self.window > LARGEST_WINDOW:

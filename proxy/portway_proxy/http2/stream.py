@@ -230,7 +230,7 @@ class Stream:
             # Whoever was answered need not send the rest.
             self.reset(Code.NO_ERROR)
 
-    def widen(self, size: int) -> None:
+    def open_window(self, size: int) -> None:
         """Let so many more bytes go (fewer, if negative); raises `StreamFault` when that is more than there can be."""
         self.window += size
         if self.window > LARGEST_WINDOW:

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     import asyncio
 
     from portway_proxy.errors import ProxyError
+    from portway_proxy.l7.buffering import Gathering
     from portway_proxy.l7.exchange import Exchange
+    from portway_proxy.l7.framing import Framing
     from portway_proxy.l7.http import Http
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
@@ -113,6 +115,12 @@ class Asker(Protocol):
     def drop_body(self) -> None:
         """Send what is left of the body nowhere."""
 
+    def framing_of(self, head: RequestHead) -> Framing:
+        """Return what tells where the body of a request ends, in what is held and what comes."""
+
+    def gather(self, gathering: Gathering) -> bool:
+        """Hold the body of the request for a while; return whether enough of it is there already."""
+
     def pause(self) -> None:
         """Take no more of the body for now: the endpoint does not keep up."""
 
@@ -144,6 +152,12 @@ class Asker(Protocol):
 
     def reply(self, head: RequestHead, status: int, fields: bytes, *, keeps: bool) -> tuple[int, int]:
         """Send a response of the proxy's own to `head`; return the sizes of its head and its body."""
+
+    def widen(self, size: int) -> None:
+        """Let so many bytes wait for the client, until `squeeze`."""
+
+    def squeeze(self) -> None:
+        """Let no more wait for the client, and for its endpoint, than the limits allow."""
 
     def finished(self, *, keeps: bool) -> None:
         """Go on to what comes next: the exchange is over."""

@@ -2,86 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from portway_proxy.clock import NEVER
 from portway_proxy.errors import ClientError, ClientGone, RequestTimeout, UpstreamBadResponse
 from portway_proxy.http2.codes import Code
-from portway_proxy.http2.semantics import check_trailers
-from portway_proxy.http2.stream import Stream
 from portway_proxy.l7 import flow
 from portway_proxy.l7.exchange import Exchange
 from portway_proxy.l7.replies import text_of
 from portway_proxy.l7.request import RequestHead
 from portway_proxy.l7.stream_transport import StreamTransport
-from portway_proxy.l7.uploader import end_body, send_on
+from portway_proxy.l7.stream_uploader import StreamUploader
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from portway_proxy.http2.unpacking import Block
     from portway_proxy.l7.http2 import Http2Client
     from portway_proxy.l7.response import ResponseHead
-    from portway_proxy.shown import Shown
-    from portway_proxy.snapshot import ProxyVersion
 
 __all__ = ["AskingStream"]
 
 
-class AskingStream(Stream):
-    """The client of one exchange, on the connection of `home`.
-
-    What comes of the body is credited once the endpoint's connection has taken it, and no more than the window of a
-    stream waits here. `deadline` is watched by the clock only while there is one.
-    """
+class AskingStream(StreamUploader):
+    """The client of one exchange, on the connection of `home`."""
 
     __slots__ = (
-        "_dropping",
-        "_early",
-        "_passed",
-        "_paused",
+        "_most",
         "_progress",
         "_tunnel",
-        "_uncredited",
-        "body_limit",
-        "deadline",
-        "exchange",
-        "forwarded",
-        "home",
-        "http",
-        "peer",
-        "repeats",
         "response_keeps",
-        "secure",
-        "trailers",
         "write_paused",
     )
 
     versions: ClassVar = (b"HTTP/2.0", b"HTTP/2.0")  # As nginx names it.
 
     def __init__(self, home: Http2Client, number: int) -> None:
-        super().__init__(home.connection, number)
-        self.home = home
-        self.http = home.http
-        self.exchange: Exchange | None = None
-        self.deadline = NEVER
-        self.repeats = home.repeats
-        self.peer = home.peer
-        self.secure = home.secure
-        self.forwarded = home.forwarded
-        self.body_limit = 0
+        super().__init__(home, number)
         self.response_keeps = True
         self.write_paused = False
-        self.trailers: Sequence[bytes] = ()
-        self._dropping = False
-        self._early: list[bytes] = []
-        self._passed = False
-        self._paused = False
+        self._most = 0
         self._progress = 0
         self._tunnel: StreamTransport | None = None
-        self._uncredited = 0
 
     # --- what comes
 
@@ -109,29 +71,18 @@ class AskingStream(Stream):
         flow.fail(self.exchange, error)
 
     def on_data(self, data: bytes) -> None:
-        """Pass on a part of the body, or hold it until somebody takes it."""
-        exchange = self.exchange
-        if self._tunnel is not None:
-            self._tunnel.take(data)
-        elif self._dropping or exchange is None:
-            self.credit(len(data))
-        elif exchange.connection is None or self._early or self.two_way:
-            self._early.append(data)
+        """Pass on a part of the body, or of what follows a 101."""
+        if self._tunnel is None:
+            super().on_data(data)
         else:
-            self._pass_on(exchange, data)
+            self._tunnel.take(data)
 
     def on_end(self, trailers: Block | None) -> None:
-        """Pass on the end of the body."""
-        if trailers is not None:
-            self.trailers = [b"%b: %b" % field for field in check_trailers(trailers.fields)]
-        exchange = self.exchange
-        if self._tunnel is not None:
+        """Pass on the end of what the client sends."""
+        if self._tunnel is None:
+            super().on_end(trailers)
+        else:
             self._tunnel.take_end()
-        elif exchange is not None and exchange.connection is not None and not self._early and not self.two_way:
-            self._watch(NEVER)
-            if not self._dropping:
-                self._passed = True
-                end_body(exchange, exchange.connection)
 
     def on_reset(self, code: Code) -> None:
         """End what is under way: the client wants it no more, or its connection is gone."""
@@ -154,22 +105,6 @@ class AskingStream(Stream):
                 self.exchange.connection.resume()
 
     # --- time
-
-    def _watch(self, deadline: float) -> None:
-        if self.deadline is not NEVER:
-            if deadline is NEVER:
-                self.http.clock.unwatch(self)
-        elif deadline is not NEVER:
-            self.http.clock.watch(self)
-        self.deadline = deadline
-
-    def _patience(self) -> float:
-        """Return the deadline of a client that keeps up with its response."""
-        exchange = self.exchange
-        connection = None if exchange is None else exchange.connection
-        if connection is None or connection.open_ended or self.received or self._paused or self._dropping:
-            return NEVER
-        return self.http.clock.now + self.http.timeouts.body
 
     def expire(self) -> None:
         """Act on a client that sends or takes nothing of this stream."""
@@ -196,105 +131,6 @@ class AskingStream(Stream):
         else:
             self._progress = self.queued
             self._watch(self.http.clock.now + self.http.timeouts.send / 2)
-
-    # --- the asker: who it is
-
-    @property
-    def tls(self) -> bool:
-        """Whether it came to a port for TLS."""
-        return self.home.tls
-
-    @property
-    def strict(self) -> bool:
-        """Whether it was shown a certificate for the very name that it asked for."""
-        return self.home.strict
-
-    @property
-    def authority(self) -> str:
-        """The authority by which it was asked for a certificate of its own; empty for none."""
-        return self.home.authority
-
-    @property
-    def shown(self) -> Shown:
-        """The certificate that it showed."""
-        return self.home.shown
-
-    @property
-    def note(self) -> Callable[[Exchange], None]:
-        """What takes its exchange when it is over."""
-        return self.home.note
-
-    @property
-    def gone(self) -> bool:
-        """Whether it is gone, though nobody was told yet."""
-        return self.sent or self.home.gone
-
-    def announcement(self, version: ProxyVersion) -> bytes:
-        """Return the PROXY header that tells an endpoint who the client is."""
-        return self.home.announcement(version)
-
-    # --- the asker: its request
-
-    @property
-    def request_read(self) -> bool:
-        """Whether the whole body of the request was passed on."""
-        return self._passed
-
-    def send_body(self) -> None:
-        """Send what came of the body, then the rest as it comes."""
-        exchange = self.exchange
-        early, self._early = self._early, []
-        self._paused = False
-        for data in early:
-            if exchange is not None and exchange.connection is not None:
-                self._pass_on(exchange, data)
-        if exchange is None or exchange.connection is None:
-            return
-        if self.received:
-            self._passed = True
-            end_body(exchange, exchange.connection)
-        else:
-            self._watch(self._patience())
-
-    def _pass_on(self, exchange: Exchange, data: bytes) -> None:
-        connection = exchange.connection
-        if connection is None:
-            return
-        try:
-            send_on(exchange, connection, [data], self.body_limit)
-        except ClientError as error:
-            flow.fail(exchange, error)
-            return
-        if self._paused:
-            self._uncredited += len(data)
-            return
-        self.credit(len(data))
-        if not self.queued:
-            # Each byte buys a little time: who sends one now and then, always in time, runs out of it.
-            until = self._patience()
-            rate = self.http.limits.body_rate
-            self._watch(min(until, self.deadline + len(data) / rate) if rate else until)
-
-    def drop_body(self) -> None:
-        """Send what is left of the body nowhere."""
-        self._dropping = True
-        early, self._early = self._early, []
-        self.credit(sum(map(len, early)))
-
-    def pause(self) -> None:
-        """Credit nothing for now: the endpoint does not keep up."""
-        self._paused = True
-        if not self.queued:
-            self._watch(NEVER)
-
-    def resume(self) -> None:
-        """Let the client go on."""
-        self._paused = False
-        size, self._uncredited = self._uncredited, 0
-        if size:
-            self.credit(size)
-        if not self.queued:
-            self._watch(self._patience())
 
     # --- the asker: its response
 
@@ -343,7 +179,7 @@ class AskingStream(Stream):
         if pieces:
             self.send(b"".join(pieces) if len(pieces) > 1 else pieces[0], end=False)
         self._await_reader(before)
-        if self.queued > self.http.limits.buffer and not self.write_paused:
+        if self.queued > (self._most or self.http.limits.buffer) and not self.write_paused:
             self.write_paused = True
             if self.exchange is not None and self.exchange.connection is not None:
                 self.exchange.connection.pause()
@@ -375,6 +211,16 @@ class AskingStream(Stream):
         self._await_reader()
         return len(block), len(body)
 
+    def widen(self, size: int) -> None:
+        """Let so many bytes wait for the client, until `squeeze`."""
+        self._most = size
+
+    def squeeze(self) -> None:
+        """Let no more wait for the client, and for its endpoint, than the limits allow."""
+        self._most = 0
+        if self.exchange is not None and self.exchange.connection is not None:
+            self.exchange.connection.squeeze()
+
     def finished(self, *, keeps: bool) -> None:  # noqa: ARG002 - as above
         """Note that the exchange is over; the rest of its response may still wait for the client."""
         if not self.queued:
@@ -399,7 +245,7 @@ class AskingStream(Stream):
     def take_early(self) -> bytes:
         """Return what the client sent before its tunnel began."""
         early, self._early = b"".join(self._early), []
-        self.credit(len(early))
+        self._done_with(len(early))
         return early
 
     def hand_over(self) -> asyncio.Transport:

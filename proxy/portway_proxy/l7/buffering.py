@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from portway_proxy.errors import ClientError
 from portway_proxy.l7 import flow
-from portway_proxy.l7.client import ClientConnection
-from portway_proxy.l7.framing import Framing, framing_of
+from portway_proxy.l7.framing import Framing
+from portway_proxy.l7.response import ResponseHead
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GatherBody", "Gathering", "WidenBuffer"]
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CONTINUE = ResponseHead(1, 100, b"Continue")
 
 
 class Gathering:
@@ -53,12 +53,12 @@ class GatherBody:
     def __call__(self, exchange: Exchange, passage: Passage) -> bool:  # noqa: ARG002 - a step's signature
         """Return whether the request may go on now."""
         client, head = exchange.client, exchange.head
-        if head.bodiless or not isinstance(client, ClientConnection):
+        if head.bodiless:
             return True
         if head.expects:
             head.expects = b""  # Who waits for this would never send the body that is waited for.
-            client.write(_CONTINUE)
-        return client.gather(Gathering(exchange, framing_of(head, client.http.limits), self._most))
+            client.interim(head, _CONTINUE)
+        return client.gather(Gathering(exchange, client.framing_of(head), self._most))
 
 
 class WidenBuffer:
@@ -72,7 +72,7 @@ class WidenBuffer:
     def __call__(self, exchange: Exchange, passage: Passage) -> bool:
         """Return True."""
         client = exchange.client
-        if isinstance(client, ClientConnection) and self._size > client.http.limits.buffer:
+        if self._size > client.http.limits.buffer:
             client.widen(self._size)
             passage.widened = client
         return True

@@ -9,7 +9,7 @@ from portway_proxy.l7.rewrite import request_fields, request_head
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from portway_proxy.l7.client import ClientConnection
+    from portway_proxy.l7.asker import Asker
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.limits import Limit
     from portway_proxy.l7.mirror import Copy
@@ -82,7 +82,7 @@ class Passage:
         self.copy: Copy | None = None
         self.pace: Rate | None = None
         self.old = False
-        self.widened: ClientConnection | None = None
+        self.widened: Asker | None = None
         self.host = b""
         self.fields = b""
         self.answer = b""

@@ -9,7 +9,7 @@ from portway_proxy.clock import NEVER
 from portway_proxy.errors import BodyTooLarge, ClientError, ClientGone
 from portway_proxy.l7 import flow
 from portway_proxy.l7.ahead import Ahead
-from portway_proxy.l7.framing import DROPPED, EMPTY, Framing
+from portway_proxy.l7.framing import DROPPED, EMPTY, Framing, framing_of
 from portway_proxy.l7.responder import Responder
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from portway_proxy.l7.carrier import Carrier
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.http import Http
+    from portway_proxy.l7.request import RequestHead
     from portway_proxy.proxy_protocol import ProxyHeader
 
 __all__ = ["Uploader", "end_body", "send_on"]
@@ -76,6 +77,10 @@ class Uploader(Responder):
             self._take_body(exchange, self._ahead.take_all())
         if self.ended and not self._framing.done:
             flow.fail(exchange, ClientGone("the client hung up within its request"))
+
+    def framing_of(self, head: RequestHead) -> Framing:
+        """Return what tells where the body of a request ends, in what is held and what comes."""
+        return framing_of(head, self.http.limits)
 
     def gather(self, gathering: Gathering) -> bool:
         """Hold the body of the request for a while; return whether enough of it is there already."""
