@@ -550,7 +550,7 @@ async def test_more_may_wait_for_a_slow_client_where_an_ingress_wants_it(net: Ne
     site = await net.site(everything_to(endpoint.port, policy=policy))
     client = await connect(net, site, window=0)
     stream = client.ask(request_fields())
-    await eventually(lambda: site.pooled(), what="the endpoint is done")
+    await eventually(site.pooled, what="the endpoint is done")
     client.h2.increment_flow_control_window(1 << 20, stream)
     client.h2.increment_flow_control_window(1 << 20)
     client.flush()
