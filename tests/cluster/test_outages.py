@@ -17,6 +17,8 @@ from cluster.operating import ingress
 from cluster.pod_network import Pod, PodNetwork
 from cluster.replicas import Fleet, Load, Replica, RunningProxy, shop, until
 from cluster.wire import Wire
+from portway_proxy import codec
+from portway_proxy.snapshot import Snapshot
 from wire.command import Command
 
 HERE = ("--publish-status-address", "192.0.2.1")
@@ -162,10 +164,12 @@ async def test_a_proxy_that_is_killed_serves_again_though_no_operator_is_there(
 
 
 async def until_kept(ships: Fleet) -> None:
-    """Wait until the proxy has on its disk what it serves."""
+    """Wait until the proxy has on its disk what it serves, and not just what it served first: nothing, perhaps."""
+    file = ships.directory / "proxy-0" / "snapshot"
 
     async def kept() -> bool:
-        return (ships.directory / "proxy-0" / "snapshot").exists()
+        snapshot = codec.decode(file.read_bytes())[0] if file.exists() else Snapshot()
+        return bool(snapshot.hosts) and any(upstream.endpoints for upstream in snapshot.upstreams)
 
     await until(kept, 20, "the proxy keeps what it serves")
 
