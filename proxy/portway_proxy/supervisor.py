@@ -147,11 +147,7 @@ class Supervisor:
         async with self._lock:
             generation = self._next()
             content = codec.Digest.of(snapshot)
-            if digest and str(content) != digest:
-                raise BadSnapshot(
-                    f"the content has digest {content}, it was sent as {digest}: it asks for what this version of the"
-                    " proxy does not know, or was damaged"
-                )
+            _insist(content, digest or str(content))
             self._listeners.want(snapshot.listeners)
             try:
                 await self._spread(generation, snapshot, str(content))
@@ -174,11 +170,7 @@ class Supervisor:
                 raise BadSnapshot(f"the delta is for the snapshot {delta.base}, {self.digest or 'none'} is served")
             snapshot = patch(self.snapshot, delta.upstreams, delta.changes)
             content = self._content.after(self.snapshot, delta, snapshot)
-            if str(content) != delta.digest:
-                raise BadSnapshot(
-                    f"the delta leads to the snapshot {content}, it was sent as {delta.digest}: it asks for what this"
-                    " version of the proxy does not know, or was damaged"
-                )
+            _insist(content, delta.digest)
             try:
                 await self._spread_delta(generation, snapshot, delta)
             except BadSnapshot as error:
@@ -392,3 +384,12 @@ class Supervisor:
         if self.settings.metrics_names == INGRESS_NGINX:
             controller = Controller.of(self.settings.namespace, self.settings.node)
             yield from ingress_nginx.snapshot_samples(snapshot, self.digest, controller, current=not self.stale)
+
+
+def _insist(content: codec.Digest, said: str) -> None:
+    """Raise `BadSnapshot` for content that does not have the digest that it was sent with."""
+    if str(content) != said:
+        raise BadSnapshot(
+            f"the content has digest {content}, it was sent as {said}: it asks for what this version of the proxy does"
+            " not know, or was damaged"
+        )
