@@ -53,7 +53,7 @@ class Column:
 class Budget:
     """What the project wants: the median of `label` at most (or at least) `limit` times that of `against`.
 
-    Without `against` the limit is absolute.
+    Without `against` the limit is absolute. One of `more` is what it may be beyond that of `against`.
     """
 
     label: str
@@ -61,9 +61,12 @@ class Budget:
     limit: float
     against: str = ""
     least: bool = False
+    more: bool = False
 
     def __str__(self) -> str:
         """Return `portway: at most 1.7 x nginx`."""
+        if self.more:
+            return f"{self.label}: at most {self.limit:g} more than {self.against}"
         return f"{self.label}: at {'least' if self.least else 'most'} {self.limit:g}" + (
             f" x {self.against}" if self.against else ""
         )
@@ -201,7 +204,7 @@ def _await_answer(contender: Contender, place: Place, process: subprocess.Popen[
             said = answer(contender.scene, place.port, 1).split(b"\r\n", 1)[0].decode(errors="replace")
         except OSError as error:
             said = str(error)
-        if said.startswith("HTTP/1.1 200"):
+        if said.startswith(("HTTP/1.1 200", "HTTP/1.1 401")):  # Where a password is asked for, the load knows it.
             return
         try:
             process.wait(_STEP)

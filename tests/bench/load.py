@@ -20,6 +20,7 @@ from bench.stage import BULK, Stage
 __all__ = [
     "CLOSING",
     "FAST",
+    "KNOWN",
     "PACED",
     "VARIED",
     "Bodies",
@@ -103,6 +104,9 @@ class Manner:
 
 FAST = Manner()
 """The same request again and again, as fast as it is answered."""
+
+KNOWN = Manner(fields=("Authorization: Basic YWRhOnBhc3N3b3Jk",))
+"""The same request of somebody who has shown a password before."""
 
 CLOSING = Manner(fields=("Connection: close",))
 """A new connection for each request."""

@@ -99,6 +99,7 @@ def _judged(outcome: Outcome) -> list[str]:
 
 
 def _verdict(found: dict[str, Values], budget: Budget) -> str:
-    value = found[budget.label][budget.column] / (found[budget.against][budget.column] if budget.against else 1)
+    value, other = (found[label][budget.column] if label else 1.0 for label in (budget.label, budget.against))
+    value = value - other if budget.more else value / other
     kept = value >= budget.limit if budget.least else value <= budget.limit
     return f"{value:.2f}, {'kept' if kept else 'MISSED'}"

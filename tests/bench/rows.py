@@ -6,7 +6,21 @@ from collections.abc import Callable
 
 from bench.accounting import memory
 from bench.contest import Budget, Column, Contender, Row, Running, Values
-from bench.load import CLOSING, FAST, PACED, VARIED, Manner, Traffic, bodies, h2load, handshakes, held, pings, wrk
+from bench.load import (
+    CLOSING,
+    FAST,
+    KNOWN,
+    PACED,
+    VARIED,
+    Manner,
+    Traffic,
+    bodies,
+    h2load,
+    handshakes,
+    held,
+    pings,
+    wrk,
+)
 from bench.peers import Baseline, Envoy, HAProxy, Nginx, Portway
 from bench.quota import capped
 from bench.scene import Scene
@@ -138,6 +152,13 @@ def _all(scene: Scene, *peers: Nginx | HAProxy | Envoy | Baseline | Portway) -> 
     return tuple(Contender(peer, scene) for peer in peers)
 
 
+_NETWORKS = ",".join(f"10.{number >> 8}.{number & 255}.0/24" for number in range(10_000))
+_LISTED = Portway.annotated("10,000 networks allowed", allowlist_source_range=_NETWORKS + ",127.0.0.0/8")
+_PASSWORD = Portway.annotated("basic auth", auth_type="basic", auth_secret="users")
+_ASKED = Portway.annotated(
+    "external auth, cached", auth_url="http://endpoint.bench.svc/", auth_cache_key="$http_authorization"
+)
+
 _BODIES = (Nginx(), Nginx(streaming=True), HAProxy(), Envoy(), Portway())
 _BULK = (HAProxy(), HAProxy(splice=True), Portway())
 _BULK_BUDGETS = (Budget("portway", "cpu", 0.5, "haproxy"), Budget("portway", "cpu", 1.1, "haproxy, splice"))
@@ -184,6 +205,19 @@ ROWS: tuple[Row, ...] = (
         budgets=(
             Budget("portway, 10,000 routes", "cpu", 1.15, "portway, 10 routes"),
             Budget("portway, 100,000 routes", "cpu", 1.15, "portway, 10 routes"),
+        ),
+    ),
+    Row(
+        key="l7-guards",
+        title="L7 keep-alive, routes that nobody guards, and those that ask who comes",
+        contenders=_all(_HTTP, Portway(), _LISTED, _PASSWORD, _ASKED),
+        columns=(_CPU, _RATE, _P99),
+        measure=small(KNOWN),
+        baselines=("portway",),
+        budgets=(
+            Budget(_LISTED.label, "cpu", 5.0, "portway", more=True),
+            Budget(_PASSWORD.label, "cpu", 15.0, "portway", more=True),
+            Budget(_ASKED.label, "cpu", 15.0, "portway", more=True),
         ),
     ),
     Row(

@@ -97,7 +97,12 @@ class Passage:
         """Whether the client gets other fields than the endpoint sent."""
         return bool(self.answer or self.well or self.replaced) or self.edit is not None
 
-    def request(self, head: RequestHead, forwarded: bytes, host: bytes) -> bytes:
+    @property
+    def touches_request(self) -> bool:
+        """Whether the endpoint gets more, or another Host, than the head of the request says."""
+        return bool(self.fields or self.host) or self.old
+
+    def request_head(self, head: RequestHead, forwarded: bytes, host: bytes) -> bytes:
         """Return the head that the endpoint gets (`rewrite.request_head`)."""
         whole = request_head(head, forwarded + self.fields, host, self.host)
         return whole.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1) if self.old else whole

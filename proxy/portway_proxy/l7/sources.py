@@ -14,16 +14,19 @@ if TYPE_CHECKING:
 
 __all__ = ["EitherSuffices", "FromNetworks"]
 
+_REMEMBERED = 1024  # Addresses whose verdict is known before they are forgotten: a client sends more than one request.
+
 
 class FromNetworks:
     """The step that lets through clients of `allow` (any networks, when there are none) that are not in `deny`."""
 
-    __slots__ = ("_allow", "_any", "_deny")
+    __slots__ = ("_allow", "_any", "_deny", "_known")
 
     def __init__(self, allow: Iterable[str], deny: Iterable[str]) -> None:
         self._allow = Networks(allow)
         self._deny = Networks(deny)
         self._any = not self._allow
+        self._known: dict[bytes, tuple[bool, bool]] = {}
 
     def __call__(self, exchange: Exchange, passage: Passage) -> bool:  # noqa: ARG002 - a step's signature
         """Return True; raises `Forbidden` for a client of any other network."""
@@ -33,6 +36,14 @@ class FromNetworks:
 
     def verdict(self, peer: bytes) -> tuple[bool, bool]:
         """Return whether the address may come, and whether it is welcome by name: in `allow` and not in `deny`."""
+        found = self._known.get(peer)
+        if found is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            found = self._known[peer] = self._look_up(peer)
+        return found
+
+    def _look_up(self, peer: bytes) -> tuple[bool, bool]:
         if self._deny and self._deny.hold(peer):
             return False, False
         welcome = self._allow.hold(peer)

@@ -169,7 +169,9 @@ class UpstreamConnection(Answering):
             head = passage.instead or head
             if passage.pace is not None:
                 self._paced = Paced(self, self._transport, self.http.loop, passage.pace)
-            self._transport.write(passage.request(head, client.forwarded, self._pool.label))
+            # Many a step changes nothing of the request, whose fields then repeat as those of others do.
+            writer = passage if passage.touches_request else client.repeats
+            self._transport.write(writer.request_head(head, client.forwarded, self._pool.label))
         if not head.length and not head.chunked:
             exchange.on(REQUEST_SENT)
             self.deadline = self.http.clock.now + self._timeouts.response

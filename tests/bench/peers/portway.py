@@ -6,9 +6,12 @@ import base64
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
+
+import bcrypt
 
 from bench.accounting import command_line, tree
 from bench.peers.peer import Peer
@@ -26,6 +29,7 @@ class Portway(Peer):
     label = "portway"
     note = "1 worker (measured; its supervisor apart), access log in batches and metrics on, as shipped"
     _workers = 1
+    _annotations: Mapping[str, str] = MappingProxyType({})
 
     @classmethod
     def with_workers(cls, number: int) -> Portway:
@@ -34,6 +38,16 @@ class Portway(Peer):
         made._workers = number
         made.label = f"portway, {number} workers"
         made.note = cls.note.replace("1 worker", f"{number} workers")
+        return made
+
+    @classmethod
+    def annotated(cls, what: str, **annotations: str) -> Portway:
+        """Return Portway whose Ingresses have these annotations of ingress-nginx, `_` for `-`."""
+        made = cls()
+        names = {name: "nginx.ingress.kubernetes.io/" + name.replace("_", "-") for name in annotations}
+        made._annotations = {names[name]: text for name, text in annotations.items()}
+        made.label = f"portway, {what}"
+        made.note = f"{cls.note}; {what}"
         return made
 
     def missing(self) -> str:
@@ -48,7 +62,7 @@ class Portway(Peer):
         """Write the objects as YAML, of which JSON is the part that is quick to write and read."""
         directory = place.directory / "objects"
         directory.mkdir()
-        text = "".join(f"---\n{json.dumps(document)}\n" for document in _objects(scene, place))
+        text = "".join(f"---\n{json.dumps(document)}\n" for document in self._objects(scene, place))
         (directory / "objects.yaml").write_text(text)
         http, https = place.port, place.spare[0]
         if scene.protocol != "http":
@@ -66,6 +80,20 @@ class Portway(Peer):
             *ports,
         ]
 
+    def _objects(self, scene: Scene, place: Place) -> Iterator[dict[str, object]]:
+        yield {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "IngressClass",
+            "metadata": {"name": "portway"},
+            "spec": {"controller": "portway.dev/ingress-controller"},
+        }
+        yield _secret(place)
+        yield _users()
+        yield _service(scene, place)
+        if scene.protocol != "tcp":
+            for number, (host, paths) in enumerate(scene.hosts()):
+                yield _ingress(number, host, paths, scene, self._annotations)
+
     def measured(self, root: int) -> list[int]:
         """Return the workers."""
         return [pid for pid in tree(root) if _WORKER in command_line(pid)]
@@ -76,20 +104,6 @@ def _program() -> str:
     return str(beside) if beside.exists() else shutil.which("portway") or ""
 
 
-def _objects(scene: Scene, place: Place) -> Iterator[dict[str, object]]:
-    yield {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "IngressClass",
-        "metadata": {"name": "portway"},
-        "spec": {"controller": "portway.dev/ingress-controller"},
-    }
-    yield _secret(place)
-    yield _service(scene, place)
-    if scene.protocol != "tcp":
-        for number, (host, paths) in enumerate(scene.hosts()):
-            yield _ingress(number, host, paths, scene)
-
-
 def _service(scene: Scene, place: Place) -> dict[str, object]:
     annotations = {"portway.dev/endpoints": f"127.0.0.1:{place.endpoint}"}
     if scene.protocol == "tcp":
@@ -97,7 +111,7 @@ def _service(scene: Scene, place: Place) -> dict[str, object]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "endpoint", "namespace": _NAMESPACE, "annotations": annotations},
+        "metadata": {"name": "endpoint", "namespace": _NAMESPACE, "annotations": dict(annotations)},
         "spec": {"ports": [{"name": "http", "port": 80}]},
     }
 
@@ -113,7 +127,19 @@ def _secret(place: Place) -> dict[str, object]:
     }
 
 
-def _ingress(number: int, host: str, paths: list[str], scene: Scene) -> dict[str, object]:
+def _users() -> dict[str, object]:
+    """Return the user of `load.KNOWN`."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "users", "namespace": _NAMESPACE},
+        "stringData": {"auth": "ada:" + bcrypt.hashpw(b"password", bcrypt.gensalt(4)).decode()},
+    }
+
+
+def _ingress(
+    number: int, host: str, paths: list[str], scene: Scene, annotations: Mapping[str, str]
+) -> dict[str, object]:
     backend = {"service": {"name": "endpoint", "port": {"number": 80}}}
     rules = [{"path": path, "pathType": "Prefix", "backend": backend} for path in paths]
     spec: dict[str, object] = {"ingressClassName": "portway", "rules": [{"host": host, "http": {"paths": rules}}]}
@@ -123,6 +149,6 @@ def _ingress(number: int, host: str, paths: list[str], scene: Scene) -> dict[str
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": {"name": f"i{number}", "namespace": _NAMESPACE},
+        "metadata": {"name": f"i{number}", "namespace": _NAMESPACE, "annotations": dict(annotations)},
         "spec": spec,
     }
