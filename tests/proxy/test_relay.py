@@ -55,6 +55,14 @@ class Scene:
         self.upstream.close()
 
 
+def pass_deadlines(clock: Clock) -> None:
+    """Have a clock act on the deadlines that have passed by its `now`, and by nothing else."""
+    now = clock.now
+    clock.start()
+    clock.stop()
+    clock.now = now
+
+
 async def quiet(splicer: Splicer, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Return whether the splicer sleeps while nothing happens."""
     turns = 0
@@ -320,14 +328,28 @@ async def test_abort_resets_both_sides_and_is_harmless_afterwards(splicer: Splic
 async def test_a_relay_without_traffic_is_reset_at_its_deadline(splicer: Splicer) -> None:
     scene = Scene(splicer)
     clock = splicer.clock
-    assert scene.relay.deadline > clock.now + 3600.0
-    scene.relay.deadline = clock.now
-    clock.start()
-    clock.stop()
+    begun = clock.now
+    clock.now += 1800.0
+    pass_deadlines(clock)
+    assert scene.relay.deadline == begun + 3601.0
+    clock.now += 1801.0
+    pass_deadlines(clock)
     assert await scene.end() == IDLE
     with pytest.raises(ConnectionResetError):
         await scene.client.receive()
     scene.close()
+
+
+async def test_the_kernel_is_asked_to_watch_the_endpoint_of_a_relay_that_lasts(splicer: Splicer) -> None:
+    scene = Scene(splicer)
+    clock, sock = splicer.clock, scene.relay.upstream
+    assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    clock.now += 10.0
+    pass_deadlines(clock)
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+    assert not scene.ended
+    await scene.leave()
 
 
 @pytest.mark.parametrize("side", ["client", "upstream"])

@@ -23,11 +23,8 @@ EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, err
 
 _TRIES: Final = 3  # As ingress-nginx.
 
-_OPTIONS: Final = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    *KEEP_ALIVE,
-    (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1),
-)
+_AT_ONCE: Final = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1))
+_OPTIONS: Final = (*_AT_ONCE, *KEEP_ALIVE)
 
 
 class Chooser(Protocol):
@@ -49,7 +46,11 @@ def prepare(sock: socket.socket, unacknowledged: float) -> None:
     Bytes go out at once, a vanished peer is noticed, also while bytes for it wait (after `unacknowledged` seconds; 0
     leaves that to the system), and urgent bytes stay in line instead of being lost.
     """
-    for level, option, value in _OPTIONS:
+    _set(sock, unacknowledged, _OPTIONS)
+
+
+def _set(sock: socket.socket, unacknowledged: float, options: tuple[tuple[int, int, int], ...]) -> None:
+    for level, option, value in options:
         sock.setsockopt(level, option, value)
     if unacknowledged:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unacknowledged * 1000))
@@ -145,7 +146,8 @@ class Dial:
         family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
         self._sock = sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         pool.connecting += 1
-        prepare(sock, self._unacknowledged)
+        # A relay that lasts sees to the rest.
+        _set(sock, self._unacknowledged, _AT_ONCE)
         code = sock.connect_ex((endpoint.address, endpoint.port))
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, os.strerror(code))

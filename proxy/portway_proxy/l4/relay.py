@@ -11,6 +11,7 @@ from typing import Final
 from portway_proxy.clock import NEVER
 from portway_proxy.l4.pump import NOTHING, SINK, SOURCE, Pump
 from portway_proxy.l4.splicer import FAILED, LAST, QUIET, READABLE, WRITABLE, Splicer
+from portway_proxy.listeners import KEEP_ALIVE
 
 __all__ = ["CLIENT_RESET", "CLOSED", "DONE", "IDLE", "LIFETIME", "UPSTREAM_RESET", "Relay", "reset"]
 
@@ -32,6 +33,7 @@ LIFETIME: Final = "lifetime"
 CLOSED: Final = "closed"
 """The proxy ended it."""
 
+_YOUNG: Final = 10.0  # Seconds. Most have ended by then, and cost no system call for what only a silent minute needs.
 _ABORTIVE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time.
 
 
@@ -59,7 +61,9 @@ class Relay:
         "_down",
         "_end",
         "_idle",
+        "_last",
         "_on_done",
+        "_quiet",
         "_splicer",
         "_up",
         "_upstream_interest",
@@ -85,13 +89,16 @@ class Relay:
         self._splicer = splicer
         # The clock's time may be a second old: without that second a relay could end early.
         self._idle = idle + 1.0
-        self._end = splicer.clock.now + lifetime + 1.0 if lifetime else NEVER
+        now = splicer.clock.now
+        self._quiet = now + self._idle
+        self._last = now + lifetime + 1.0 if lifetime else NEVER
+        self._end = min(now + _YOUNG, self._last)
         self._on_done = on_done
         self._up = Pump(splicer.pipes, client, upstream)
         self._down = Pump(splicer.pipes, upstream, client)
         self._client_interest = READABLE
         self._upstream_interest = READABLE
-        self.deadline = min(splicer.clock.now + self._idle, self._end)
+        self.deadline = min(self._quiet, self._end)
 
     def __repr__(self) -> str:
         return f"<Relay {self._up.need} {self.sent} {self._down.need} {self.received} {self.reason or 'running'}>"
@@ -127,8 +134,17 @@ class Relay:
         self._finish(reason, reset)
 
     def expire(self) -> None:
-        """End, because nothing moved for too long, or because its time is over."""
-        self.abort(LIFETIME if self.deadline == self._end else IDLE)
+        """End, because nothing moved for too long or its time is over; when it is no longer young, have it watched."""
+        if self.deadline < self._end:
+            self.abort(IDLE)
+        elif self._end == self._last:
+            self.abort(LIFETIME)
+        else:
+            self._end = self._last
+            self.deadline = min(self._quiet, self._end)
+            for level, option, value in KEEP_ALIVE:
+                # The client's socket has it from its listening one.
+                self.upstream.setsockopt(level, option, value)
 
     def _on_client(self, events: int) -> None:
         self._serve(events, self._up, self._down)
@@ -138,8 +154,8 @@ class Relay:
 
     def _serve(self, events: int, reader: Pump, writer: Pump) -> None:
         """Do what the events of a socket allow: `reader` reads from it, `writer` writes to it."""
-        deadline = self._splicer.clock.now + self._idle
-        self.deadline = min(deadline, self._end)
+        self._quiet = quiet = self._splicer.clock.now + self._idle
+        self.deadline = min(quiet, self._end)
         if reader.need is SOURCE and events & ~WRITABLE:
             if events & LAST:
                 reader.last = True
