@@ -152,3 +152,22 @@ def test_helms_own_test_asks_what_there_is(values: Raw, urls: list[str]) -> None
 def test_there_is_no_test_where_there_is_nothing_to_ask() -> None:
     values: Raw = {"singlePod": True, "controller": {"service": {"enabled": False}}}
     assert [raw for raw in render(values) if raw["kind"] == "Pod"] == []
+
+
+@pytest.mark.parametrize(("values", "closed"), [({}, {9090}), ({"singlePod": True}, {8081, 9090})], ids=["two", "one"])
+def test_the_network_policy_leaves_every_port_open_but_those_that_tell_of_the_inside(
+    values: Raw, closed: set[int]
+) -> None:
+    peers: list[Raw] = [{"podSelector": {}}]
+    policy = {"controller": {"networkPolicy": {"enabled": True, "metricsFrom": peers}}}
+    anybody, watchers = find(render(values | policy), "NetworkPolicy", "portway-proxy")["spec"]["ingress"]
+    opened = [
+        port
+        for rule in anybody["ports"]
+        if rule["protocol"] == "TCP"
+        for port in range(rule["port"], rule["endPort"] + 1)
+    ]
+    assert set(range(1, 65536)) - set(opened) == closed
+    assert "from" not in anybody
+    assert {rule["port"] for rule in watchers["ports"]} == closed
+    assert watchers["from"] == peers

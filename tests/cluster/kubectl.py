@@ -23,10 +23,12 @@ _PLURALS = {
     "Deployment": "deployments",
     "EndpointSlice": "endpointslices",
     "Event": "events",
+    "HorizontalPodAutoscaler": "horizontalpodautoscalers",
     "Ingress": "ingresses",
     "IngressClass": "ingressclasses",
     "Lease": "leases",
     "Namespace": "namespaces",
+    "NetworkPolicy": "networkpolicies",
     "Node": "nodes",
     "Pod": "pods",
     "PodDisruptionBudget": "poddisruptionbudgets",
@@ -43,15 +45,18 @@ _VERSIONS = {
     "DaemonSet": "apps/v1",
     "Deployment": "apps/v1",
     "EndpointSlice": "discovery.k8s.io/v1",
+    "HorizontalPodAutoscaler": "autoscaling/v2",
     "Ingress": "networking.k8s.io/v1",
     "IngressClass": "networking.k8s.io/v1",
     "Lease": "coordination.k8s.io/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
     "PodDisruptionBudget": "policy/v1",
     "Role": "rbac.authorization.k8s.io/v1",
     "RoleBinding": "rbac.authorization.k8s.io/v1",
     "ValidatingWebhookConfiguration": "admissionregistration.k8s.io/v1",
 }
 _APPLY = {"fieldManager": "tests", "force": "true"}
+_REVIEW = {"dryRun": "All", "fieldValidation": "Strict"}
 
 
 class Kubectl:
@@ -69,6 +74,12 @@ class Kubectl:
             path = self._path(raw["kind"], meta.get("namespace"), meta["name"])
             applied = await self._ask("PATCH", path, raw, "application/apply-patch+yaml", _APPLY)
         return applied
+
+    async def review(self, raw: Raw) -> Raw:
+        """Return the object as it would be stored; unknown fields are errors, and nothing is stored."""
+        meta = raw["metadata"]
+        path = self._path(raw["kind"], meta.get("namespace"), meta["name"])
+        return await self._ask("PATCH", path, raw, "application/apply-patch+yaml", {**_APPLY, **_REVIEW})
 
     async def replace(self, raw: Raw) -> None:
         """Write an object in the place of the one that is there: less work for the API server than `apply`."""
