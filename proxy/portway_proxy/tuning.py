@@ -106,7 +106,11 @@ ROWS: Final = (
     _number("max-udp-clients", "udp_clients", "clients of a UDP port at a worker", least=1),
     _number("http2-max-concurrent-streams", "streams", "requests at once on a connection of HTTP/2", least=1),
     _number("max-worker-connections", "connections", "clients of a worker; 0 is what its descriptors allow"),
-    _number("max-connections-per-address", "connections_per_address", "of these from one address or /64; 0 is any"),
+    _number(
+        "max-connections-per-address",
+        "connections_per_address",
+        "of these from one address or /64, in each worker; 0 is any",
+    ),
     _size("max-worker-memory", "memory", "of a worker; 0 is no limit but that of its control group"),
     Row("max-loop-lag", "limits", "loop_lag", Unit.SECONDS, "that a worker may be late; 0 is no limit", 0, 60),
 )
