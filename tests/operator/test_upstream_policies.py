@@ -166,7 +166,8 @@ def test_the_key_of_cookies_is_in_the_snapshot_when_a_service_needs_it() -> None
         ("https", "", Protocol.HTTPS, ""),
         ("HTTP", "https", Protocol.HTTP, ""),
         ("AUTO_HTTP", "https", Protocol.HTTPS, ""),
-        ("GRPC", "", Protocol.HTTP, "annotation_invalid"),
+        ("GRPC", "", Protocol.H2C, ""),
+        ("FCGI", "", Protocol.HTTP, "annotation_invalid"),
     ],
 )
 def test_an_ingress_says_what_endpoints_speak(value: str, app_protocol: str, protocol: Protocol, code: str) -> None:
