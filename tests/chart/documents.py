@@ -1,5 +1,7 @@
 """Makes the chart's values.schema.json and README.md of the comments in its values.yaml, and renders manifests/static.
 
+The version is pyproject.toml's: the chart and the demo's manifests get it from there.
+
 `python -m chart.documents` writes them; a test compares what lies there.
 """
 
@@ -7,15 +9,17 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
 
 from chart.rendering import CHART, ROOT, texts
 
-__all__ = ["STATIC", "paths", "readme", "schema", "static", "write"]
+__all__ = ["STATIC", "numbered", "paths", "readme", "schema", "static", "write"]
 
 Json: TypeAlias = dict[str, Any]
 
@@ -153,8 +157,23 @@ def static() -> str:
     return _STATIC + "\n---\n".join(each.removeprefix("---\n") for each in documents) + "\n"
 
 
+def numbered() -> dict[Path, str]:
+    """Return the files that name the project's version, with that of pyproject.toml."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    patterns = {
+        CHART / "Chart.yaml": r"(?m)^(version|appVersion): (?P<old>\S+)$",
+        ROOT / "manifests" / "demo" / "apps.yaml": r"(?m)image: portway:(?P<old>\S+)$",
+    }
+    return {
+        path: re.sub(pattern, lambda found: found[0].replace(found["old"], version), path.read_text())
+        for path, pattern in patterns.items()
+    }
+
+
 def write() -> None:
-    """Write all of them; the schema first, for what is rendered has to meet it."""
+    """Write all of them; first the versions and the schema, for what is rendered has to meet it."""
+    for path, text in numbered().items():
+        path.write_text(text)
     (CHART / "values.schema.json").write_text(schema())
     (CHART / "README.md").write_text(readme())
     STATIC.write_text(static())

@@ -279,6 +279,8 @@ def test_values_that_cannot_be_together_are_refused_with_a_sentence(values: Raw,
 
 
 def test_the_versions_are_the_projects() -> None:
+    for path, text in documents.numbered().items():
+        assert path.read_text().splitlines() == text.splitlines(), path
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (version, version)
