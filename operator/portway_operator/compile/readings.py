@@ -10,7 +10,7 @@ from typing import Final
 
 from portway_operator.annotations import IngressAnnotations, unsaid
 from portway_operator.compile.routes import IngressRoutes
-from portway_operator.compile.upstreams import Resolved, Upstreams, Wanted
+from portway_operator.compile.upstreams import Made, Upstreams, Wanted
 from portway_operator.objects import Ingress
 from portway_operator.problems import Problem
 from portway_operator.settings import CompileSettings
@@ -34,7 +34,7 @@ class Kept:
 
     found: IngressRoutes
     problems: tuple[Problem, ...]
-    upstreams: tuple[tuple[Wanted, Resolved], ...]
+    upstreams: tuple[tuple[Wanted, Made], ...]
     secured: frozenset[str]
 
 
@@ -61,17 +61,17 @@ class Readings:
         kept = self._before.get(key)
         if kept is None or kept.found.ingress is not ingress or kept.secured != self._with_tls(ingress):
             return None
-        resolve = self._upstreams.resolve
-        for wanted, resolved in kept.upstreams:
-            if resolve(wanted) is not resolved:
+        take = self._upstreams.take
+        for wanted, made in kept.upstreams:
+            if not take(wanted, made):
                 return None
         self.made[key] = kept
         return kept
 
     def keep(self, found: IngressRoutes, problems: tuple[Problem, ...], wanted: tuple[Wanted, ...]) -> None:
         """Keep what an Ingress came to that `refers` to nothing beside the Services that it `wanted`."""
-        resolved = tuple((one, self._upstreams.resolve(one)) for one in dict.fromkeys(wanted))
-        kept = Kept(found, problems, resolved, self._with_tls(found.ingress))
+        made = tuple((one, self._upstreams.made[one]) for one in dict.fromkeys(wanted))
+        kept = Kept(found, problems, made, self._with_tls(found.ingress))
         self.made[found.ingress.meta.key] = kept
 
     def _with_tls(self, ingress: Ingress) -> frozenset[str]:

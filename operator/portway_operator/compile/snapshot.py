@@ -135,7 +135,7 @@ class _Compile:
         """Return the result."""
         ingresses = self._ours()
         tls = TlsTable(self._store, self._settings.today)
-        for ingress in ingresses:
+        for ingress in (one for one in ingresses if one.tls):
             tls.add(self._guard(ingress, partial(read_tls, self._store, today=self._settings.today), TlsClaims()))
         readings = self._readings(tls.hosts)
         routes = partial(self._routes, readings=readings, secured=tls.hosts)
@@ -177,7 +177,7 @@ class _Compile:
         if snapshot.fallback is not None:
             used.add(snapshot.fallback.upstream)
         resolved = self._upstreams.all()
-        by_service: dict[Key, list[str]] = {}
+        by_service: dict[Key, tuple[str, ...]] = {}
         upstreams = []
         for name in sorted(used):
             if (outside := self._by_url.outside.get(name)) is not None:
@@ -186,7 +186,8 @@ class _Compile:
             wanted, one = resolved[name]
             upstreams.append(one.upstream)
             self.problems += one.problems
-            by_service.setdefault((wanted.namespace, wanted.service), []).append(name)
+            service = (wanted.namespace, wanted.service)
+            by_service[service] = (*by_service.get(service, ()), name)
         owned: list[Ingress | Service] = [*ingresses, *filter(is_l4, self._store.services.values())]
         sticky = any(one.policy is not None and one.policy.affinity is not None for one in upstreams)
         key = SharedKey(self._settings.affinity_key) if sticky and self._settings.affinity_key else None
@@ -198,7 +199,7 @@ class _Compile:
                 affinity_key=key,
                 keyrings=keyrings(self._store, upstreams),
             ),
-            {key: tuple(names) for key, names in by_service.items()},
+            by_service,
             frozenset(ingress.meta.key for ingress in ingresses),
             tuple(one for one in owned if not self._store.refusal(one)),
             self._upstreams.made,
@@ -354,9 +355,11 @@ class _Compile:
     def _malformed(self) -> Iterator[Problem]:
         """Yield what was left out of Services and EndpointSlices when they were read."""
         for service in self._store.services.values():
-            yield from (problems.fault(service, fault) for fault in service.faults)
+            for fault in service.faults:
+                yield problems.fault(service, fault)
         for found in self._store.endpoint_slices.values():
-            yield from (problems.fault(found, fault) for fault in found.faults)
+            for fault in found.faults:
+                yield problems.fault(found, fault)
 
 
 def _policies(hosts: Iterable[Host], default: Route | None) -> Iterator[Policy]:

@@ -37,9 +37,6 @@ class TlsClaims:
     problems: tuple[Problem, ...] = ()
 
 
-_NO_CLAIMS: Final = TlsClaims()
-
-
 @dataclass(slots=True)
 class TlsTable:
     """The certificates of each host, filled by `add` from the oldest Ingress to the youngest.
@@ -141,8 +138,6 @@ def pair_problems(store: ObjectStore, key: Key, origin: Origin, today: int) -> l
 
 def read_tls(store: ObjectStore, ingress: Ingress, today: int = 0) -> TlsClaims:
     """Return what the TLS entries of an Ingress ask for, on the day `today` since the epoch; 0 is none."""
-    if not ingress.tls:
-        return _NO_CLAIMS
     found: list[Problem] = []
     pairs = {entry.field: _key_pair(store, ingress, entry, found, today) for entry in ingress.tls}
     rule_hosts = tuple(dict.fromkeys(rule.host for rule in ingress.rules))

@@ -126,15 +126,30 @@ class Upstreams:
         self.asked.append(wanted)
         found = self.made.get(wanted)
         if found is None:
-            key = (wanted.namespace, wanted.service)
-            service, slices = self._store.services.get(key), self._store.endpoint_slices.of(*key)
-            ingress = self._ingress(wanted)
             found = self._before.get(wanted)
-            if found is None or not found.of(service, slices, ingress) or self._secret(found.named) is not found.secret:
+            if found is None or not self._stands(wanted, found):
+                key, ingress = (wanted.namespace, wanted.service), self._ingress(wanted)
+                service, slices = self._store.services.get(key), self._store.endpoint_slices.of(*key)
                 resolved, named = self._make(wanted), self._named(ingress)
                 found = Made(service, slices, ingress, resolved, named, self._secret(named))
             self.made[wanted] = found
         return found.resolved
+
+    def take(self, wanted: Wanted, made: Made) -> bool:
+        """Take what was made of a reference with equal settings, and return whether it stands."""
+        found = self.made.get(wanted)
+        if found is not None:
+            return found is made
+        if not self._stands(wanted, made):
+            return False
+        self.made[wanted] = made
+        return True
+
+    def _stands(self, wanted: Wanted, made: Made) -> bool:
+        """Return whether all that something was made of is still there, and the same."""
+        key = (wanted.namespace, wanted.service)
+        service, slices = self._store.services.get(key), self._store.endpoint_slices.of(*key)
+        return made.of(service, slices, self._ingress(wanted)) and self._secret(made.named) is made.secret
 
     def _ingress(self, wanted: Wanted) -> Ingress | None:
         return self._store.ingresses.get((wanted.namespace, wanted.ingress)) if wanted.ingress else None
