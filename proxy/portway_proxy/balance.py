@@ -132,7 +132,7 @@ class PowerOfTwo(Generic[T]):
         self,
         candidates: Sequence[T],
         source: random.Random,
-        load: Callable[[T], int],
+        load: Callable[[T], float],
         weights: Sequence[float] | None = None,
     ) -> None:
         self._candidates = tuple(candidates)
@@ -169,7 +169,7 @@ class LeastLoad(Generic[T]):
     __slots__ = ("_candidates", "_load", "_next", "_weights")
 
     def __init__(
-        self, candidates: Sequence[T], start: int, load: Callable[[T], int], weights: Sequence[float] | None = None
+        self, candidates: Sequence[T], start: int, load: Callable[[T], float], weights: Sequence[float] | None = None
     ) -> None:
         self._candidates = tuple(candidates)
         self._next = start
@@ -247,19 +247,19 @@ def balancer(
     kind: Balance,
     candidates: Sequence[T],
     source: random.Random,
-    load: Callable[[T], int] = lambda _: 0,
+    load: Callable[[T], float] = lambda _: 0,
     weights: Sequence[float] | None = None,
     before: Balancer[T] | None = None,
 ) -> Balancer[T]:
     """Return a new balancer of this kind over `candidates` that goes on where `before` was.
 
-    `load` says how many requests a candidate has in flight; equal `weights` are none. For a consistent hash it is the
-    one for requests that lack what the hash is taken of.
+    `load` says how many requests a candidate has in flight, or how long it takes; equal `weights` are none. For a
+    consistent hash it is the one for requests that lack what the hash is taken of.
     """
     match kind:
         case Balance.RANDOM:
             return Random(candidates, source, weights)
-        case Balance.POWER_OF_TWO:
+        case Balance.POWER_OF_TWO | Balance.EWMA:
             return PowerOfTwo(candidates, source, load, weights)
         case Balance.LEAST_CONNECTIONS:
             return LeastLoad(candidates, _start(candidates, source, before), load, weights)

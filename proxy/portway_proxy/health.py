@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
+from portway_proxy.latency import Latency
 from portway_proxy.snapshot import Check, Ejection
 
 __all__ = ["GATEWAY_STATUSES", "Condition", "Health", "ramp", "too_many_out"]
@@ -36,10 +37,22 @@ class Health:
     the probe. `since` is when it became ready; minus infinity when it always was.
     """
 
-    __slots__ = ("_returned", "_streak", "_times", "ejected", "failing", "failures", "probing", "since", "until")
+    __slots__ = (
+        "_returned",
+        "_streak",
+        "_times",
+        "ejected",
+        "failing",
+        "failures",
+        "latency",
+        "probing",
+        "since",
+        "until",
+    )
 
     def __init__(self, since: float) -> None:
         self.failures = 0
+        self.latency = Latency()
         self.ejected = False
         self.failing = False
         self.probing = False

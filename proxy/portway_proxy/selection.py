@@ -6,7 +6,7 @@ All that is decided here is decided when something changes, so that a request on
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from portway_proxy.balance import Balancer, Ring, RoundRobin, balancer
@@ -38,7 +38,7 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 
 
-def _load(candidate: Candidate) -> int:
+def _load(candidate: Candidate) -> float:
     return candidate.load
 
 
@@ -54,6 +54,7 @@ class Selection(Generic[C]):
         "_balance",
         "_groups",
         "_hashes",
+        "_measure",
         "_ring",
         "_second",
         "_share",
@@ -68,9 +69,12 @@ class Selection(Generic[C]):
         "wake",
     )
 
-    def __init__(self, balance: Balance, policy: UpstreamPolicy | None, zone: str) -> None:
+    def __init__(
+        self, balance: Balance, policy: UpstreamPolicy | None, zone: str, now: Callable[[], float] = float
+    ) -> None:
         policy = policy or _ORDINARY
         self._balance = balance
+        self._measure = (lambda one: one.health.latency.score(now())) if balance is Balance.EWMA else _load
         self._hashes = balance is Balance.HASH or (policy.affinity is not None and policy.affinity.spreads)
         self._subset = policy.hash_on.subset if policy.hash_on is not None else 0
         self._groups: dict[C, tuple[C, ...]] = {}
@@ -92,7 +96,7 @@ class Selection(Generic[C]):
         candidates = self._fit(everyone)
         weights = ramp([one.health for one in candidates], self._slow_start, now)
         if candidates != self.candidates or weights != self._weights:
-            self.balancer = balancer(self._balance, candidates, _RANDOM, _load, weights, self.balancer)
+            self.balancer = balancer(self._balance, candidates, _RANDOM, self._measure, weights, self.balancer)
             self._second = None
             self.candidates, self._weights = candidates, weights
         if everyone != self._all:
@@ -140,7 +144,7 @@ class Selection(Generic[C]):
     def _others(self) -> Balancer[C]:
         # With a turn of its own: if two endpoints took turns, every request would begin with the one that fails.
         if self._second is None:
-            self._second = balancer(self._balance, self.candidates, _RANDOM, _load, self._weights)
+            self._second = balancer(self._balance, self.candidates, _RANDOM, self._measure, self._weights)
         return self._second
 
     def _fit(self, everyone: tuple[C, ...]) -> tuple[C, ...]:

@@ -125,6 +125,7 @@ class Balance(StrEnum):
     RANDOM = "random"
     POWER_OF_TWO = "power-of-two"
     LEAST_CONNECTIONS = "least-connections"
+    EWMA = "ewma"
     HASH = "consistent-hash"
 
 

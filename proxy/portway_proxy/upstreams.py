@@ -56,7 +56,7 @@ class LiveUpstream:
     `label` is the name for access lines; `requests` counts those that ended. While the first addresses of an external
     name are looked up, `parked` holds the exchanges that wait for them; later None. While it is `plain` all requests
     are alike to it: `next_pool` says where the next one goes. Else `assign` does. `deadline` is when time alone changes
-    which endpoints get requests.
+    which endpoints get requests. It is `timed` when they are chosen by how long they take.
     """
 
     __slots__ = (
@@ -77,6 +77,7 @@ class LiveUpstream:
         "requests",
         "retries",
         "tally",
+        "timed",
         "upstream",
     )
 
@@ -171,10 +172,11 @@ class LiveUpstream:
         """Take what the policy says; `serve` has to follow."""
         policy = upstream.policy or _ORDINARY
         around = self._around
-        self._selection: Selection[Pool] = Selection(upstream.balance, policy, around.zone)
+        self._selection: Selection[Pool] = Selection(upstream.balance, policy, around.zone, lambda: around.clock.now)
         self._ejection = policy.ejection or _EJECTION
         self.retries = rules(policy.retries)
         self._budget = None
+        self.timed = upstream.balance is Balance.EWMA
         self._terms = Terms.of(upstream, self._key, around.workers)
         if self._terms is not None and self._terms.capacity is not None:
             self._queue = self._queue or Queue(around.clock, self._find)
@@ -368,7 +370,7 @@ class LiveUpstream:
         pool.announce = (self.upstream.policy or _ORDINARY).announce
         pool.limited = terms is not None and terms.capacity is not None
         sticky = terms is not None and terms.sticky
-        pool.attentive = sticky or pool.health.failures > 0 or pool.health.ejected
+        pool.attentive = sticky or self.timed or pool.health.failures > 0 or pool.health.ejected
 
     # --- counts
 

@@ -54,6 +54,22 @@ async def test_round_robin_takes_every_endpoint_in_its_turn(net: Net) -> None:
     assert set(letters) == set("abc")
 
 
+async def test_the_endpoint_that_takes_less_time_gets_more(net: Net) -> None:
+    async def slow(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await asyncio.sleep(0.02)
+            peer.send(reply(b"s"))
+
+    some = await several(net, "f", balance=Balance.EWMA)
+    late = await net.endpoint(slow)
+    some.endpoints.append(late)
+    some.serve()
+    letters = Counter(await some.bodies(40))
+    assert letters["f"] > letters["s"] * 2
+    assert letters["s"] > 0
+
+
 async def test_an_endpoint_that_comes_does_not_begin_the_turn_anew(net: Net) -> None:
     some = await several(net, "abcd")
     for _ in range(5):

@@ -167,9 +167,12 @@ class BalancingAnnotations:
         "",
         one_of(LoadBalance),
         default=None,
-        doc="`round_robin`, or `ewma`: of two endpoints by chance the one with fewer requests in flight.",
+        doc="`round_robin`, or `ewma`: of two endpoints by chance the one that took less time of late.",
         nginx="load-balance",
-        fidelity=close("`ewma` goes by the requests in flight, and not by how long the last ones took."),
+        fidelity=close(
+            "`ewma` goes by the time until the head of a response, and each worker by its own.",
+            lambda value: value == "ewma",
+        ),
     )
     upstream_hash_by: str = row(
         "",

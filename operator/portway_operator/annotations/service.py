@@ -59,8 +59,9 @@ class ServiceAnnotations:
         one_of(Balance),
         default=None,
         doc="How the next endpoint is chosen: `round-robin` (the default), `random`, `power-of-two` (of two by chance "
-        "the one with fewer requests in flight), `least-connections` or `consistent-hash`. A port that is passed "
-        "through counts its connections, and hashes the source address alone.",
+        "the one with fewer requests in flight), `ewma` (of two the one that took less time of late), "
+        "`least-connections` or `consistent-hash`. A port that is passed through counts its connections, and hashes "
+        "the source address alone.",
     )
     hash_on: HashOn | None = row(
         "hash-on",

@@ -31,7 +31,7 @@ _HOUR = 3600.0
 _ANY_TRIES = 10
 _SAFE = ("DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE")
 _UNSAFE = ("LOCK", "PATCH", "POST")
-_BALANCES = {LoadBalance.ROUND_ROBIN: Balance.ROUND_ROBIN, LoadBalance.EWMA: Balance.POWER_OF_TWO}
+_BALANCES = {LoadBalance.ROUND_ROBIN: Balance.ROUND_ROBIN, LoadBalance.EWMA: Balance.EWMA}
 
 
 def with_policy(upstream: Upstream, values: ServiceAnnotations, port: int = 0) -> Upstream:

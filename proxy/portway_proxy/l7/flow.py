@@ -213,6 +213,10 @@ def judge(exchange: Exchange, pool: Pool, status: int) -> bytes | None:
     if upstream is None:
         return b""
     unwanted = status in upstream.retries.statuses
+    if upstream.timed:
+        http, trail = exchange.client.http, exchange.trail
+        sent = exchange.started if trail is None else trail.sent
+        pool.health.latency.note(http.loop.time() - sent, http.clock.now)
     if status in GATEWAY_STATUSES:
         unwanted = unwanted or pool.health.probing  # That it is still ill is not for this client to learn.
         pool.owner.failed(pool)
