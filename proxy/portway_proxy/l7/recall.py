@@ -45,15 +45,16 @@ class Beginning:
 class Block:
     """The fields behind a beginning, its empty line included; `model` is a head that had them.
 
-    `beginnings` are those that it was, or may be, found behind: with a Host when the block has none.
+    `beginnings` are those of `recall` that it was, or may be, found behind: with a Host when the block has none.
     """
 
-    __slots__ = ("beginnings", "model", "start", "text")
+    __slots__ = ("beginnings", "model", "recall", "start", "text")
 
-    def __init__(self, text: bytes, model: RequestHead, beginnings: dict[bytes, Beginning]) -> None:
+    def __init__(self, text: bytes, model: RequestHead, beginnings: dict[bytes, Beginning], recall: Recall) -> None:
         self.text = text
         self.model = model
         self.beginnings = beginnings
+        self.recall = recall
         self.start = -len(text)
 
 
@@ -78,10 +79,6 @@ class Recall:
         # What follows a Host is no whole block, and means nothing without one.
         return (self._rests if hosted else self._blocks).get(text)
 
-    def knows(self, block: Block) -> bool:
-        """Return whether the block, which is another parser's perhaps, belongs to this memory."""
-        return block.beginnings is self._hosted or block.beginnings is self._bare
-
     def keep_block(self, text: bytes, model: RequestHead, *, hosted: bool) -> None:
         """Remember a block that is not too long."""
         if len(text) > _LONGEST_BLOCK:
@@ -89,7 +86,7 @@ class Recall:
         blocks, beginnings = (self._rests, self._hosted) if hosted else (self._blocks, self._bare)
         if len(blocks) >= _BLOCKS:
             blocks.clear()
-        blocks[text] = Block(text, model, beginnings)
+        blocks[text] = Block(text, model, beginnings, self)
 
     def has_room(self, text: bytes) -> bool:
         """Return whether the beginning `text`, which is not known, may be remembered."""

@@ -174,10 +174,10 @@ class RequestParser(FieldParser):
 
         `block` is what this parser said of another head, perhaps long ago.
         """
-        if len(data) > self._short or not data.endswith(block.text):
+        if block.recall is not self._recall or len(data) > self._short or not data.endswith(block.text):
             return None
         beginning = block.beginnings.get(data[: block.start])
-        return None if beginning is None or not self._recall.knows(block) else block.model.again(beginning, len(data))
+        return None if beginning is None else block.model.again(beginning, len(data))
 
     def parse(self, data: bytes) -> RequestHead:
         """Return the request head that `data` is, the empty line at its end included.
