@@ -25,6 +25,17 @@ slow reader: wire/test_memory.py
     test_a_download_larger_than_any_buffer_passes_a_client_that_stops_and_goes_on
 slow reader, for ever: wire/test_timeouts_of_clients.py
     test_a_client_that_reads_nothing_is_given_up
+slow reader of one stream: wire/test_http2.py
+    test_a_client_that_takes_nothing_holds_up_its_endpoint_and_nobody_else
+    test_an_answer_that_nobody_has_a_window_for_does_not_wait_for_ever
+windows of nothing: wire/test_http2_floods.py
+    test_windows_of_nothing_hold_neither_endpoints_nor_memory_for_long
+floods of HTTP/2: wire/test_http2_floods.py
+    test_a_flood_ends_who_sends_it_and_nobody_else
+    test_a_bomb_of_fields_is_431_and_holds_no_memory
+half a frame: wire/test_http2.py
+    test_a_frame_that_does_not_come_in_time_ends_the_connection
+    test_settings_that_are_never_confirmed_end_the_connection
 too many connections: wire/test_overload.py
     test_beyond_the_limit_clients_are_answered_503_at_once_and_those_inside_are_served
     test_each_address_has_its_own_limit

@@ -18,7 +18,7 @@ class Terms(msgspec.Struct, frozen=True):
     window: int = 65536  # Of a body that nobody has taken yet, for each stream; Envoy's edge guide 64 KiB.
     connection_window: int = 1 << 20  # The same for all streams together; Envoy's edge guide 1 MiB.
     head: int = 65536  # Of one list of fields, unpacked, as RFC 9113, 6.5.2 counts; Envoy 60 KiB.
-    continuations: int = 16  # Frames of one field block beyond the first; nghttp2 8, Envoy 5.
+    continuations: int = 10  # Frames of one field block beyond the first; nghttp2 8, Envoy 5.
     glitches: int = (
         500  # Oddities that cost work and serve nobody, at once; Envoy 500 resets, HAProxy's guide 100 to 1000.
     )
