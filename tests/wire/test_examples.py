@@ -24,6 +24,7 @@ from wire.command import ANY_PORTS, portway
 from wire.grpc_peers import Greeter, asking, channel, serving, talk
 from wire.parts import free_port
 from wire.test_endpoints_over_tls import secured
+from wire.test_layer4 import ask, serve_udp, udp_client
 
 EXAMPLES = Path(__file__).parents[2] / "manifests" / "examples"
 
@@ -57,6 +58,10 @@ async def _say(name: str, stack: AsyncExitStack) -> int:
             return socket
         return web.Response(text=f"{name} {request.path}")
 
+    return await _served_by(answer, stack)
+
+
+async def _served_by(answer: Callable[[web.Request], Awaitable[web.StreamResponse]], stack: AsyncExitStack) -> int:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app)
@@ -75,7 +80,7 @@ def _slice(service: str, port: dict[str, Any], real: int) -> dict[str, Any]:
         "metadata": {"name": service, "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4",
         "endpoints": [{"addresses": ["127.0.0.1"]}],
-        "ports": [{"name": port["name"], "port": real}],
+        "ports": [{"name": port["name"], "port": real, "protocol": port.get("protocol", "TCP")}],
     }
 
 
@@ -85,7 +90,7 @@ async def served(
 ) -> AsyncIterator[Running]:
     """Serve an example; each of its Services has one endpoint, which says the Service's name unless given."""
     text = (EXAMPLES / file).read_text()
-    opened = {port: free_port() for port in (15432, 16379, 17000) if str(port) in text}
+    opened = {port: free_port() for port in (15353, 15432, 16379, 17000) if str(port) in text}
     for port, real in opened.items():
         text = text.replace(str(port), str(real))
     documents = list(yaml.safe_load_all(text))
@@ -212,6 +217,27 @@ async def _auth(directory: Path) -> None:
         assert await site.ask("admin.example", Authorization=right) == (200, "admin /")
 
 
+async def _external_auth(directory: Path) -> None:
+    async def verify(request: web.Request) -> web.Response:
+        known = request.path == "/verify" and request.headers.get("Authorization") == "Bearer ada"
+        return web.Response(status=200 if known else 401, headers={"X-User": "ada"} if known else {})
+
+    async def board(request: web.Request) -> web.Response:
+        return web.Response(text=f"board for {request.headers.get('X-User')}")
+
+    async with AsyncExitStack() as stack:
+        endpoints = {"sso": await _served_by(verify, stack), "board": await _served_by(board, stack)}
+        async with served("external-auth.yaml", directory, endpoints) as site:
+            assert (await site.ask("board.example", X_User="ada"))[0] == 401
+            assert await site.ask("board.example", Authorization="Bearer ada") == (200, "board for ada")
+
+
+async def _udp(directory: Path) -> None:
+    async with serve_udp() as (port, _), served("udp.yaml", directory, {"dns": port}) as site:
+        with udp_client(site.opened[15353]) as client:
+            assert await ask(client, b"a question")
+
+
 async def _from_ingress_nginx(directory: Path) -> None:
     async with served("from-ingress-nginx.yaml", directory) as site:
         assert await site.ask("api.example", "/v1/users") == (200, "api /users")
@@ -227,6 +253,7 @@ async def _from_ingress_nginx(directory: Path) -> None:
 CHECKS: dict[str, Callable[[Path], Awaitable[None]]] = {
     "auth.yaml": _auth,
     "canary.yaml": _canary,
+    "external-auth.yaml": _external_auth,
     "from-ingress-nginx.yaml": _from_ingress_nginx,
     "grpc.yaml": _grpc,
     "https-endpoints.yaml": _https_endpoints,
@@ -234,6 +261,7 @@ CHECKS: dict[str, Callable[[Path], Awaitable[None]]] = {
     "passthrough.yaml": _passthrough,
     "rate-limit.yaml": _rate_limit,
     "tls.yaml": _tls,
+    "udp.yaml": _udp,
     "websocket.yaml": _websocket,
 }
 
