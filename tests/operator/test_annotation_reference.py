@@ -100,3 +100,9 @@ def test_what_would_guard_a_path_and_is_not_built_closes_it(name: str) -> None:
 def test_what_asks_for_nothing_is_no_problem(name: str, value: str) -> None:
     reading = read(IngressAnnotations, Ingress(Meta("shop", "web", annotations={NGINX + name: value})))
     assert (reading.problems, reading.closed) == ((), "")
+
+
+@pytest.mark.parametrize("name", sorted({name for row in table() for name in row.nginx}))
+def test_every_annotation_is_in_a_golden_case(name: str) -> None:
+    cases = (Path(__file__).parent / "golden").glob("*.yaml")
+    assert any(f"{NGINX}{name}: " in case.read_text() for case in cases)

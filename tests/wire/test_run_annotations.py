@@ -162,32 +162,6 @@ async def test_what_is_not_built_and_would_guard_a_path_closes_it_and_names_its_
             assert await ask() == (200, "sent by a")
 
 
-ASKED: list[tuple[dict[str, str], str, tuple[int, str]]] = [
-    ({"permanent_redirect": "https://new.example$request_uri"}, "/a?b", (301, "https://new.example/a?b")),
-    ({"app_root": "/app"}, "/", (302, "http://h1.example/app")),
-    ({"force_ssl_redirect": "true"}, "/a", (308, "https://h2.example")),
-    ({"denylist_source_range": "127.0.0.0/8"}, "/", (403, "403 Forbidden")),
-    ({"whitelist_source_range": "127.0.0.1"}, "/", (200, "sent by a")),
-    ({"enable_cors": "true"}, "/", (200, "sent by a")),
-    ({"limit_connections": "1"}, "/", (200, "sent by a")),
-]
-
-
-async def test_each_annotation_does_to_real_requests_what_it_says(tmp_path: Path) -> None:
-    async with serve_web("a") as web:
-        hosts = [shop(web.port, **annotations) for annotations, _, _ in ASKED]
-        names = [text.replace("shop.example", f"h{number}.example") for number, text in enumerate(hosts)]
-        ingresses = [text.replace("name: web\n", f"name: web{number}\n") for number, text in enumerate(names)]
-        (tmp_path / "shop.yaml").write_text(
-            "---\n".join(text.replace("name: web,", "name: web0,") for text in ingresses)
-        )
-        async with running(tmp_path) as (command, ask):
-            for number, (_, path, (status, said)) in enumerate(ASKED):
-                got = await ask(path, Host=f"h{number}.example")
-                assert (got[0], got[1].startswith(said)) == (status, True), got
-            assert command.errors("^problem") == []
-
-
 async def test_a_pattern_and_its_rewrite_may_change_while_requests_come(tmp_path: Path) -> None:
     async with serve_web("a") as web:
         web.release.set()

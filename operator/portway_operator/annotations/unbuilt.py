@@ -11,8 +11,6 @@ __all__ = ["UNBUILT"]
 
 _OFF = ("", "false", "False", "FALSE", "f", "F", "0", "off")
 _ON = ("true", "True", "TRUE", "t", "T", "1", "on")
-_LATER = "Portway does not have it yet."
-_ELSEWHERE = "Keep this Ingress with another controller until then, or remove it."
 _CLOSED = Invalid.CLOSE
 
 
@@ -25,17 +23,6 @@ def _row(
     name: str, doc: str, fidelity: Fidelity, harmless: tuple[str, ...] = _OFF, invalid: Invalid = Invalid.DEFAULT
 ) -> Row:
     return Row("", _asks(harmless), doc, invalid, (name,), (), fidelity)
-
-
-def _later(
-    name: str,
-    doc: str,
-    remedy: str = _ELSEWHERE,
-    *,
-    harmless: tuple[str, ...] = _OFF,
-    invalid: Invalid = Invalid.DEFAULT,
-) -> Row:
-    return _row(name, doc, refused(_LATER, remedy), harmless, invalid)
 
 
 def _gone(name: str, words: str, remedy: str, invalid: Invalid = Invalid.DEFAULT) -> Row:
@@ -67,8 +54,18 @@ _EXTERNAL_AUTH = (
 )
 
 _TLS = (
-    _later("ssl-ciphers", "The ciphers of a host.", harmless=("",)),
-    _later("ssl-prefer-server-ciphers", "Whose order of ciphers counts.", harmless=(*_OFF, *_ON)),
+    _row(
+        "ssl-ciphers",
+        "The ciphers of a host.",
+        refused("All hosts have the same ciphers.", "Set ssl-ciphers in the ConfigMap, or remove it."),
+        ("",),
+    ),
+    _row(
+        "ssl-prefer-server-ciphers",
+        "Whose order of ciphers counts.",
+        obsolete("The proxy's order counts anyway.", "Remove it."),
+        _ON,
+    ),
 )
 
 _RESPONSES = (
@@ -114,8 +111,8 @@ _OBSERVING = (
 
 _MISPLACED = "It is a key of the ConfigMap, and never was an annotation."
 _OBSOLETE = (
-    _gone("secure-backends", "ingress-nginx has removed it.", "Set appProtocol: https on the Service's port."),
-    _gone("grpc-backend", "ingress-nginx has removed it.", "Set appProtocol on the Service's port."),
+    _gone("secure-backends", "ingress-nginx has removed it.", "Use backend-protocol: HTTPS."),
+    _gone("grpc-backend", "ingress-nginx has removed it.", "Use backend-protocol: GRPC."),
     _gone("secure-verify-ca-secret", "ingress-nginx has removed it.", "Use proxy-ssl-secret.", _CLOSED),
     _gone("add-base-url", "ingress-nginx has removed it.", "Have the application write its own base URL."),
     _gone("base-url-scheme", "ingress-nginx has removed it.", "Have the application write its own base URL."),
