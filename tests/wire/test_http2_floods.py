@@ -11,6 +11,7 @@ from portway_proxy.http2 import frames
 from portway_proxy.http2.codes import PREFACE, Code, Kind
 from portway_proxy.http2.packing import pack
 from wire.http2_client import connect, pair, request_fields
+from wire.parts import WEB
 from wire.peers import Peer, answering, reply
 from wire.site import Net, everything_to
 
@@ -75,8 +76,11 @@ FLOODS = {
 async def test_a_flood_ends_who_sends_it_and_nobody_else(net: Net, name: str) -> None:
     async def script(peer: Peer) -> None:
         while True:
-            request = await peer.request()
-            peer.send(reply(request.target))
+            head = await peer.head()
+            if head.target == b"/":
+                await peer.end()  # What is served makes up for what is not.
+                return
+            peer.send(reply(head.target))
 
     endpoint = await net.endpoint(script)
     site = await net.site(everything_to(endpoint.port))
@@ -97,6 +101,8 @@ async def test_a_flood_ends_who_sends_it_and_nobody_else(net: Net, name: str) ->
     assert site.counters.faults == {"enhance_your_calm": 1}
     assert (await other.get("/after")).body == b"/after"
     await eventually(lambda: len(site.clients) == 1 and all(one.exchange is None for one in site.upstreams))
+    await eventually(lambda: not any(pool.connecting for pool in site.live.upstreams[WEB].pools))
+    await eventually(lambda: endpoint.open == len(site.upstreams), what="those of the flood are closed")
 
 
 async def test_a_bomb_of_fields_is_431_and_holds_no_memory(net: Net) -> None:

@@ -211,6 +211,7 @@ class Control(Outgoing):
         stream = self.streams.get(number)
         if stream is None:
             self._check_opened(number, "RST_STREAM")
+            self.end_cut(number)
             self.patience.lose("resets of what is over")
             return
         self.patience.lose("resets")

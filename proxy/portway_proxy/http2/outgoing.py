@@ -130,6 +130,11 @@ class Outgoing:
         self.emit(frames.reset(number, code))
         self._cut.append(number)
 
+    def end_cut(self, number: int) -> None:
+        """Note that the peer has ended a stream too: nothing of it is under way any more."""
+        if number in self._cut:
+            self._cut.remove(number)
+
     def was_cut(self, number: int) -> bool:
         """Return whether we broke a stream off a short while ago."""
         return number in self._cut

@@ -161,6 +161,14 @@ def test_who_was_answered_early_is_told_to_stop() -> None:
     assert _fault(end) is None
 
 
+def test_what_comes_behind_a_reset_of_both_sides_is_a_fault() -> None:
+    end = greeted()
+    end.hear(_head(1, end=False))
+    end.told[1].send_whole(pack([(b":status", b"413")]), b"")
+    end.hear(frames.reset(1, Code.CANCEL))
+    assert end.hear(frames.data(1, b"x", 0)) == [(Kind.RST_STREAM, 0, 1, Code.STREAM_CLOSED.to_bytes(4))]
+
+
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
