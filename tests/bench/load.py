@@ -15,7 +15,7 @@ from typing import Protocol
 
 from bench.processes import Fault, output, pinned
 from bench.scene import HOST, Scene
-from bench.stage import BULK, Stage
+from bench.stage import BULK, CALL, Stage
 
 __all__ = [
     "CLOSING",
@@ -43,6 +43,9 @@ _FIELDS = (
     "Accept-Language: en-GB,en;q=0.7,de;q=0.3",
     "Accept-Encoding: gzip, deflate",
 )
+
+_CALL = ("User-Agent: grpc-c++/1.62.0 grpc-c/39.0.0 (linux; chttp2)", "Content-Type: application/grpc", "TE: trailers")
+_MESSAGE = b"\0\0\0\0\x0e\x0a\x0ca dozen bytes"[:19]  # Its frame, and a string in protobuf.
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
@@ -195,18 +198,24 @@ def parse(text: str, *, crowded: bool = False) -> Load:
     )
 
 
-def h2load(running: Running, seconds: float, streams: int) -> Load:
-    """Load a proxy with small requests over one connection of HTTP/2; raises `Fault` when any failed.
+def h2load(running: Running, seconds: float, connections: int, streams: int) -> Load:
+    """Load a proxy with small requests over HTTP/2, which are calls of gRPC where its scene has them.
 
-    `p99` is the longest time that a request took: `h2load` tells no percentiles.
+    Raises `Fault` when any failed. `p99` is the longest time that a request took: `h2load` tells no percentiles.
     """
     if shutil.which("h2load") is None:
         raise Fault("apt-get install nghttp2-client")
-    where = f"127.0.0.1:{running.port}"
-    command = ["h2load", "-t1", "-c1", f"-m{streams}", f"-D{max(1, round(seconds))}"]
-    for field in (f":authority: {HOST}", *_FIELDS):
+    path = "/"
+    fields: tuple[str, ...] = _FIELDS
+    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{max(1, round(seconds))}"]
+    if running.scene.grpc:
+        message = running.stage.directory / "message"
+        message.write_bytes(_MESSAGE)
+        command.append(f"--data={message}")
+        path, fields = CALL, _CALL
+    for field in (f":authority: {HOST}", *fields):
         command += ["-H", field]
-    command.append(f"https://{where}/")
+    command.append(f"https://127.0.0.1:{running.port}{path}")
     said = output(pinned(running.stage.cores.load, command), seconds + 20)
     done = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed", said)
     rate = re.search(r", ([\d.]+) req/s", said)

@@ -31,10 +31,12 @@ _CLIENTS = 2000
 _RELAYS = 9_000  # A process may often have 20,000 descriptors, and a relay takes two.
 _STREAMS = 16
 _AT_ONCE = 32  # Streams of a connection of HTTP/2.
+_CALLERS, _CALLS = 8, 8  # Connections of clients of gRPC, and calls at once on each.
 _LARGE = 1 << 20
 _HUGE = 1 << 30
 _HTTP = Scene("http")
 _HTTPS = Scene("https")
+_GRPC = Scene("https", grpc=True)
 _TCP = Scene("tcp")
 _HTTP_BULK = Scene("http", bulk=True)
 _TCP_BULK = Scene("tcp", bulk=True)
@@ -81,9 +83,10 @@ def part(running: Running, seconds: float) -> Values:
 
 
 def multiplexed(running: Running, seconds: float) -> Values:
-    """Return the CPU time per small request of many at once on one connection."""
+    """Return the CPU time per small request of many at once on a connection, or per call of gRPC on some."""
     cpu, _ = running.cpu()
-    load = h2load(running, seconds, _AT_ONCE)
+    calls = running.scene.grpc
+    load = h2load(running, seconds, _CALLERS if calls else 1, _CALLS if calls else _AT_ONCE)
     after, _ = running.cpu()
     return {"cpu": (after - cpu) / load.requests * 1e6, "rate": load.rate, "longest": load.p99 * 1e3}
 
@@ -242,6 +245,15 @@ ROWS: tuple[Row, ...] = (
         key="l7-h2",
         title=f"HTTP/2 over TLS 1.3, 69-byte response, one connection with {_AT_ONCE} streams",
         contenders=_all(_HTTPS, Nginx(), HAProxy(), Envoy(), Portway()),
+        columns=(_CPU, _RATE, Column("longest", "longest ms", 1)),
+        measure=multiplexed,
+        baselines=("nginx", "envoy"),
+        budgets=(Budget("portway", "cpu", 1.2, "envoy"),),
+    ),
+    Row(
+        key="grpc",
+        title=f"gRPC, unary calls over TLS 1.3, {_CALLERS} connections with {_CALLS} calls each, to HTTP/2 in clear",
+        contenders=_all(_GRPC, Nginx(), Envoy(), Portway()),
         columns=(_CPU, _RATE, Column("longest", "longest ms", 1)),
         measure=multiplexed,
         baselines=("nginx", "envoy"),

@@ -20,12 +20,14 @@ class Scene:
     """One listener and what is behind it.
 
     With one route, `/` of `bench.example` leads to the endpoint; with more, ten paths of each of `routes / 10` hosts.
-    `bulk` takes the endpoint of large bodies in the place of the one of small responses.
+    `bulk` takes the endpoint of large bodies in the place of the one of small responses, `grpc` the one that speaks
+    HTTP/2 in clear and answers as gRPC does.
     """
 
     protocol: Literal["http", "https", "tcp"] = "http"
     routes: int = 1
     bulk: bool = False
+    grpc: bool = False
 
     def hosts(self) -> Iterator[tuple[str, list[str]]]:
         """Yield each host with its path prefixes."""

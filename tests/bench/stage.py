@@ -21,10 +21,13 @@ from cryptography.x509.oid import NameOID
 from bench.processes import free_port, pinned, started
 from bench.scene import HOST, Place, Scene
 
-__all__ = ["BULK", "Cores", "Stage", "opened"]
+__all__ = ["BULK", "CALL", "Cores", "Stage", "opened"]
 
 BULK = Path(__file__).with_name("bulk.py")
 """The program that moves bodies."""
+
+CALL = "/bench/Greeter.Say"
+"""The method of gRPC that is called."""
 
 _SMALL = "sent by the endpoint of the benchmark: sixty-nine bytes, no more.....\n"[:69]
 _MEMORY = Path("/dev/shm")
@@ -86,6 +89,7 @@ class Stage:
         self.cores = cores
         self.port = free_port()
         self.bulk_port = free_port()
+        self.grpc_port = free_port()
         self.across_port = self.bulk_port if cores.across == cores.endpoint else free_port()
         self._numbers = count()
 
@@ -97,7 +101,7 @@ class Stage:
             directory=directory,
             port=free_port(),
             spare=(free_port(), free_port()),
-            endpoint=self.bulk_port if scene.bulk else self.port,
+            endpoint=self.bulk_port if scene.bulk else self.grpc_port if scene.grpc else self.port,
             certificate=self.directory / "tls.crt",
             key=self.directory / "tls.key",
             pem=self.directory / "tls.pem",
@@ -119,11 +123,25 @@ def opened() -> Iterator[Stage]:
         places = {stage.bulk_port: stage.cores.endpoint, stage.across_port: stage.cores.across}
         with ExitStack() as running:
             running.enter_context(started(nginx, log))
+            if shutil.which("nghttpd"):
+                running.enter_context(started(pinned(stage.cores.endpoint, _calls(directory, stage.grpc_port)), log))
             for port, core in places.items():
                 running.enter_context(started(pinned(core, [sys.executable, str(BULK), "serve", str(port)]), log))
             yield stage
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _calls(directory: Path, port: int) -> list[str]:
+    """Return the command of an endpoint that answers calls of gRPC: HTTP/2 in clear, a message, a status behind it."""
+    answer = directory / CALL.removeprefix("/")
+    answer.parent.mkdir()
+    answer.write_bytes(b"\0\0\0\0\x45" + _SMALL.encode())
+    (directory / "index.html").write_text(_SMALL)  # For those who ask whether a proxy serves yet.
+    types = directory / "mime.types"
+    types.write_text(f"application/grpc {CALL.rpartition('.')[2]}\n")
+    command = ["nghttpd", "--no-tls", "--address=127.0.0.1", f"--htdocs={directory}", f"--mime-types-file={types}"]
+    return [*command, "--trailer=grpc-status: 0", "--max-concurrent-streams=1000", str(port)]
 
 
 def _roomy(path: Path) -> bool:

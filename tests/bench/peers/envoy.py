@@ -50,7 +50,7 @@ def _bootstrap(scene: Scene, place: Place) -> dict[str, object]:
     }
     return {
         "admin": {"address": _address(place.spare[0])},
-        "static_resources": {"listeners": [listener], "clusters": [_cluster(place)]},
+        "static_resources": {"listeners": [listener], "clusters": [_cluster(scene, place)]},
     }
 
 
@@ -129,11 +129,14 @@ def _tls(place: Place) -> dict[str, object]:
     }
 
 
-def _cluster(place: Place) -> dict[str, object]:
+def _cluster(scene: Scene, place: Place) -> dict[str, object]:
     endpoint = {"endpoint": {"address": _address(place.endpoint)}}
     limits = {"max_connections": 16384, "max_pending_requests": 16384, "max_requests": 16384}
+    kind = f"{_TYPE}.upstreams.http.v3.HttpProtocolOptions"
+    http2 = {"@type": kind, "explicit_http_config": {"http2_protocol_options": {}}}
     return {
         "name": "endpoint",
+        "typed_extension_protocol_options": {kind.rpartition("/")[2]: http2} if scene.grpc else {},
         "type": "STATIC",
         "connect_timeout": "5s",
         "circuit_breakers": {"thresholds": [limits]},

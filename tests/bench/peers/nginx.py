@@ -42,6 +42,13 @@ http {{
     keepalive 320;
     keepalive_requests 1000000000;
   }}
+  grpc_set_header Host $http_host;
+  grpc_set_header X-Request-ID $request_id;
+  grpc_set_header X-Real-IP $remote_addr;
+  grpc_set_header X-Forwarded-For $remote_addr;
+  grpc_set_header X-Forwarded-Host $http_host;
+  grpc_set_header X-Forwarded-Port $server_port;
+  grpc_set_header X-Forwarded-Proto $scheme;
   proxy_http_version 1.1;
   proxy_buffering {buffering};
   proxy_request_buffering {buffering};
@@ -117,5 +124,6 @@ def _servers(scene: Scene, place: Place) -> Iterator[str]:
     for host, paths in scene.hosts():
         yield f"  server {{ listen 127.0.0.1:{place.port}{_tls(scene)}; server_name {host};"
         for path in paths:
-            yield f"    location {path} {{ proxy_pass http://endpoint; }}"
+            passed = "grpc_pass grpc" if scene.grpc else "proxy_pass http"
+            yield f"    location {path} {{ {passed}://endpoint; }}"
         yield "  }"

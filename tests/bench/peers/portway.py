@@ -112,7 +112,7 @@ def _service(scene: Scene, place: Place) -> dict[str, object]:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "endpoint", "namespace": _NAMESPACE, "annotations": dict(annotations)},
-        "spec": {"ports": [{"name": "http", "port": 80}]},
+        "spec": {"ports": [{"name": "http", "port": 80, "appProtocol": "grpc" if scene.grpc else "http"}]},
     }
 
 
