@@ -161,6 +161,10 @@ class Stream:
 
     def send_end(self, trailers: bytes) -> None:
         """Send the end of the body, with a block of trailers unless that is empty."""
+        if trailers and not self.queued:
+            self.connection.emit(self.connection.head(self.id, trailers, END_STREAM))
+            self._end()
+            return
         self._trailers = trailers
         self._wait(b"", end=True)
 

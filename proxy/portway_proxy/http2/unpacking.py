@@ -28,6 +28,7 @@ TABLE_SIZE: Final = 4096
 _OVERHEAD: Final = 32  # What RFC 7541, 4.1 counts for a field beside its bytes.
 _REMEMBERED: Final = 64  # Blocks that are known again, of
 _LONGEST: Final = 256  # bytes at most, with
+_LONGEST_TEXT: Final = 64  # Bytes of a text that is known again, as many of them: 16 KiB.
 _LARGEST: Final = 4096  # bytes of fields at most: together 1 MiB with all that is made of them.
 
 
@@ -50,7 +51,7 @@ class Block:
 class Unpacker:
     """Takes field blocks apart, in the order in which they came; `limit` is the largest list of fields in bytes."""
 
-    __slots__ = ("_entries", "_known", "_limit", "_most", "_size", "changed")
+    __slots__ = ("_entries", "_known", "_limit", "_most", "_size", "_texts", "changed")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -58,6 +59,7 @@ class Unpacker:
         self._size = 0
         self._most = TABLE_SIZE
         self._known: dict[bytes, Block] = {}
+        self._texts: dict[bytes, bytes] = {}
         self.changed = False
 
     def unpack(self, data: bytes) -> Block:
@@ -141,7 +143,18 @@ class Unpacker:
         if end > len(data):
             raise ConnectionFault(Code.COMPRESSION_ERROR, "a field block is cut off")
         text = data[position:end]
-        return (decode_huffman(text) if octet >= 0x80 else text), end
+        return (self._decode(text) if octet >= 0x80 else text), end
+
+    def _decode(self, text: bytes) -> bytes:
+        """Return what Huffman's code stands for; some peers say the same names and values of it again and again."""
+        decoded = self._texts.get(text)
+        if decoded is None:
+            decoded = decode_huffman(text)
+            if len(text) <= _LONGEST_TEXT:
+                if len(self._texts) >= _REMEMBERED:
+                    self._texts.clear()
+                self._texts[text] = decoded
+        return decoded
 
     def _insert(self, field: Field) -> None:
         self.changed = True

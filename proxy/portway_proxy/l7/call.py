@@ -28,8 +28,8 @@ from portway_proxy.l7.exchange import (
 )
 from portway_proxy.l7.passage import timeouts_of
 from portway_proxy.l7.trail import trail_of
-from portway_proxy.l7.trailers import for_client, for_endpoint
-from portway_proxy.l7.translation import read_head, trailer_lines
+from portway_proxy.l7.trailers import for_endpoint, known_for_client
+from portway_proxy.l7.translation import read_trailers
 
 if TYPE_CHECKING:
     from portway_proxy.http2.connection import Connection
@@ -248,7 +248,7 @@ class Call:
             return
         http = self._shared.http
         try:
-            response = read_head(block, http.limits.fields, http.strict if exchange.client.strict else b"")
+            response = (http.strict_heads if exchange.client.strict else http.heads).read(block)
             if response.status >= 200:
                 stream.headed = True
                 self._begin(exchange, stream, response, end=end)
@@ -310,8 +310,8 @@ class Call:
         exchange = self.exchange
         if exchange is None:
             return
-        lines = trailer_lines(trailers) if trailers is not None else ()
-        self._finish(exchange, for_client(exchange, lines) if lines else b"")
+        known = b"" if trailers is None else known_for_client(exchange, read_trailers(trailers))
+        self._finish(exchange, known)
 
     def _finish(self, exchange: Exchange, trailers: bytes) -> None:
         """End the exchange, whose response is complete."""

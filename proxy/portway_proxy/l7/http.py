@@ -16,7 +16,7 @@ from portway_proxy.l7.identity import Trusted
 from portway_proxy.l7.overdue import Overdue
 from portway_proxy.l7.packer import Packer
 from portway_proxy.l7.response import ResponseParser
-from portway_proxy.l7.translation import RequestPacker
+from portway_proxy.l7.translation import HeadReader, RequestPacker
 from portway_proxy.passwords import Hashing
 from portway_proxy.tls_terms import TlsTerms
 
@@ -75,6 +75,7 @@ class Http:
         "exhausted",
         "gate",
         "hashing",
+        "heads",
         "https_port",
         "journal",
         "late_from",
@@ -91,6 +92,7 @@ class Http:
         "responses",
         "settings",
         "strict",
+        "strict_heads",
         "strict_responses",
         "tasks",
         "timeouts",
@@ -155,6 +157,7 @@ class Http:
         self.plain_paths = tuple(path.rstrip("/").encode() + b"/" for path in terms.plain_paths)
         self.strict = strict = b"Strict-Transport-Security: %b\r\n" % terms.hsts.encode() if terms.hsts else b""
         self.strict_responses = ResponseParser(self.limits, strict) if strict else self.responses
+        self.strict_heads = HeadReader(self.limits.fields, strict) if strict else self.heads
 
     def tune(self, settings: ProxySettings) -> None:
         """Go by other limits and timeouts from now on; what waits keeps the deadline that it has."""
@@ -164,6 +167,7 @@ class Http:
         self.trusted = Trusted(self.trusted.trust, self.limits)
         self.requests = self.trusted.plain
         self.responses = ResponseParser(self.limits)
+        self.heads = HeadReader(self.limits.fields)
         self.speak(self.tls)
         self.gate.each = self.limits.connections_per_address
         self.overdue.follow()

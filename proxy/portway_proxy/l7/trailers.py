@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from portway_proxy.l7.fields import RequestRole, ResponseRole, request_role, response_role, unmarked
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
 
-__all__ = ["ACCEPTED", "for_client", "for_endpoint"]
+__all__ = ["ACCEPTED", "Passing", "for_client", "for_endpoint", "known_for_client", "passing_to_client"]
 
 ACCEPTED = b"TE: trailers\r\n"
 """The line of a request whose client takes trailers, and whose endpoint is told so."""
@@ -44,6 +44,13 @@ _FAMILIES = (b"content-", b"if-", b"proxy-")
 _DIGEST = b"content-digest"  # Made to be a trailer (RFC 9530, 6.5).
 
 
+class Passing(NamedTuple):
+    """Trailers that go on: each name (lower-case) and its line, ended by CRLF; and all lines together."""
+
+    lines: list[tuple[bytes, bytes]]
+    whole: bytes
+
+
 def for_endpoint(exchange: Exchange, lines: Sequence[bytes]) -> bytes:
     """Return those of the request's trailers that an endpoint gets, each ended by CRLF.
 
@@ -63,16 +70,25 @@ def for_client(exchange: Exchange, lines: Sequence[bytes]) -> bytes:
 
     `lines` are `Name: value` without CRLF. Fields that the route replaces do not come from the endpoint after all.
     """
+    return known_for_client(exchange, passing_to_client(lines))
+
+
+def known_for_client(exchange: Exchange, passing: Passing) -> bytes:
+    """Return what `for_client` does, of trailers that were looked at."""
     if not exchange.client.takes_trailers(exchange.head):
         return b""
     passage = exchange.passage
     replaced = frozenset[bytes]() if passage is None else passage.replaced
     nominated = () if exchange.response is None else exchange.response.nominated
-    return b"".join(
-        line
-        for name, line in _passing(lines, lambda name: response_role(name) is ResponseRole.PASS)
-        if name not in replaced and name not in nominated
-    )
+    if not replaced and not nominated:
+        return passing.whole
+    return b"".join(line for name, line in passing.lines if name not in replaced and name not in nominated)
+
+
+def passing_to_client(lines: Sequence[bytes]) -> Passing:
+    """Return the trailers of a response that a client may get; `lines` are `Name: value` without CRLF."""
+    kept = _passing(lines, lambda name: response_role(name) is ResponseRole.PASS)
+    return Passing(kept, b"".join(line for _, line in kept))
 
 
 def _passing(lines: Sequence[bytes], ordinary: Callable[[bytes], bool]) -> list[tuple[bytes, bytes]]:

@@ -12,6 +12,7 @@ from portway_proxy.l7.fields import ResponseRole, response_role
 from portway_proxy.l7.grpc import is_grpc, timeout_of
 from portway_proxy.l7.response import ResponseHead
 from portway_proxy.l7.rewrite import response_head
+from portway_proxy.l7.trailers import Passing, passing_to_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from portway_proxy.http2.unpacking import Block, Field
     from portway_proxy.l7.request import RequestHead
 
-__all__ = ["Packed", "RequestPacker", "read_head", "trailer_lines"]
+__all__ = ["HeadReader", "Packed", "RequestPacker", "read_trailers"]
 
 _REMEMBERED: Final = 512  # Blocks of fields, and targets, that are packed once, of
 _LONGEST: Final = 2048  # bytes at most: together they stay below 4 MiB.
+_ID: Final = b"x-request-id"
+_REQUEST_ID: Final = b"\0%c%b%%c%%b" % (len(_ID), _ID)  # As `pack_field` has it.
 _TAKES_TRAILERS: Final = pack_field(b"te", b"trailers")
 _LEFT_OUT: Final = frozenset((b"connection", b"te"))
 _PHRASES: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -57,7 +60,8 @@ class RequestPacker:
             start = self._start(head, secure=secure)
         block = start + packed.block
         if head.request_id:
-            block += pack_field(b"x-request-id", head.request_id)
+            size = len(head.request_id)
+            block += _REQUEST_ID % (size, head.request_id) if size < 0x7F else pack_field(_ID, head.request_id)
         if head.length is not None:
             block += pack_field(b"content-length", b"%d" % head.length)
         if head.expects:
@@ -89,20 +93,40 @@ class RequestPacker:
         return packed
 
 
-def read_head(block: Block, most: int, strict: bytes) -> ResponseHead:
-    """Return the head of a response of at most `most` fields; nobody may change it.
+class HeadReader:
+    """Reads heads of responses of at most `most` fields; what comes again is not read again.
 
-    `strict` is the Strict-Transport-Security line in the place of the endpoint's own, if any. Raises `StreamFault` for
-    what HTTP/2 forbids and `UpstreamBadResponse` for what is too long.
+    `strict` is the Strict-Transport-Security line in the place of every endpoint's own, if any.
     """
-    if block.meaning is None:
-        block.meaning = {}
-    head: ResponseHead | None = block.meaning.get(strict)
-    if head is None:
-        if block.oversize or len(block.fields) > most:
+
+    __slots__ = ("_known", "_most", "_strict")
+
+    def __init__(self, most: int, strict: bytes = b"") -> None:
+        self._most = most
+        self._strict = strict
+        self._known: dict[tuple[Field, ...], ResponseHead] = {}
+
+    def read(self, block: Block) -> ResponseHead:
+        """Return the head that a block is; nobody may change it.
+
+        Raises `StreamFault` for what HTTP/2 forbids and `UpstreamBadResponse` for what is too long.
+        """
+        meaning: tuple[HeadReader, ResponseHead] | None = block.meaning
+        if meaning is not None and meaning[0] is self:
+            return meaning[1]
+        if block.oversize or len(block.fields) > self._most:
             raise UpstreamBadResponse("the response head is too long, or has too many fields")
-        head = block.meaning[strict] = _read(block, strict)
-    return head
+        # Other blocks may say the same: some endpoints put it into the table anew each time.
+        fields = tuple(block.fields)
+        head = self._known.get(fields)
+        if head is None:
+            head = _read(block, self._strict)
+            if block.size <= _LONGEST:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[fields] = head
+        block.meaning = self, head
+        return head
 
 
 def _read(block: Block, strict: bytes) -> ResponseHead:
@@ -126,6 +150,9 @@ def _lines(head: ResponseHead, fields: Iterable[Field], strict: bytes) -> list[b
     return [*lines, strict] if strict else lines
 
 
-def trailer_lines(block: Block) -> list[bytes]:
-    """Return trailers as `name: value`; raises `StreamFault` for what HTTP/2 forbids."""
-    return [b"%b: %b" % field for field in check_trailers(block.fields)]
+def read_trailers(block: Block) -> Passing:
+    """Return the trailers that a block is, as a client may get them; raises `StreamFault` for what HTTP/2 forbids."""
+    if block.meaning is None:
+        block.meaning = passing_to_client([b"%b: %b" % field for field in check_trailers(block.fields)])
+    passing: Passing = block.meaning
+    return passing

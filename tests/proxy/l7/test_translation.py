@@ -7,7 +7,7 @@ from portway_proxy.http2.codes import StreamFault
 from portway_proxy.http2.packing import pack
 from portway_proxy.http2.unpacking import Block, Field, Unpacker
 from portway_proxy.l7.request import RequestHead
-from portway_proxy.l7.translation import RequestPacker, read_head, trailer_lines
+from portway_proxy.l7.translation import HeadReader, RequestPacker, read_trailers
 
 
 def block(*fields: Field) -> Block:
@@ -63,37 +63,38 @@ def test_a_call_of_grpc_is_known_by_its_fields() -> None:
 
 
 def test_a_block_becomes_the_head_of_a_response() -> None:
-    head = read_head(
-        block((b":status", b"200"), (b"date", b"now"), (b"x-a", b"b"), (b"content-length", b"5")), 100, b""
-    )
+    said = block((b":status", b"200"), (b"date", b"now"), (b"x-a", b"b"), (b"content-length", b"5"))
+    head = HeadReader(100).read(said)
     assert (head.status, head.phrase, head.length) == (200, b"OK", 5)
     assert head.lines == [b"date: now\r\n", b"x-a: b\r\n"]
     assert (head.dated, head.named) == (True, False)
     assert head.plain.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_a_block_that_is_known_is_not_read_again() -> None:
-    one = block((b":status", b"200"))
-    assert read_head(one, 100, b"") is read_head(one, 100, b"")
-    assert read_head(one, 100, b"Strict-Transport-Security: max-age=1\r\n") is not read_head(one, 100, b"")
+def test_what_is_known_is_not_read_again_by_the_same_reader() -> None:
+    one, reader = block((b":status", b"200")), HeadReader(100)
+    assert reader.read(one) is reader.read(one)
+    assert reader.read(block((b":status", b"200"))) is reader.read(one)
+    assert HeadReader(100, b"Strict-Transport-Security: max-age=1\r\n").read(one) is not reader.read(one)
 
 
 def test_our_own_strict_transport_security_takes_the_place_of_the_endpoint_s() -> None:
     own = b"Strict-Transport-Security: max-age=1\r\n"
-    head = read_head(block((b":status", b"200"), (b"strict-transport-security", b"max-age=2")), 100, own)
-    assert head.lines == [own]
+    said = block((b":status", b"200"), (b"strict-transport-security", b"max-age=2"))
+    assert HeadReader(100, own).read(said).lines == [own]
 
 
 def test_too_many_fields_are_a_bad_response() -> None:
     with pytest.raises(UpstreamBadResponse):
-        read_head(block((b":status", b"200"), (b"a", b"b"), (b"c", b"d")), 2, b"")
+        HeadReader(2).read(block((b":status", b"200"), (b"a", b"b"), (b"c", b"d")))
 
 
 @pytest.mark.parametrize("fields", [[(b"a", b"b")], [(b":status", b"101")], [(b":status", b"200"), (b"A", b"b")]])
 def test_what_http_2_forbids_breaks_the_stream_off(fields: list[Field]) -> None:
     with pytest.raises(StreamFault):
-        read_head(block(*fields), 100, b"")
+        HeadReader(100).read(block(*fields))
 
 
-def test_trailers_are_lines() -> None:
-    assert trailer_lines(block((b"grpc-status", b"0"), (b"x-a", b"b c"))) == [b"grpc-status: 0", b"x-a: b c"]
+def test_trailers_are_lines_and_those_that_belong_before_the_body_are_left_out() -> None:
+    found = read_trailers(block((b"grpc-status", b"0"), (b"content-type", b"x"), (b"x-a", b"b c")))
+    assert found.whole == b"grpc-status: 0\r\nx-a: b c\r\n"
