@@ -118,7 +118,7 @@ class Webhook:
         renewal = _renewal(settings, served, api)
         await self._runner.setup()
         await web.TCPSite(self._runner, settings.address, settings.port, ssl_context=served.front).start()
-        self._tasks.spawn(renewal, "webhook certificate")
+        self._tasks.spawn(renewal(), "webhook certificate")
         return int(self._runner.addresses[0][1])
 
     async def close(self) -> None:
@@ -170,15 +170,17 @@ class Webhook:
             return _let_pass(request.uid, "Portway failed at this, and let it pass: see its log.")
 
 
-def _renewal(settings: WebhookSettings, served: ServedTls, api: ApiObjects | None) -> Coroutine[None, None, None]:
-    """Return what keeps the certificate fresh; raises `OSError` and `ValueError` for files that are none."""
+def _renewal(
+    settings: WebhookSettings, served: ServedTls, api: ApiObjects | None
+) -> Callable[[], Coroutine[None, None, None]]:
+    """Return what keeps the certificate fresh, for ever; raises `OSError` and `ValueError` for files that are none."""
     if not isinstance(settings.certificate, OwnCertificate):
         files = CertificateFiles(served, *settings.certificate)
         files.load()
-        return files.run()
+        return files.run
     if api is None:
         raise ValueError("A certificate of the operator's own needs an API server.")
-    return AuthorityKeeper(api, settings.certificate.kept, served, settings.certificate.hosts).run()
+    return AuthorityKeeper(api, settings.certificate.kept, served, settings.certificate.hosts).run
 
 
 def _request(body: bytes) -> _Request:
