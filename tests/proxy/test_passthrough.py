@@ -272,7 +272,8 @@ async def test_a_thousand_connections_leave_no_descriptor_behind(splicer: Splice
                     client.close()
             await here.ended(100 * (turn + 1))
         splicer.pipes.close()
-        await eventually(lambda: descriptors() == before, what=f"{descriptors()} instead of {before}")
+        # Fewer is no fault: what a test before this one left to the collector may go meanwhile.
+        await eventually(lambda: descriptors() <= before, what=f"{descriptors()} instead of {before}")
         assert len(splicer) == 0
 
 

@@ -36,7 +36,6 @@ async def refused(site: Site, client: Client, status: int, reason: str) -> None:
         (get("/", "Expect: miracles", "Content-Length: 1"), 417, "expectation_failed"),
         (get("/", "Transfer-Encoding: gzip, chunked"), 501, "unknown_coding"),
         (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "version_unsupported"),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "version_unsupported"),
         (b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505, "version_unsupported"),
         (get("/" + "x" * 8192), 414, "target_too_long"),
         (get("/", "X: " + "x" * 16384), 431, "fields_too_large"),
