@@ -12,6 +12,7 @@ import os
 import ssl
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Final, Self, TypeVar
 
 from portway_proxy.channel import store
@@ -72,7 +73,7 @@ class CertificateStore:
 
     `context` is for connections that come in: in the handshake it hands over to the context of the certificates for
     the name that the client asks for (SNI), or serves the built-in certificate itself. How TLS is spoken, and which
-    sessions go on, is its alone to say: OpenSSL takes certificates and ALPN from the other, nothing else.
+    sessions go on, is its alone to say: OpenSSL takes certificates, ciphers and ALPN from the other, nothing else.
     """
 
     def __init__(self, chain: bytes, key: bytes, ticket_key: bytes = b"") -> None:
@@ -87,9 +88,11 @@ class CertificateStore:
         self._table = _NOBODY
         self._hosts: dict[str, tuple[Certificate, ...]] = {}
         self._default: tuple[Certificate, ...] = ()
-        self._contexts: dict[tuple[bool, tuple[str, ...]], tuple[tuple[Certificate, ...], Context | None]] = {}
+        self._contexts: dict[tuple[bool, tuple[str, ...], str], tuple[tuple[Certificate, ...], Context | None]] = {}
         self._authorities: dict[str, ClientAuthority] = {}
-        self._asking: dict[tuple[str, bool, tuple[str, ...]], tuple[tuple[Certificate, ...], Context | None]] = {}
+        self._asking: dict[tuple[str, bool, tuple[str, ...], str], tuple[tuple[Certificate, ...], Context | None]] = {}
+        self._ciphers: dict[str, str] = {}
+        self._ciphered: dict[str, Context] = {}
         self.context = self._initial()
 
     def update(self, snapshot: Snapshot, table: RouteTable = _NOBODY) -> None:
@@ -115,15 +118,16 @@ class CertificateStore:
         if terms != self._terms:
             self._terms = terms
             self._asking.clear()
+            self._contexts.clear()
+            self._ciphers = dict(terms.host_ciphers)
+            self._ciphered.clear()
             self.context = self._initial()
-            for _, context in self._contexts.values():
-                if context is not None:
-                    context.offer(terms)
 
     def rekey(self, ticket_key: bytes) -> None:
         """Make session tickets with another key from now on."""
         self._ticket_key = ticket_key
-        self._share_sessions(self.context)
+        for context in (self.context, *self._ciphered.values()):
+            self._share_sessions(context)
 
     def welcome(self, name: str) -> tuple[Context, str]:
         """Return the context for a client that asks for `name` (lower-case, without a dot at its end, or empty).
@@ -131,16 +135,32 @@ class CertificateStore:
         Beside it stands the authority by which the client is asked who it is, or nothing: then nobody asks.
         """
         authority = self._authority(name) if self._authorities else None
+        ciphers = self._ciphers_of(name) if self._ciphers else ""
         if authority is None:
-            return self.context, ""
+            return self._speaking(ciphers), ""
         own = self._own(name)
         certificates = own or self._default
-        key = authority.name, bool(own), tuple(certificate.name for certificate in certificates)
+        key = authority.name, bool(own), tuple(certificate.name for certificate in certificates), ciphers
         if key not in self._asking:
-            self._asking[key] = certificates, self._ask(authority, certificates, own=bool(own))
+            self._asking[key] = certificates, self._ask(authority, certificates, ciphers, own=bool(own))
         context = self._asking[key][1]
         # Without one nobody is asked, and so nobody is let in.
         return (self.context, "") if context is None else (context, authority.name)
+
+    def _ciphers_of(self, name: str) -> str:
+        """Return the ciphers of the host that `name` belongs to, where it has its own."""
+        found = self._ciphers.get(name, "")
+        if found or name.encode() in self._table.hosts:
+            return found
+        return self._ciphers.get("*." + name.partition(".")[2], "")
+
+    def _speaking(self, ciphers: str) -> Context:
+        """Return the context for connections that come in and speak with these ciphers; those of all where empty."""
+        if not ciphers:
+            return self.context
+        if ciphers not in self._ciphered:
+            self._ciphered[ciphers] = self._initial(ciphers)
+        return self._ciphered[ciphers]
 
     def find(self, name: str | None) -> tuple[Certificate, ...]:
         """Return the certificates for the name (case and a trailing dot do not count); none is the built-in one.
@@ -149,13 +169,16 @@ class CertificateStore:
         """
         return self._own(name) or self._default
 
-    def context_for(self, name: str | None) -> Context:
-        """Return the context that serves `name`; that of the default when none of the name's certificates loads."""
+    def context_for(self, name: str | None, ciphers: str = "") -> Context:
+        """Return the context that serves `name`; that of the default when none of the name's certificates loads.
+
+        `ciphers` are the host's own, where it has any.
+        """
         own = self._own(name)
-        context = self._load(own, own=True) if own else None
+        context = self._load(own, ciphers, own=True) if own else None
         if context is None and self._default:
-            context = self._load(self._default, own=False)
-        return context or self.context
+            context = self._load(self._default, ciphers, own=False)
+        return context or self._speaking(ciphers)
 
     def _own(self, name: str | None) -> tuple[Certificate, ...]:
         if not name:
@@ -163,8 +186,8 @@ class CertificateStore:
         name = name.lower().removesuffix(".")
         return self._hosts.get(name) or self._hosts.get("*." + name.partition(".")[2], ())
 
-    def _load(self, certificates: tuple[Certificate, ...], *, own: bool) -> Context | None:
-        key = own, tuple(certificate.name for certificate in certificates)
+    def _load(self, certificates: tuple[Certificate, ...], ciphers: str, *, own: bool) -> Context | None:
+        key = own, tuple(certificate.name for certificate in certificates), ciphers
         kept = self._contexts.get(key)
         if kept is None:
             # Also when none loads, or every handshake would try again.
@@ -172,6 +195,8 @@ class CertificateStore:
             if kept[1] is not None:
                 kept[1].own = own
                 kept[1].offer(self._terms)
+                # OpenSSL takes the ciphers from the context that is chosen.
+                self._cipher(kept[1], ciphers)
         return kept[1]
 
     def _authority(self, name: str) -> ClientAuthority | None:
@@ -183,7 +208,9 @@ class CertificateStore:
                 found = self._authorities.get("")
         return found
 
-    def _ask(self, authority: ClientAuthority, certificates: tuple[Certificate, ...], *, own: bool) -> Context | None:
+    def _ask(
+        self, authority: ClientAuthority, certificates: tuple[Certificate, ...], ciphers: str, *, own: bool
+    ) -> Context | None:
         """Return a context that asks clients for certificates.
 
         It is one of its own from the beginning, and none of its sessions goes on elsewhere: OpenSSL takes neither the
@@ -195,7 +222,7 @@ class CertificateStore:
                 context, own = Context.new(), False
                 _load(context, self._built_in)
             context.own = own
-            self._speak(context)
+            self._speak(context, ciphers)
             context.options |= ssl.OP_NO_TICKET
             context.num_tickets = 0
             _ask_for_certificates(context, authority)
@@ -205,36 +232,33 @@ class CertificateStore:
         return context
 
     def _choose(
-        self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _initial: ssl.SSLContext
+        self, ciphers: str, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _initial: ssl.SSLContext
     ) -> ssl.AlertDescription | None:
         if self._terms.reject_unknown and not self._knows(name):
             return ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-        connection.context = self.context_for(name)
+        connection.context = self.context_for(name, ciphers)
         return None
 
     def _knows(self, name: str | None) -> bool:
         """Return whether the name has a certificate, or is that of a host that is served."""
         return bool(self._own(name)) or self._table.names((name or "").lower().removesuffix(".").encode())
 
-    def _initial(self) -> Context:
+    def _initial(self, ciphers: str = "") -> Context:
         context = Context.new()
         _load(context, self._built_in)
         # The first word on what a name gets is said before the certificate is chosen.
-        context.sni_callback = self._choose
-        self._speak(context)
+        context.sni_callback = partial(self._choose, ciphers)
+        self._speak(context, ciphers)
         self._share_sessions(context)
         return context
 
-    def _speak(self, context: Context) -> None:
+    def _speak(self, context: Context, ciphers: str) -> None:
         """Speak TLS as it was asked for; what OpenSSL does not know of it is left as it is."""
         terms = self._terms
         versions = sorted(_VERSIONS[name] for name in terms.protocols) or [ssl.TLSVersion.TLSv1_2]
         context.minimum_version, context.maximum_version = versions[0], versions[-1]
         context.offer(terms)
-        try:
-            context.set_ciphers(terms.ciphers) if terms.ciphers else None
-        except ssl.SSLError:
-            _log.error("OpenSSL knows none of the ciphers %s", terms.ciphers)
+        self._cipher(context, ciphers)
         reached = openssl()
         if terms.curves and (reached is None or not reached.set_curves(context, terms.curves)):
             _log.error("OpenSSL does not know the curves %s", terms.curves)
@@ -243,6 +267,14 @@ class CertificateStore:
         if not terms.tickets:
             context.options |= ssl.OP_NO_TICKET
             context.num_tickets = 0
+
+    def _cipher(self, context: Context, ciphers: str) -> None:
+        """Speak with these ciphers, or with those of all where there are none."""
+        ciphers = ciphers or self._terms.ciphers
+        try:
+            context.set_ciphers(ciphers) if ciphers else None
+        except ssl.SSLError:
+            _log.error("OpenSSL knows none of the ciphers %s", ciphers)
 
     def _share_sessions(self, context: Context) -> None:
         reached = openssl() if self._ticket_key else None

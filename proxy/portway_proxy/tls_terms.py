@@ -20,7 +20,7 @@ class TlsTerms(msgspec.Struct, frozen=True):
     `session_timeout` seconds; 0 leaves OpenSSL's two hours. `reject_unknown`: a client that asks for a name that is no
     host's is refused. `hsts` is the Strict-Transport-Security of hosts that have a certificate; empty is none. `http2`
     is offered, and understood without TLS. Requests without TLS are sent to https by the status `redirect`, but for
-    paths below `plain_paths`.
+    paths below `plain_paths`. `host_ciphers` are hosts (as in `Host`, sorted) with ciphers of their own.
     """
 
     protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
@@ -33,6 +33,7 @@ class TlsTerms(msgspec.Struct, frozen=True):
     redirect: int = 308
     http2: bool = True
     plain_paths: tuple[str, ...] = (ACME,)
+    host_ciphers: tuple[tuple[str, str], ...] = ()
 
 
 class Verification(StrEnum):

@@ -79,6 +79,17 @@ async def test_one_host_shows_rsa_and_ecdsa_by_what_the_client_can_use(proxy: Su
     assert "Peer signature type: RSA" in await s_client(proxy, "-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256")
 
 
+async def test_a_host_has_ciphers_of_its_own(proxy: Supervisor, web: Web) -> None:
+    strong, weaker = "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-GCM-SHA256"
+    await proxy.apply(secured(web, TlsTerms(host_ciphers=(("shop.example", strong),))))
+    assert f"Cipher is {strong}" in await s_client(proxy, "-tls1_2")
+    assert "sent by web" not in await s_client(proxy, "-tls1_2", "-cipher", weaker)
+    assert f"Cipher is {weaker}" in await s_client(proxy, "-tls1_2", "-cipher", weaker, name="other.example")
+    await proxy.apply(secured(web, TlsTerms(ciphers=strong)))
+    assert "sent by web" not in await s_client(proxy, "-tls1_2", "-cipher", weaker)
+    assert "sent by web" in await s_client(proxy, "-tls1_2")
+
+
 def stapled(one: Certificate, seconds: float = 3600.0) -> Certificate:
     until = int(time.time() + seconds)
     return msgspec.structs.replace(one, staple=staple(one.chain, one.key), staple_until=until)

@@ -24,6 +24,7 @@ from portway_operator.annotations.tracing import TracingAnnotations
 from portway_operator.annotations.unbuilt import UNBUILT
 from portway_operator.parse import boolean, map_reference, seconds, size
 from portway_operator.parse_http import fields, request_fields
+from portway_operator.parse_tls import ciphers
 
 __all__ = ["IngressAnnotations"]
 
@@ -116,6 +117,14 @@ class IngressAnnotations(
         default=None,
         doc="The most that a request body may have (`8m`); 0 is no limit, unset leaves the proxy's own.",
         nginx="proxy-body-size",
+    )
+    ssl_ciphers: str = row(
+        "ssl-ciphers",
+        ciphers,
+        default="",
+        doc="The ciphers of TLS 1.2 for clients of the hosts, as OpenSSL lists them; unset, those of the settings. "
+        "Where Ingresses differ, the oldest counts.",
+        nginx="ssl-ciphers",
     )
     tls_passthrough: bool | None = row(
         "tls-passthrough",

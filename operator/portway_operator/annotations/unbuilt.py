@@ -55,12 +55,6 @@ _EXTERNAL_AUTH = (
 
 _TLS = (
     _row(
-        "ssl-ciphers",
-        "The ciphers of a host.",
-        refused("All hosts have the same ciphers.", "Set ssl-ciphers in the ConfigMap, or remove it."),
-        ("",),
-    ),
-    _row(
         "ssl-prefer-server-ciphers",
         "Whose order of ciphers counts.",
         obsolete("The proxy's order counts anyway.", "Remove it."),

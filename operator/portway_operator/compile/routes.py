@@ -110,12 +110,23 @@ class RouteReader:
 
 
 class HostTable:
-    """The routes of each host, filled by `add` from the oldest Ingress to the youngest."""
+    """The routes of each host, filled by `add` from the oldest Ingress to the youngest; `ciphers` are by host."""
 
-    __slots__ = ("_canaries", "_declared", "_defaults", "_more", "_routes", "_surprises", "_unused", "problems")
+    __slots__ = (
+        "_canaries",
+        "_declared",
+        "_defaults",
+        "_more",
+        "_routes",
+        "_surprises",
+        "_unused",
+        "ciphers",
+        "problems",
+    )
 
     def __init__(self, upstreams: Upstreams) -> None:
         self.problems: list[Problem] = []
+        self.ciphers: dict[str, str] = {}
         self._routes: dict[str, dict[PathKey, Route]] = {}
         self._declared: dict[str, tuple[str, str]] = {}
         self._defaults: list[tuple[str, Route]] = []
@@ -131,6 +142,7 @@ class HostTable:
                 self._canaries.add(host, route, found.values)
             return
         self._add_hosts(found)
+        self._add_ciphers(found)
         if found.nginx:
             self._surprises.add(found.ingress.meta.key, found.values, found.routes)
         key = found.ingress.meta.key
@@ -149,6 +161,13 @@ class HostTable:
         # As in ingress-nginx: a default backend serves the hosts that its Ingress was the first to declare.
         for host, route in found.defaults:
             (self._defaults if self._declared[host] == key else self._unused).append((host, route))
+
+    def _add_ciphers(self, found: IngressRoutes) -> None:
+        """Note the ciphers of the hosts of an Ingress, unless an older one has said others."""
+        asked = found.values.ssl_ciphers
+        for host in dict.fromkeys(rule.host for rule in found.ingress.rules if asked):
+            if self.ciphers.setdefault(host, asked) != asked:
+                self.problems.append(problems.ciphers_taken(_annotated(found.ingress, "ssl_ciphers"), host))
 
     def hosts(self, default: Route | None) -> tuple[Host, ...]:
         """Return the hosts in order, each with its routes in order of precedence; `default` is that of every host."""

@@ -158,7 +158,7 @@ class _Compile:
             request_ids=self._settings.generate_request_id,
             observing=observing_of(self._settings, _policies(served, default)),
             settings=self._settings.tuning,
-            tls=terms_of(self._settings),
+            tls=terms_of(self._settings, hosts.ciphers),
             credentials=self._access.credentials(),
             passthroughs=self._passed.passthroughs(),
             fallback=choose_fallback(self._classes.own(), self._upstreams, self.problems),

@@ -30,8 +30,8 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
 """The keys that Portway knows and has nothing to set by, each with the reason."""
 
 
-def terms_of(settings: CompileSettings) -> TlsTerms | None:
-    """Return what proxies are told, or None when it is as usual."""
+def terms_of(settings: CompileSettings, host_ciphers: Mapping[str, str]) -> TlsTerms | None:
+    """Return what proxies are told, or None when it is as usual; `host_ciphers` are those of hosts with their own."""
     terms = TlsTerms(
         protocols=settings.ssl_protocols,
         ciphers=settings.ssl_ciphers,
@@ -42,6 +42,7 @@ def terms_of(settings: CompileSettings) -> TlsTerms | None:
         hsts=_hsts(settings),
         redirect=settings.http_redirect_code,
         plain_paths=settings.no_tls_redirect_locations,
+        host_ciphers=tuple(sorted(host_ciphers.items())),
         http2=settings.use_http2,
     )
     return None if terms == TlsTerms() else terms

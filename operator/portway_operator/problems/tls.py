@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Sequence
 
 from portway_operator.certificates import KeyPair
+from portway_operator.decode.fields import show
 from portway_operator.objects import Fault
 from portway_proxy.snapshot import Origin, Problem, Severity
 
@@ -13,6 +14,7 @@ __all__ = [
     "certificate_expires",
     "certificate_mismatch",
     "certificate_taken",
+    "ciphers_taken",
     "secret_missing",
     "secret_unusable",
     "staple_unusable",
@@ -87,5 +89,17 @@ def staple_unusable(origin: Origin, secret: str, found: str) -> Problem:
         f"tls.ocsp-staple in Secret {secret}: {found}",
         "The certificate is served without it.",
         "Put a new response of the certificate's authority there (DER), or leave it out.",
+        Severity.NOTICE,
+    )
+
+
+def ciphers_taken(origin: Origin, host: str) -> Problem:
+    """Say that an older Ingress has other ciphers for a host."""
+    return Problem(
+        origin,
+        "ciphers_taken",
+        f"An older Ingress has other ciphers for {show(host)}.",
+        "Those count.",
+        "Have all Ingresses of a host say the same, or only one of them.",
         Severity.NOTICE,
     )

@@ -18,7 +18,7 @@ from portway_proxy.l4.postgres import UNWILLING, WILLING
 from portway_proxy.metrics import Sample
 from portway_proxy.proxy_protocol import ProxyHeader
 from portway_proxy.routing import NameTable
-from portway_proxy.snapshot import Snapshot
+from portway_proxy.snapshot import Snapshot, TlsTerms
 
 __all__ = ["Arrival", "Shared", "SharedWorker"]
 
@@ -91,7 +91,7 @@ class Shared:
         """Find out what a client came for, if anything shares the port with what it is there for, and send it there."""
         live = self._worker.live
         arrival.sock.settimeout(0)
-        if tls and (live.names or live.snapshot.authorities):
+        if tls and (live.names or live.snapshot.authorities or _tells_hosts_apart(live.snapshot.tls)):
             self._look_for_name(arrival)
         elif not tls and live.snapshot.fallback is not None:
             self._look_for_http(arrival, live.snapshot.fallback.wait)
@@ -195,3 +195,8 @@ def _wish_in(data: bytes) -> _Wish | None:
     except ValueError:
         return _Wish()
     return None if name is None else _Wish(name, tls=True)
+
+
+def _tells_hosts_apart(terms: TlsTerms | None) -> bool:
+    """Return whether TLS is spoken to some hosts with ciphers of their own, which is settled before the handshake."""
+    return terms is not None and bool(terms.host_ciphers)
