@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from portway_proxy.errors import EndpointUnreadable
+from portway_proxy.http2_check import status_of
 from portway_proxy.l7.pool import Pool
 from portway_proxy.snapshot import Check, CheckKind
 
@@ -101,6 +102,9 @@ async def _passes(pool: Pool, check: Check) -> bool:
     try:
         if not http:
             return True
+        if pool.speech.shared:
+            host = check.host or str(endpoint)
+            return 200 <= await status_of(reader, writer, check.path, host, secure=pool.secure) < 400
         fields = f"Host: {check.host or endpoint}\r\nUser-Agent: portway-check\r\nConnection: close\r\n"
         writer.write(f"GET {check.path} HTTP/1.1\r\n{fields}\r\n".encode())
         return _WELL.fullmatch(await reader.readuntil(b"\n")) is not None

@@ -9,7 +9,8 @@ import pytest
 from h2.errors import ErrorCodes
 
 from eventually import eventually
-from portway_proxy.snapshot import EndpointTls, Keyring, Protocol, ProxyVersion, Snapshot, UpstreamPolicy
+from portway_proxy.checks import Checks
+from portway_proxy.snapshot import Check, EndpointTls, Keyring, Protocol, ProxyVersion, Snapshot, UpstreamPolicy
 from wire.calls import Answer, Caller, Calls
 from wire.peers import Peer
 from wire.site import WEB, Net, everything_to, limits, waits
@@ -450,6 +451,32 @@ async def test_over_tls_it_is_asked_for_by_name(net: Net) -> None:
     pool.empty()
     assert (await client.get("/tls")).body == b"/tls"
     assert endpoint.connections[1].transport.get_extra_info("ssl_object").session_reused
+
+
+@pytest.mark.parametrize(("status", "well"), [(200, True), (204, True), (302, True), (404, False), (503, False)])
+async def test_checks_ask_in_http_2(net: Net, status: int, well: bool) -> None:
+    async def answer(call: Caller) -> None:
+        call.head(status, end=True)
+
+    endpoint = await calls(net, answer)
+    check = Check(path="/healthz", host="shop.example", interval=0.01, failures=1)
+    site = await net.site(to(endpoint, policy=UpstreamPolicy(check=check)))
+    Checks(site.tasks).follow(site.live.upstreams.values())
+    tally = site.live.upstreams[WEB].tally
+    await eventually(lambda: tally.checks_passed + tally.checks_failed > 1, what="two checks")
+    assert bool(tally.checks_passed) is well
+    asked = dict(endpoint.calls[0].fields)
+    assert (asked[b":path"], asked[b":authority"]) == (b"/healthz", b"shop.example")
+
+
+async def test_an_endpoint_that_breaks_off_fails_its_check(net: Net) -> None:
+    async def answer(call: Caller) -> None:
+        call.refuse(ErrorCodes.INTERNAL_ERROR)
+
+    endpoint = await calls(net, answer)
+    site = await net.site(to(endpoint, policy=UpstreamPolicy(check=Check(interval=0.01, failures=1))))
+    Checks(site.tasks).follow(site.live.upstreams.values())
+    await eventually(lambda: site.live.upstreams[WEB].tally.checks_failed > 0, what="a check")
 
 
 async def test_a_client_that_is_announced_has_a_connection_of_its_own(net: Net) -> None:

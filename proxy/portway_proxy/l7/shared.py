@@ -197,7 +197,7 @@ class SharedConnection(asyncio.Protocol):
         """Return a request as it leaves."""
         client, passage = exchange.client, exchange.passage
         label = self.pool.label
-        if passage is None:
+        if passage is None or not passage.touches_request:
             fields = client.repeats.fields(head, client.forwarded, label)
         else:
             fields = passage.request_fields(head, client.forwarded, label)
