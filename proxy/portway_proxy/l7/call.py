@@ -264,12 +264,13 @@ class Call:
             flow.fail(exchange, error)
 
     def _begin(self, exchange: Exchange, stream: Stream, response: ResponseHead, *, end: bool) -> None:
-        bodiless = exchange.head.method == b"HEAD" or response.status in (204, 304)
-        if end:
-            if response.length and not bodiless:
-                raise StreamFault(Code.PROTOCOL_ERROR, "the body is shorter than was announced")
-        elif response.length is not None:
-            stream.missing = 0 if bodiless else response.length
+        length = response.length
+        if exchange.head.method == b"HEAD" or response.status in (204, 304):
+            length = 0  # Whatever came would be taken for the beginning of the next response.
+        if end and length:
+            raise StreamFault(Code.PROTOCOL_ERROR, "the body is shorter than was announced")
+        if length is not None:
+            stream.missing = length
         pool = self._shared.pool
         own = b""
         if response.status >= 400 or pool.attentive:

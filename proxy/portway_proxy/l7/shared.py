@@ -113,8 +113,7 @@ class SharedConnection(asyncio.Protocol):
         self._busy = True
         self._streams.receive(data)
         if not self.ready and self._streams.frames and self._streams.fault is None:
-            self.ready = True
-            self.pool.ready(self)
+            self._hear_terms()
         while self._came:
             came, self._came = self._came, []
             for call in came:
@@ -125,6 +124,14 @@ class SharedConnection(asyncio.Protocol):
             self._transport.close()
         elif not self._calls:
             self.rest()
+
+    def _hear_terms(self) -> None:
+        """Be ready for calls, or end: who takes none from the first would have us connect again and again."""
+        if self._streams.can_open:
+            self.ready = True
+            self.pool.ready(self)
+        else:
+            self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """End what is under way."""

@@ -179,7 +179,7 @@ class SharedPool(Pool):
             self.failed += 1
             self.owner.failed(self)
             fault = connection.fault
-            hung_up = ConnectFailed(f"{self.endpoint} hung up at once")
+            hung_up = ConnectFailed(f"{self.endpoint} hung up at once, or took no calls")
             self._failed(connection.asker, UpstreamBadResponse(f"{self.endpoint}: {fault}") if fault else hung_up)
         elif len(self._line):
             connection.http.loop.call_soon(self._serve, connection.http)
