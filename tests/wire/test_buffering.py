@@ -8,7 +8,8 @@ import pytest
 
 from eventually import eventually
 from portway_proxy.snapshot import Buffering, Policy, Rate
-from wire.peers import Peer, answering, reply
+from wire.http2_client import pair, request_fields
+from wire.peers import Peer, answering, echoing, reply
 from wire.site import Net, everything_to, waits
 
 # --- requests
@@ -206,3 +207,25 @@ async def test_the_connection_field_is_as_the_route_says_but_for_upgrades(net: N
     assert b"\r\nConnection: keep-alive\r\n" in endpoint.received[0]
     await client.get("/", "a", "Connection: Upgrade", "Upgrade: websocket")
     assert b"".join(endpoint.received).count(b"\r\nConnection: keep-alive\r\n") == 1
+
+
+# --- clients of HTTP/2
+
+
+async def test_clients_of_http2_have_all_of_it_but_the_waiting(net: Net) -> None:
+    site, client = await pair(net, echoing)
+    endpoint = site.live.snapshot.upstreams[0].endpoints[0].port
+    for policy in (
+        Policy(buffering=Buffering(request=1000, response=1 << 20)),
+        Policy(rate=Rate(10_000)),
+        Policy(old_http=True, connection="close"),
+    ):
+        site.serve(everything_to(endpoint, policy=policy))
+        fields = [(b":method", b"POST"), *request_fields("/a")[1:], (b"content-length", b"4")]
+        stream = client.ask(fields, end=False)
+        await client.send(stream, b"body")
+        assert (await client.answer(stream)).body == b"/abody"
+    site.serve(everything_to(endpoint, policy=Policy(rate=Rate(1_000))))
+    begun = asyncio.get_running_loop().time()
+    assert len((await client.get("/" + "x" * 1_500)).body) == 1_501
+    assert asyncio.get_running_loop().time() - begun > 0.3

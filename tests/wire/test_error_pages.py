@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from portway_proxy.snapshot import BasicAuth, Cors, Credentials, ErrorPages, ExternalAuth, Policy, RateLimit
+from wire.http2_client import connect, request_fields
 from wire.peers import Client, Endpoint, Message, Peer, Script, answering, echoing, reply
 from wire.site import WEB, Net, Site, prefix, table, upstream
 
@@ -213,3 +214,14 @@ async def test_a_page_has_the_fields_of_cors_and_those_that_every_answer_has(net
 async def test_a_closed_path_has_no_page(net: Net) -> None:
     here = await shop(net, policy=Policy(errors=ERRORS, closed="why"))
     assert ((await here.client.get("/")).status, here.pages.received) == (503, [])
+
+
+async def test_clients_of_http2_get_pages_too(net: Net) -> None:
+    here = await shop(net)
+    client = await connect(net, here.site)
+    got = await client.get("/lost")
+    assert (got.status, got.body) == (410, b"<h1>sorry</h1>")
+    stream = client.ask([(b":method", b"POST"), *request_fields("/lost")[1:]], end=False)
+    await client.send(stream, b"body")
+    assert (await client.answer(stream)).status == 410
+    assert (await client.get("/again")).body == b"<h1>sorry</h1>"

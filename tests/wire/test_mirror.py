@@ -8,6 +8,7 @@ import pytest
 
 from eventually import eventually
 from portway_proxy.snapshot import Mirror, Policy
+from wire.http2_client import connect, request_fields
 from wire.peers import Client, Endpoint, Message, Peer, Script, answering, echoing, reply
 from wire.site import WEB, Net, Site, prefix, table, upstream
 
@@ -124,3 +125,13 @@ async def test_a_service_that_hangs_gets_a_bounded_number_of_copies(net: Net, mo
     here = await shop(net, hanging)
     assert [(await here.client.get("/a")).status for _ in range(5)] == [200] * 5
     await eventually(lambda: len(here.twin.peers) == 2, what="two copies are under way")
+
+
+async def test_requests_of_http2_are_copied_with_their_bodies(net: Net) -> None:
+    here = await shop(net)
+    client = await connect(net, here.site)
+    fields = [(b":method", b"POST"), *request_fields("/a")[1:], (b"content-length", b"4")]
+    stream = client.ask(fields, end=False)
+    await client.send(stream, b"body")
+    assert (await client.answer(stream)).body == b"/abody"
+    await eventually(lambda: b"".join(here.twin.received).endswith(b"body"), what="the copy is whole")
