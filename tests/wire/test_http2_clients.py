@@ -15,7 +15,8 @@ from certs import certificate
 from portway_proxy.metrics import HTTP2_FAULTS
 from portway_proxy.snapshot import Snapshot, TlsTerms
 from portway_proxy.supervisor import Supervisor
-from wire.parts import metrics, running, settings, snapshot
+from wire.http2_client import Http2Peer, request_fields
+from wire.parts import metrics, port_of, running, settings, snapshot
 from wire.programs import needed, output
 
 NAME = "web.example"
@@ -110,14 +111,17 @@ async def test_h2load_gets_everything_that_it_asks_for(proxy: Supervisor) -> Non
     assert not [name for name in await metrics(proxy) if name[0] == HTTP2_FAULTS.name]
 
 
-async def test_workers_that_are_replaced_cost_no_request_of_a_busy_client(echo: int) -> None:
-    [h2load] = needed("h2load")
+async def test_workers_that_are_replaced_finish_what_they_were_asked(echo: int) -> None:
     chosen = settings(workers=1)
     async with running(chosen) as supervisor:
         await supervisor.apply(_secured(echo))
-        url = f"http://127.0.0.1:{supervisor.http_port}/"
+        loop = asyncio.get_running_loop()
+        _, client = await loop.create_connection(Http2Peer, "127.0.0.1", port_of(supervisor))
         async with asyncio.TaskGroup() as tasks:
-            load = tasks.create_task(output(h2load, "-D2", "-c2", "-m8", f"--header=:authority: {NAME}", url))
-            await asyncio.sleep(0.5)
-            await supervisor.renew(chosen)
-        assert " 0 failed, 0 errored, 0 timeout" in load.result()
+            renewal = tasks.create_task(supervisor.renew(chosen))
+            while not client.goodbyes:
+                asked = [client.ask(request_fields()) for _ in range(8)]
+                assert [(await client.answer(number)).status for number in asked] == [200] * 8
+            await client.end()
+            await renewal
+    assert [code for _, code in client.goodbyes] == [0, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -123,3 +124,25 @@ async def test_windows_of_nothing_hold_neither_endpoints_nor_memory_for_long(net
     await client.until(lambda: all(client.answers[stream].over for stream in streams))
     assert {client.answers[stream].reset for stream in streams} == {Code.CANCEL}
     await eventually(lambda: not home.unsent and not any(one.exchange for one in site.upstreams))
+
+
+async def test_who_reads_no_answers_gets_no_more_of_them(net: Net) -> None:
+    endpoint = await net.endpoint(answering(b"HTTP/1.1 204 No Content\r\nX-Long: %b\r\n\r\n" % (b"x" * 5000)))
+    site = await net.site(everything_to(endpoint.port), window=8192)
+    client = await net.client(site, window=8192)
+    client.hold()
+    client.send(PREFACE + frames.settings({}) + frames.ANSWERED_SETTINGS)
+    numbers = iter(range(1, 20_000, 2))
+    for _ in range(100):
+        client.send(b"".join(frames.head(next(numbers), _HEAD, 1) for _ in range(10)))
+        await asyncio.sleep(0.005)
+    [home] = site.clients
+    assert home.connection.paused
+    assert home.unsent < 2_000_000
+    received = site.counters.received
+    client.send(b"".join(frames.head(next(numbers), _HEAD, 1) for _ in range(1000)))
+    await asyncio.sleep(0.1)
+    assert site.counters.received == received
+    site.later(31)
+    site.later(31)
+    await eventually(lambda: not site.clients)

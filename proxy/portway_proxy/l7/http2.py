@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from portway_proxy.clock import NEVER
 from portway_proxy.errors import ProxyError
-from portway_proxy.http2.codes import Code, ConnectionFault, StreamFault
+from portway_proxy.http2.codes import USUAL_WINDOW, Code, ConnectionFault, StreamFault
 from portway_proxy.http2.connection import Connection
 from portway_proxy.http2.semantics import read_request
 from portway_proxy.http2.terms import Terms
@@ -44,6 +44,7 @@ class Http2Client(Guest):
 
     __slots__ = (
         "_acknowledged",
+        "_closed",
         "_flushing",
         "_frames",
         "_leaving",
@@ -58,6 +59,7 @@ class Http2Client(Guest):
         self.deadline = NEVER
         self.connection = Connection(_terms(http.limits), self._wake, lambda: http.clock.now, self._accept)
         self._acknowledged = -1
+        self._closed = False
         self._flushing = False
         self._frames = 0
         self._leaving = False
@@ -108,7 +110,7 @@ class Http2Client(Guest):
         now = self.http.clock.now
         if not connection.owed:
             self._owed_by = NEVER
-        elif self._owed_by is NEVER or connection.frames != self._frames:
+        elif self._owed_by == NEVER or connection.frames != self._frames:
             self._owed_by = now + self.http.timeouts.head
         self._frames = connection.frames
         if not connection.paused:
@@ -135,14 +137,17 @@ class Http2Client(Guest):
         self.connection.drop_streams(Code.CANCEL)
 
     def pause_writing(self) -> None:
-        """Send no bodies: the client does not keep up."""
+        """Send no bodies, and take no requests: who does not read answers gets no more of them."""
         self.connection.paused = True
+        self._transport.pause_reading()
         self._acknowledged = -1
         self.deadline = self.http.clock.now + self.http.timeouts.send / 2
 
     def resume_writing(self) -> None:
         """Send what waits."""
         self.connection.paused = False
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
         self._look_again()
         self.connection.pump()
 
@@ -163,6 +168,8 @@ class Http2Client(Guest):
             if connection.more and not connection.paused:
                 connection.pump()
         self._flushing = False
+        if self._closed:
+            return
         if connection.fault is not None:
             self.http.counters.faults[connection.fault.code.name.lower()] += 1
             self._close()
@@ -205,6 +212,7 @@ class Http2Client(Guest):
 
     def _close(self) -> None:
         """Close once everything has left; what still comes is read and dropped, or its RST would destroy it."""
+        self._closed = True
         self.deadline = self.http.clock.now + _LINGER
         if self.tls:
             self._transport.close()
@@ -287,4 +295,5 @@ def take_over(guest: Guest, transport: asyncio.Transport, data: bytes = b"") -> 
 
 
 def _terms(limits: Limits) -> Terms:
-    return Terms(streams=limits.streams, window=limits.buffer, head=limits.head)
+    # Not less than a client takes for granted, or what it sends before it knows would be its fault.
+    return Terms(streams=limits.streams, window=max(limits.buffer, USUAL_WINDOW), head=limits.head)

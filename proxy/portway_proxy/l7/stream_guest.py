@@ -36,10 +36,10 @@ class StreamGuest(Stream):
         self.forwarded = home.forwarded
 
     def _watch(self, deadline: float) -> None:
-        if self.deadline is not NEVER:
-            if deadline is NEVER:
+        if self.deadline != NEVER:
+            if deadline == NEVER:
                 self.http.clock.unwatch(self)
-        elif deadline is not NEVER:
+        elif deadline != NEVER:
             self.http.clock.watch(self)
         self.deadline = deadline
 
