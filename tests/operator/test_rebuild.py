@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TypeAlias
 
 import pytest
 
+from certs import Authority
 from portway_operator.batches import BURST, PAUSE
 from portway_operator.compile import Compiled
 from portway_operator.decode import decode
-from portway_operator.objects import Object
+from portway_operator.objects import Ingress, Meta, Object, Secret
 from portway_operator.rebuild import LIMIT, QUIET, Rebuild, Update
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
@@ -426,3 +428,34 @@ async def test_after_a_storm_a_change_is_published_at_once_again() -> None:
         now = asyncio.get_running_loop().time()
         await storm(published, 1, 0.001)
         assert published.times[-1] == round(now, 3)
+
+
+async def test_a_changed_secret_for_endpoints_waits_for_the_compile_and_no_endpoint_for_it() -> None:
+    published = Published()
+    web = ingress("a")
+    assert isinstance(web, Ingress)
+    asking = {
+        "nginx.ingress.kubernetes.io/backend-protocol": "HTTPS",
+        "nginx.ingress.kubernetes.io/proxy-ssl-secret": "keys",
+    }
+    web = replace(web, meta=replace(web.meta, annotations=asking))
+    published.put(web, service(), endpoints("10.0.0.1"), keys())
+    async with published.running():
+        [keyring] = published.updates[0].snapshot.keyrings
+        published.put(endpoints("10.0.0.1", "10.0.0.2"), keys())
+        published.rebuild.endpoint_changed("default", "web")
+        await asyncio.sleep(0.001)
+        assert published.updates[1].delta is not None
+        (upstream,) = published.updates[1].delta.upstreams
+        assert len(upstream.endpoints) == 2
+        assert upstream.tls is not None
+        assert upstream.tls.keyring == keyring.name
+        await asyncio.sleep(5)
+        last = published.updates[-1].snapshot
+        assert last.keyrings[0].name != keyring.name
+        assert [one.tls.keyring for one in last.upstreams if one.tls is not None] == [last.keyrings[0].name]
+
+
+def keys() -> Secret:
+    """Return a Secret with an authority that no other has."""
+    return Secret(Meta("default", "keys"), "Opaque", {"ca.crt": Authority().pem})
