@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import msgspec
 import pytest
@@ -10,9 +11,10 @@ from h2.errors import ErrorCodes
 
 from eventually import eventually
 from portway_proxy.checks import Checks
+from portway_proxy.l7.shared_pool import SharedPool
 from portway_proxy.snapshot import Check, EndpointTls, Keyring, Protocol, ProxyVersion, Snapshot, UpstreamPolicy
 from wire.calls import Answer, Caller, Calls
-from wire.peers import Peer
+from wire.peers import Client, Peer
 from wire.site import WEB, Net, everything_to, limits, waits
 
 CHUNKED = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -308,6 +310,37 @@ async def test_an_early_answer_ends_the_request_too(net: Net) -> None:
     response = await client.response()
     assert (response.status, response.body) == (413, b"too much")
     await eventually(lambda: endpoint.calls[0].reset is not None, what="the end of the call")
+
+
+def has(client: Client, size: int) -> bool:
+    return len(client.received) > size
+
+
+async def test_calls_that_end_anyhow_leave_the_window_of_the_connection_as_it_was(net: Net) -> None:
+    async def answer(call: Caller) -> None:
+        path = call.get(b":path")
+        call.head()
+        await call.send(b"x" * 100_000)
+        if path == b"/reset":
+            call.refuse(ErrorCodes.INTERNAL_ERROR)
+        elif path == b"/end":
+            call.finish()
+
+    endpoint = await calls(net, answer)
+    site = await net.site(to(endpoint))
+    for target in ("/reset", "/end", "/left") * 3:
+        client = await net.client(site)
+        client.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        await client.wait(partial(has, client, 50_000))
+        client.close()
+        await eventually(lambda: not site.clients, what="the end of the client")
+    [pool] = site.live.upstreams[WEB].pools
+    assert isinstance(pool, SharedPool)
+    [connection] = pool._connections
+    streams = connection._streams
+    await eventually(lambda: not streams.streams, what="the end of all calls")
+    await eventually(lambda: streams.room + streams._owed == streams.terms.connection_window, what="the whole window")
+    assert pool.load == 0
 
 
 async def test_a_silent_endpoint_is_504_and_its_connection_stays(net: Net) -> None:
