@@ -12,7 +12,17 @@ from h2.errors import ErrorCodes
 from eventually import eventually
 from portway_proxy.checks import Checks
 from portway_proxy.l7.shared_pool import SharedPool
-from portway_proxy.snapshot import Check, EndpointTls, Keyring, Protocol, ProxyVersion, Snapshot, UpstreamPolicy
+from portway_proxy.snapshot import (
+    Check,
+    EndpointTls,
+    Keyring,
+    Policy,
+    Protocol,
+    ProxyVersion,
+    Rate,
+    Snapshot,
+    UpstreamPolicy,
+)
 from wire.calls import Answer, Caller, Calls
 from wire.peers import Client, Peer
 from wire.site import WEB, Net, everything_to, limits, waits
@@ -341,6 +351,24 @@ async def test_calls_that_end_anyhow_leave_the_window_of_the_connection_as_it_wa
     await eventually(lambda: not streams.streams, what="the end of all calls")
     await eventually(lambda: streams.room + streams._owed == streams.terms.connection_window, what="the whole window")
     assert pool.load == 0
+
+
+async def test_a_response_with_a_pace_takes_its_time_and_comes_whole(net: Net) -> None:
+    async def answer(call: Caller) -> None:
+        call.head()
+        await call.send(bytes(range(250)) * 400)
+        call.finish()
+
+    endpoint = await calls(net, answer)
+    made = everything_to(endpoint.port, protocol=Protocol.H2C, policy=Policy(rate=Rate(50_000)))
+    site = await net.site(made)
+    client = await net.client(site)
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await client.wait(partial(has, client, 45_000))
+    assert len(client.received) < 80_000
+    assert (await client.response()).body == bytes(range(250)) * 400
+    assert (await client.get()).status == 200
+    assert len(endpoint.connections) == 1
 
 
 async def test_a_silent_endpoint_is_504_and_its_connection_stays(net: Net) -> None:

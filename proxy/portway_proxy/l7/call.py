@@ -26,6 +26,7 @@ from portway_proxy.l7.exchange import (
     SENDING,
     Exchange,
 )
+from portway_proxy.l7.pace import Meter
 from portway_proxy.l7.passage import timeouts_of
 from portway_proxy.l7.trail import trail_of
 from portway_proxy.l7.trailers import for_endpoint, known_for_client
@@ -77,12 +78,14 @@ class Call:
     __slots__ = (
         "_answered",
         "_body",
+        "_ended",
         "_ending",
         "_fault",
         "_first",
         "_head",
         "_interim",
         "_kept",
+        "_meter",
         "_pieces",
         "_shared",
         "_stream",
@@ -114,6 +117,8 @@ class Call:
         self._head = b""
         self._pieces: list[bytes] = []
         self._unread = 0
+        self._meter: Meter | None = None
+        self._ended: bytes | None = None
 
     @property
     def unsent(self) -> int:
@@ -128,6 +133,8 @@ class Call:
         self._stream = connection.open(lambda number: _Side(connection, number, self))
         shared, client, passage = self._shared, exchange.client, exchange.passage
         head = exchange.head if passage is None else passage.instead or exchange.head
+        if passage is not None and passage.pace is not None:
+            self._meter = Meter(passage.pace, shared.http.loop, self._go_on)
         block, self.open_ended, timeout = shared.pack(exchange, head)
         self._until = exchange.started + timeout
         if not head.length and not head.chunked:
@@ -137,8 +144,8 @@ class Call:
             return
         exchange.on(HEAD_SENT)
         self._stream.send_head(block, end=False)
-        if (before := _sent_before(exchange)) is not None:
-            self.send(before)
+        if exchange.trail is not None and exchange.trail.body:
+            self.send(exchange.trail.body)
         if client.request_read:
             self.request_ended(exchange)
             return
@@ -207,11 +214,10 @@ class Call:
         self.deadline = self._until
 
     def resume(self) -> None:
-        """Let the endpoint send again."""
-        unread, self._unread = self._unread, 0
-        if unread:
-            self._stream.credit(unread)
-        self._wait(self._timeouts.read)
+        """Let the endpoint send again, and the client have what waits."""
+        self._credit()
+        if self._meter is not None:
+            self._shared.http.loop.call_soon(self._go_on)
 
     def cut(self, error: ProxyError) -> None:
         """End the exchange with `error`."""
@@ -312,7 +318,20 @@ class Call:
         if exchange is None:
             return
         known = b"" if trailers is None else known_for_client(exchange, read_trailers(trailers))
-        self._finish(exchange, known)
+        if self._meter is None:
+            self._finish(exchange, known)
+        else:
+            self._ended = known
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Send the client what is due by now of a response that has a pace."""
+        exchange, meter = self.exchange, self._meter
+        if exchange is None or meter is None or exchange.client.write_paused:
+            return
+        self._hand_on(exchange, meter.take(self._pieces))
+        if self._ended is not None and self.exchange is exchange and not meter.size:
+            self._finish(exchange, self._ended)
 
     def _finish(self, exchange: Exchange, trailers: bytes) -> None:
         """End the exchange, whose response is complete."""
@@ -334,13 +353,24 @@ class Call:
     def hand_on(self) -> None:
         """Send the client what came."""
         exchange = self.exchange
-        head, pieces = self._head, self._pieces
-        if exchange is None or not (head or pieces):
+        if exchange is not None and (self._head or self._pieces):
+            self._hand_on(exchange, self._pieces if self._meter is None else self._meter.take(self._pieces))
+
+    def _hand_on(self, exchange: Exchange, pieces: list[bytes]) -> None:
+        head, self._head, self._pieces = self._head, b"", []
+        if not (head or pieces):
             return
-        self._head, self._pieces = b"", []
         exchange.client.deliver(head, pieces)
         if not exchange.client.write_paused:
-            self.resume()
+            self._credit()
+
+    def _credit(self) -> None:
+        """Let the endpoint send as much more as the client has taken."""
+        held = 0 if self._meter is None else self._meter.size
+        unread, self._unread = self._unread - held, held
+        if unread:
+            self._stream.credit(unread)
+        self._wait(self._timeouts.read)
 
     def broken_off(self, code: Code) -> None:
         """Take the end of the stream before that of the response."""
@@ -348,6 +378,7 @@ class Call:
         if exchange is None:
             return
         self._unread = 0  # The connection counts it as read.
+        self._meter = None
         self.hand_on()
         if self.exchange is not None:
             flow.fail(exchange, self._failure(exchange, code))
@@ -366,9 +397,3 @@ class Call:
         if self._shared.lost and not self._first:
             return UpstreamStale("the connection had ended")
         return UpstreamReset(f"{endpoint} broke the stream off: {code.name}", silent=True)
-
-
-def _sent_before(exchange: Exchange) -> list[bytes] | None:
-    """Return what was sent of the request's body to an endpoint that did not take it, if anything was."""
-    trail = exchange.trail
-    return None if trail is None or not trail.body else trail.body

@@ -6,12 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.passage import Passage
     from portway_proxy.l7.upstream import UpstreamConnection
     from portway_proxy.snapshot import Rate
 
-__all__ = ["Paced", "SetPace"]
+__all__ = ["Meter", "Paced", "SetPace"]
 
 _TICK: Final = 0.1  # Seconds between two parts.
 
@@ -104,3 +106,41 @@ class Paced(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class Meter:
+    """Holds what came of a response and is not due yet; `go_on` is called when more may be.
+
+    `size` is how many bytes are held.
+    """
+
+    __slots__ = ("_begun", "_go_on", "_held", "_loop", "_rate", "_sent", "_waking")
+
+    def __init__(self, rate: Rate, loop: asyncio.AbstractEventLoop, go_on: Callable[[], None]) -> None:
+        self._rate = rate
+        self._loop = loop
+        self._go_on = go_on
+        self._held = b""
+        self._sent = 0
+        self._begun = loop.time()
+        self._waking = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes are held."""
+        return len(self._held)
+
+    def take(self, pieces: list[bytes]) -> list[bytes]:
+        """Take what came, and return what is due, if anything is."""
+        held = b"".join((self._held, *pieces))
+        due = int(self._rate.after + self._rate.bytes * (self._loop.time() - self._begun + 1.0)) - self._sent
+        part, self._held = held[: max(due, 0)], held[max(due, 0) :]
+        self._sent += len(part)
+        if self._held and not self._waking:
+            self._waking = True
+            self._loop.call_later(_TICK, self._wake)
+        return [part] if part else []
+
+    def _wake(self) -> None:
+        self._waking = False
+        self._go_on()
