@@ -11,6 +11,7 @@ from portway_proxy import overload
 from portway_proxy.errors import LoopLate, MemoryShort
 from portway_proxy.l7 import flow
 from portway_proxy.l7.http import Http
+from portway_proxy.l7.shedding import begin_in_time, refuse
 from portway_proxy.overload import Level, Overload
 from portway_proxy.pressure import Pressure
 from worker_parts import Parts
@@ -62,9 +63,9 @@ async def test_each_step_does_what_the_one_before_does_and_more(case: Case) -> N
     assert case.uses(0.92) is Level.LETTING_GO
     assert (http.letting_go, http.shedding, http.begin, case.closed) == (True, None, flow.begin, [])
     assert case.uses(0.95) is Level.REFUSING
-    assert (http.letting_go, http.shedding, http.begin, case.closed) == (True, MemoryShort, flow.refuse, [])
+    assert (http.letting_go, http.shedding, http.begin, case.closed) == (True, MemoryShort, refuse, [])
     assert case.uses(0.98) is Level.CLOSED
-    assert (http.letting_go, http.shedding, http.begin, case.closed) == (True, MemoryShort, flow.refuse, [True])
+    assert (http.letting_go, http.shedding, http.begin, case.closed) == (True, MemoryShort, refuse, [True])
 
 
 async def test_a_step_ends_only_well_below_where_it_began(case: Case) -> None:
@@ -93,7 +94,7 @@ async def test_after_a_late_beat_what_is_read_too_late_in_a_turn_is_refused_unti
     case.beat(0.2)
     assert (http.shedding, http.begin) == (None, flow.begin)
     case.beat(3.0)
-    assert (http.shedding, http.begin) == (LoopLate, flow.begin_in_time)
+    assert (http.shedding, http.begin) == (LoopLate, begin_in_time)
     for _ in range(9):
         case.beat()
         assert http.shedding is LoopLate

@@ -7,7 +7,6 @@ had already begun.
 from __future__ import annotations
 
 from http import HTTPStatus
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from portway_proxy.errors import (
@@ -15,7 +14,6 @@ from portway_proxy.errors import (
     ClientError,
     ClientGone,
     ConnectFailed,
-    MemoryShort,
     NoEndpoints,
     ProxyError,
     Retry,
@@ -45,12 +43,10 @@ __all__ = [
     "attempt",
     "attempt_or_fail",
     "begin",
-    "begin_in_time",
     "complete",
     "fail",
     "go_on",
     "judge",
-    "refuse",
     "send",
     "tunnel_ended",
 ]
@@ -98,30 +94,6 @@ def _match(table: RouteTable, head: RequestHead) -> Route:
     if head.beginning is not None:
         head.beginning.mark, head.beginning.route = table.mark, route
     return route
-
-
-def begin_in_time(client: Asker, head: RequestHead) -> None:
-    """Begin, unless the loop should have looked at its clock long ago (`Http.late_from`): who comes now has waited.
-
-    Such a request is refused in a moment (`Http.refused`): who is told at once comes again at once.
-    """
-    if monotonic() > client.http.late_from:
-        client.http.refused.append(_unrouted(client, head))
-    else:
-        begin(client, head)
-
-
-def refuse(client: Asker, head: RequestHead) -> None:
-    """Refuse a request that comes while memory is short."""
-    fail(_unrouted(client, head), MemoryShort("there is no memory for another request"))
-
-
-def _unrouted(client: Asker, head: RequestHead) -> Exchange:
-    http = client.http
-    exchange = client.exchange = Exchange(client, head, http.loop.time())
-    if not head.request_id:
-        head.request_id = http.request_id()
-    return exchange
 
 
 def go_on(exchange: Exchange) -> None:

@@ -16,6 +16,7 @@ from portway_proxy.l7.identity import Trusted
 from portway_proxy.l7.overdue import Overdue
 from portway_proxy.l7.packer import Packer
 from portway_proxy.l7.response import ResponseParser
+from portway_proxy.l7.shedding import begin_in_time, refuse
 from portway_proxy.l7.translation import HeadReader, RequestPacker
 from portway_proxy.passwords import Hashing
 from portway_proxy.tls_terms import TlsTerms
@@ -149,7 +150,7 @@ class Http:
         if why is None:
             self.begin = flow.begin
         else:
-            self.begin = flow.begin_in_time if why is LoopLate else flow.refuse
+            self.begin = begin_in_time if why is LoopLate else refuse
 
     def speak(self, terms: TlsTerms) -> None:
         """Send clients to TLS, and tell them to stay with it, by `terms` from the next request on."""
