@@ -421,6 +421,23 @@ async def test_an_idle_connection_is_told_good_bye(net: Net) -> None:
     await eventually(lambda: not site.clients)
 
 
+async def test_what_comes_behind_a_good_bye_is_read_and_dropped(net: Net) -> None:
+    site = await net.site(everything_to())
+    client = await net.client(site)
+    client.send(PREFACE + frames.settings({}) + frames.ANSWERED_SETTINGS)
+    await client.until(frames.ANSWERED_SETTINGS)
+    [home] = site.clients
+    home.drain()
+    client.send(frames.pong(b"farewell"))
+    assert await client.end() == "eof"
+    received = site.counters.received
+    client.send(frames.ping(bytes(8)) + frames.settings({}))
+    await eventually(lambda: site.counters.received > received)
+    home.drain()
+    client.close()
+    await eventually(lambda: not site.clients)
+
+
 async def test_a_busy_connection_is_not_idle(net: Net) -> None:
     gate = asyncio.Event()
 

@@ -10,7 +10,8 @@ import pytest
 from eventually import eventually
 from portway_proxy.http2 import frames
 from portway_proxy.http2.codes import PREFACE, Code, Kind
-from portway_proxy.http2.packing import pack
+from portway_proxy.http2.packing import pack, pack_field
+from portway_proxy.snapshot import Policy
 from wire.http2_client import connect, pair, request_fields
 from wire.parts import WEB
 from wire.peers import Peer, answering, reply
@@ -146,3 +147,21 @@ async def test_who_reads_no_answers_gets_no_more_of_them(net: Net) -> None:
     site.later(31)
     site.later(31)
     await eventually(lambda: not site.clients)
+
+
+async def test_answers_to_all_that_is_asked_in_one_read_do_not_gather_without_end(net: Net) -> None:
+    site = await net.site(everything_to(1, policy=Policy(https_redirect=True)))
+    other = await connect(net, site)
+    client = await net.client(site, window=8192)
+    client.hold()
+    base = pack([(b":method", b"HEAD"), (b":scheme", b"http"), (b":authority", b"shop.example")])
+    # Remembered, the path is one byte of each request, and 3,000 of each answer.
+    long = bytearray(pack_field(b":path", b"/" + b"x" * 3000))
+    long[0] |= 0x40
+    client.send(PREFACE + frames.settings({}) + frames.ANSWERED_SETTINGS + frames.head(1, base + bytes(long), 1))
+    numbers = iter(range(3, 20_001, 2))
+    client.send(b"".join(frames.head(number, base + b"\xbe", 1) for number in numbers))
+    await eventually(lambda: site.counters.faults)
+    assert site.counters.faults == {"enhance_your_calm": 1}
+    assert max(home.unsent for home in site.clients) < 3_000_000
+    assert (await other.get()).status == 308

@@ -33,6 +33,8 @@ PRIOR_KNOWLEDGE = b"PRI * HTTP/2.0\r\n\r\n"
 """What a client that knows that we speak HTTP/2 begins with, as far as a parser of HTTP/1 sees it."""
 
 _LINGER = 5.0  # Seconds that a client may go on sending what nobody reads; nginx's lingering_timeout.
+_UNTAKEN = 1 << 20  # Bytes that wait for a client that is to ask for no more; bodies alone are a fifth of it at most.
+_FRAMES = 256  # To be sent at once, as soon as there are so many: a client may ask 10,000 times in one read.
 _FAREWELL = 1.0  # Seconds for a client to hear that it is to open no more streams.
 
 
@@ -88,6 +90,14 @@ class Http2Client(Guest):
         return waiting
 
     def _accept(self, number: int) -> AskingStream:
+        """Return a new stream; raises `StreamFault` while its client does not take what it asked for before.
+
+        A head waits for no window, and ends its stream where no body follows: no other limit counts such answers.
+        """
+        if len(self.connection.out) > _FRAMES:
+            self._send()
+        if self.connection.paused and self._transport.get_write_buffer_size() > _UNTAKEN:
+            raise StreamFault(Code.REFUSED_STREAM, "the client does not take what it asked for")
         return AskingStream(self, number)
 
     # --- the transport's side
@@ -105,6 +115,8 @@ class Http2Client(Guest):
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
         self.http.counters.received += len(data)
+        if self._closed:
+            return
         connection = self.connection
         connection.receive(data)
         now = self.http.clock.now
@@ -159,17 +171,19 @@ class Http2Client(Guest):
     def _flush(self) -> None:
         """Send what has gathered, and as much of the bodies as the transport takes."""
         connection = self.connection
-        out = connection.out
-        while out and not self._transport.is_closing():
-            data = b"".join(out) if len(out) > 1 else out[0]
-            out.clear()
-            self.http.counters.sent += len(data)
-            self._transport.write(data)
+        if self._closed:
+            connection.out.clear()  # Our side has ended, and nothing may be written behind that.
+        while connection.out and not self._transport.is_closing():
+            self._send()
             if connection.more and not connection.paused:
                 connection.pump()
         self._flushing = False
-        if self._closed:
-            return
+        if not self._closed:
+            self._end_in_time()
+
+    def _end_in_time(self) -> None:
+        """Close, or have the client ask for nothing more, when it is time for that."""
+        connection = self.connection
         if connection.fault is not None:
             self.http.counters.faults[connection.fault.code.name.lower()] += 1
             self._close()
@@ -178,6 +192,13 @@ class Http2Client(Guest):
                 self._close()
         elif self.http.letting_go:
             self.drain()
+
+    def _send(self) -> None:
+        out = self.connection.out
+        data = b"".join(out) if len(out) > 1 else out[0]
+        out.clear()
+        self.http.counters.sent += len(data)
+        self._transport.write(data)
 
     def expire(self) -> None:
         """Act on a client that is too slow, or idle for too long."""
