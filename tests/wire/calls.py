@@ -17,7 +17,6 @@ from h2.events import (
     StreamEnded,
     StreamReset,
     TrailersReceived,
-    WindowUpdated,
 )
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
@@ -171,8 +170,6 @@ class Callee(asyncio.Protocol):
             call.ended = True
         elif isinstance(event, StreamReset):
             call.reset = int(event.error_code)
-        elif isinstance(event, WindowUpdated):
-            pass
 
 
 class Calls:
