@@ -206,3 +206,23 @@ async def test_a_slow_reader_of_a_websocket_holds_up_its_endpoint(net: Net, chat
     client.h2.increment_flow_control_window(1 << 24)
     client.flush()
     assert sum(len(frame.data) for frame in await socket.heard(len(body))) == len(body)
+
+
+async def test_what_waits_for_nobody_when_a_tunnel_has_ended_does_not_wait_for_ever(net: Net) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        peer.send(
+            b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: chat\r\n\r\nlast"
+        )
+        peer.close()
+
+    endpoint = await net.endpoint(script)
+    site = await net.site(everything_to(endpoint.port))
+    client = await connect(net, site, window=0)
+    socket = await Socket(client).opened()
+    client.h2.end_stream(socket.stream)
+    client.flush()
+    await eventually(lambda: not site.tunnels)
+    site.later(61)
+    answer = await client.answer(socket.stream)
+    assert (answer.reset, answer.body) == (Code.CANCEL, b"")

@@ -54,10 +54,10 @@ class AskingStream(StreamUploader):
         try:
             head = home.head_of(block, end=end)
         except ClientError as error:
-            self.peer, self.secure, self.forwarded = home.peer, home.secure, home.forwarded
+            self.identify()
             self._refuse(error)
             return
-        self.peer, self.secure, self.forwarded = home.peer, home.secure, home.forwarded
+        self.identify()
         if head.length is not None and not end:
             self.missing = head.length
         self.two_way = bool(head.upgrade)
@@ -256,5 +256,6 @@ class AskingStream(StreamUploader):
             self.http.loop.call_soon(tunnel.take_end)
         return tunnel
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Do nothing: a stream whose tunnel has ended has ended itself."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - as above
+        """Give the client time to take what still waits: the tunnel has ended."""
+        self._await_reader()

@@ -31,6 +31,11 @@ class StreamGuest(Stream):
         self.http = home.http
         self.deadline = NEVER
         self.repeats = home.repeats
+        self.identify()
+
+    def identify(self) -> None:
+        """Take the stream for whose the connection's last head was."""
+        home = self.home
         self.peer = home.peer
         self.secure = home.secure
         self.forwarded = home.forwarded
