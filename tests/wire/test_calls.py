@@ -469,6 +469,20 @@ async def test_calls_survive_swaps_and_the_removal_of_other_endpoints(net: Net) 
     assert not one.connections[0].lost
 
 
+async def test_of_an_endpoint_that_is_removed_nothing_is_left(net: Net) -> None:
+    endpoint, other = [await calls(net) for _ in range(2)]
+    site = await net.site(to(endpoint))
+    watched = len(site.clock._watched)
+    client = await net.client(site)
+    assert (await client.get()).status == 200
+    site.serve(to(other))
+    await eventually(lambda: endpoint.connections[0].lost)
+    client.close()
+    await eventually(lambda: not site.clients)
+    site.later(10)
+    assert len(site.clock._watched) == watched
+
+
 async def test_an_endpoint_that_is_removed_has_the_time_to_drain(net: Net) -> None:
     async def hold(call: Caller) -> None:
         await call.until(lambda: call.reset is not None)

@@ -27,7 +27,9 @@ __all__ = ["SharedPool"]
 class _Line:
     """Calls that wait for a connection, the first to come at its head, each for a bounded time."""
 
-    __slots__ = ("_pool", "_waiting", "deadline")
+    __slots__ = ("_clock", "_pool", "_waiting", "deadline")
+
+    _clock: Watch
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -39,7 +41,7 @@ class _Line:
 
     def add(self, exchange: Exchange) -> None:
         """Let a call wait."""
-        clock = exchange.client.http.clock
+        self._clock = clock = exchange.client.http.clock
         until = clock.now + timeouts_of(exchange).connect
         self._waiting.append((until, exchange))
         self.deadline = min(self.deadline, until)
@@ -63,9 +65,9 @@ class _Line:
         now, left = self.deadline, self._waiting
         self._waiting = deque(entry for entry in left if entry[0] > now)
         self.deadline = min((until for until, _ in self._waiting), default=NEVER)
+        if not self._waiting:
+            self._clock.unwatch(self)
         for until, exchange in left:
-            if not self._waiting:
-                exchange.client.http.clock.unwatch(self)
             if until <= now and self._pool.awaited(exchange):
                 flow.fail(exchange, ConnectTimeout(f"{self._pool.endpoint} had no room for another call in time"))
 
