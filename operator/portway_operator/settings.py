@@ -75,6 +75,7 @@ class CompileSettings:
     global_auth: those of the service that is asked for the paths of all Ingresses, but of those that do without it.
     no_auth_locations: paths of rules that begin so ask for no password, and no service.
     add_headers: fields that every answer has, `proxy_set_headers`: those that every endpoint gets.
+    proxy_add_original_uri_header: endpoints get the path and query as they came, as X-Original-Uri.
     global_allowed_response_headers: fields that Ingresses may add by their `custom-headers`.
     limit_req_status_code, limit_conn_status_code: what requests beyond a limit get.
     hide_headers: fields of endpoints' answers that clients do not get.
@@ -137,6 +138,7 @@ class CompileSettings:
     no_auth_locations: tuple[str, ...] = (ACME,)
     add_headers: tuple[tuple[str, str], ...] = ()
     proxy_set_headers: tuple[tuple[str, str], ...] = ()
+    proxy_add_original_uri_header: bool = False
     global_allowed_response_headers: tuple[str, ...] = ()
     limit_req_status_code: int = 503
     limit_conn_status_code: int = 503

@@ -132,6 +132,7 @@ def test_a_key_without_a_setting_says_so_unless_its_value_changes_nothing(
         ),
         ({"block-user-agents": "~*("}, Policy(closed="config_value_invalid")),
         ({"limit-req-status-code": "429"}, None),
+        ({"proxy-add-original-uri-header": "true"}, Policy(request=(("X-Original-Uri", "$request_uri"),))),
         ({"limit-rate": "1"}, Policy(rate=Rate(1024))),
     ],
 )

@@ -108,3 +108,14 @@ async def test_an_endpoint_gets_fields_in_the_place_of_the_clients(net: Net) -> 
     assert b"\r\nauthorization: basic ytpi\r\n" in got
     assert b"\r\nx-was: this\r\n" in got
     assert [got.count(name) for name in (b"client: ", b"authorization: ", b"x-was: ", b"x-empty")] == [1, 1, 1, 0]
+
+
+async def test_what_a_request_asked_for_is_told_as_it_came_whatever_a_rewrite_makes_of_it(net: Net) -> None:
+    site, endpoint, client = await net.pair(answering(reply(b"ok")))
+    fields = (("X-Original-Uri", "$request_uri"), ("X-Escaped", "$escaped_request_uri"))
+    site.serve(everything_to(endpoint.port, policy=Policy(rewrite="/inner", request=fields)))
+    assert (await client.get("/outer?q", "a", "X-Original-Uri: /mine")).status == 200
+    got = endpoint.received[0]
+    assert got.startswith(b"GET /inner?q HTTP/1.1")
+    assert b"\r\nX-Original-Uri: /outer?q\r\nX-Escaped: %2Fouter%3Fq\r\n" in got
+    assert b"/mine" not in got

@@ -89,6 +89,7 @@ KEYS: Final = {
     "otel-service-name": Key("otel_service_name", str),
     "otlp-collector-host": Key("otlp_collector_host", observing.server_name),
     "otlp-collector-port": Key("otlp_collector_port", observing.port),
+    "proxy-add-original-uri-header": Key("proxy_add_original_uri_header", boolean),
     "proxy-protocol-header-timeout": Key("proxy_protocol_header_timeout", seconds(0.1, 300)),
     "proxy-real-ip-cidr": Key("proxy_real_ip_cidr", networks),
     "proxy-set-headers": Key("proxy_set_headers", map_reference),

@@ -139,7 +139,6 @@ _BEHAVIOUR: Final = {
         "Send names of letters, digits and hyphens.",
         {"enable-underscores-in-headers": _OFF, "ignore-invalid-headers": _ON},
     ),
-    **_lacks("Endpoints get no field with the path as it came.", "Remove it.", {"proxy-add-original-uri-header": _OFF}),
     **_lacks("Answers name no version.", "Remove it.", {"server-tokens": _OFF}),
     **_lacks(
         "Access lines escape control characters.", "Use log-format-escape-json.", {"log-format-escape-none": _OFF}

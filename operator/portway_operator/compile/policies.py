@@ -34,7 +34,15 @@ _ANYBODY = Access()
 _UNSAID = unsaid(IngressAnnotations).values
 _USUAL = Patience()
 _UNEDITED = Edits()
-_FOR_ALL = ("add_headers", "block_referers", "block_user_agents", "hide_headers", "proxy_set_headers")
+_ORIGINAL = (("X-Original-Uri", "$request_uri"),)
+_FOR_ALL = (
+    "add_headers",
+    "block_referers",
+    "block_user_agents",
+    "hide_headers",
+    "proxy_add_original_uri_header",
+    "proxy_set_headers",
+)
 _UNTRACED = Traced()
 _UNBUFFERED = Buffering()
 _WAITING = 16 << 20  # Bytes: nobody's annotation may cost a worker more than that for each request.
@@ -95,7 +103,11 @@ class Policies:
                 limit=_limit(values, zone, settings),
                 hidden=settings.hide_headers,
                 blocked=_blocked(settings),
-                request=_over(settings.proxy_set_headers, values.request_headers),
+                request=_over(
+                    _ORIGINAL if settings.proxy_add_original_uri_header else (),
+                    settings.proxy_set_headers,
+                    values.request_headers,
+                ),
                 allow=values.allow_source_range or settings.allow_source_range,
                 deny=_together(values.deny_source_range or settings.deny_source_range, settings.block_cidrs),
             )

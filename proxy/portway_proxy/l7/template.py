@@ -88,7 +88,9 @@ def _host(exchange: Exchange) -> bytes:
 
 
 def _request_uri(exchange: Exchange) -> bytes:
-    return exchange.head.target
+    """Return the target as it came, whatever a rewrite has made of it."""
+    passage = exchange.passage
+    return exchange.head.target if passage is None else passage.target or exchange.head.target
 
 
 def _raw_host(exchange: Exchange) -> bytes:
@@ -109,7 +111,7 @@ def _content_type(exchange: Exchange) -> bytes:
 
 
 def _escaped(exchange: Exchange) -> bytes:
-    return quote_from_bytes(exchange.head.target, safe="").encode()
+    return quote_from_bytes(_request_uri(exchange), safe="").encode()
 
 
 def _hostname(_: Exchange) -> bytes:
