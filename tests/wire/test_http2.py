@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from eventually import eventually
 from portway_proxy.http2 import frames
 from portway_proxy.http2.codes import PREFACE, Code
+from portway_proxy.l7.http2 import Http2Client
 from portway_proxy.snapshot import Buffering, Cors, Policy
 from portway_proxy.tls_terms import TlsTerms
 from portway_proxy.trust import Belief, Trust
@@ -572,3 +574,20 @@ async def test_more_may_wait_for_a_slow_client_where_an_ingress_wants_it(net: Ne
     client.h2.increment_flow_control_window(1 << 20)
     client.flush()
     assert len((await client.answer(stream)).body) == 300_000
+
+
+async def test_a_connection_that_has_ended_is_gone_without_a_collection(net: Net) -> None:
+    def left() -> int:
+        site.journal.expire()
+        return sum(isinstance(thing, Http2Client) for thing in gc.get_objects())
+
+    site, client = await pair(net)
+    gc.collect()
+    gc.disable()
+    try:
+        assert (await client.get()).status == 200
+        assert left() == 1
+        client.transport.abort()
+        await eventually(lambda: not left())
+    finally:
+        gc.enable()

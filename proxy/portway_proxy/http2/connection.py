@@ -251,6 +251,11 @@ class Connection(Control):
         Kind.CONTINUATION: _take_continuation,
     }
 
+    def let_go(self) -> None:
+        """Forget who made this, so that both are gone at once: nothing is sent or taken any more."""
+        self.wake = _nothing
+        self._accept = None
+
     # --- streams of our own
 
     @property
@@ -277,6 +282,10 @@ def _unpadded(payload: bytes) -> bytes:
     if not payload or payload[0] >= len(payload):
         raise ConnectionFault(Code.PROTOCOL_ERROR, "a frame has more padding than room")
     return payload[1 : len(payload) - payload[0]]
+
+
+def _nothing() -> None:
+    """Do nothing: nobody is there."""
 
 
 def _take_unknown(connection: Connection, *_: object) -> None:

@@ -147,6 +147,7 @@ class Http2Client(Guest):
         http.worker.clients.discard(self)
         self.leave()
         self.connection.drop_streams(Code.CANCEL)
+        self.connection.let_go()
 
     def pause_writing(self) -> None:
         """Send no bodies, and take no requests: who does not read answers gets no more of them."""
