@@ -212,6 +212,7 @@ def test_every_snapshot_is_whole_and_in_order(found: list[Object], chosen: Compi
     names = [upstream.name for upstream in snapshot.upstreams]
     routes = [route for host in snapshot.hosts for route in host.routes]
     used = {route.upstream for route in routes} | {listener.upstream for listener in snapshot.listeners}
+    used |= {passed.upstream for passed in snapshot.passthroughs}
     assert used | ({snapshot.default.upstream} if snapshot.default else set()) == set(names)
     for keys in (
         [host.name for host in snapshot.hosts],
