@@ -9,7 +9,7 @@ import pytest
 
 from eventually import eventually
 from portway_proxy.http2 import frames
-from portway_proxy.http2.codes import PREFACE, Code, Kind
+from portway_proxy.http2.codes import PREFACE, Code, Kind, Parameter
 from portway_proxy.http2.packing import pack, pack_field
 from portway_proxy.snapshot import Policy
 from wire.http2_client import connect, pair, request_fields
@@ -18,6 +18,7 @@ from wire.peers import Peer, answering, reply
 from wire.site import Net, everything_to
 
 _HEAD = pack(request_fields())
+_LONG = pack(request_fields("/" + "x" * 7000))
 
 
 def _numbers() -> Iterator[int]:
@@ -72,6 +73,25 @@ FLOODS = {
     "window updates": _again(frames.window_update(0, 1)),
     "frames of no known kind": _again(frames.frame(0xEE, 0, 0, b"x" * 8)),
 }
+
+
+def _dribble() -> Iterator[bytes]:
+    """Data Dribble (CVE-2019-9511): a body, byte by byte."""
+    yield frames.settings({Parameter.INITIAL_WINDOW_SIZE: 0}) + frames.head(1, _LONG, 1)
+    while True:
+        yield frames.window_update(1, 1)
+
+
+def _windows() -> Iterator[bytes]:
+    """Yield frames each of which sets 2,700 windows, for each of many streams."""
+    values = b"".join(b"\0\x04" + size.to_bytes(4) for size in range(2700))
+    for number in range(1, 200, 2):
+        yield frames.head(number, _LONG, 1)
+    while True:
+        yield frames.frame(Kind.SETTINGS, 0, 0, values)
+
+
+FLOODS |= {"a body by the byte": _dribble, "windows": _windows}
 
 
 @pytest.mark.parametrize("name", FLOODS)

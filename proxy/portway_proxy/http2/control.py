@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from struct import iter_unpack
 from typing import Any, ClassVar, Final, TypeAlias
 
@@ -30,6 +30,7 @@ FrameTable: TypeAlias = Mapping[int, Callable[[Any, int, int, bytes], None]]
 
 _SETTING: Final = ">HL"
 _SETTING_SIZE: Final = 6
+_SETTINGS: Final = 32  # In one frame; nghttp2 32.
 _FRAMES: Final = (16384, (1 << 24) - 1)  # What MAX_FRAME_SIZE may be.
 _FAREWELL: Final = b"farewell"  # A ping whose answer tells that the peer knows of the end.
 _UPDATES: Final = 16  # WINDOW_UPDATE frames that are nothing special, and for each frame of a body
@@ -117,11 +118,14 @@ class Control(Outgoing):
         if len(payload) % _SETTING_SIZE:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "SETTINGS of a broken length")
         self.patience.lose("settings")
-        self._obey(iter_unpack(_SETTING, payload))
+        if len(payload) > _SETTINGS * _SETTING_SIZE:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "SETTINGS set more than there is")
+        # The last value of each is what counts (RFC 9113, 6.5.3): every window costs a look at every stream.
+        self._obey(dict(iter_unpack(_SETTING, payload)))
         self.emit(frames.ANSWERED_SETTINGS)
 
-    def _obey(self, values: Iterable[tuple[int, ...]]) -> None:
-        for name, value in values:
+    def _obey(self, values: Mapping[int, int]) -> None:
+        for name, value in values.items():
             taken = self._TAKE.get(name)
             if taken is not None:
                 taken(self, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from portway_proxy.http2 import frames
 from portway_proxy.http2.codes import END_STREAM, LARGEST_FRAME, LARGEST_WINDOW, Code, StreamFault
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from portway_proxy.http2.unpacking import Block
 
 __all__ = ["Stream"]
+
+_DRIBBLE: Final = 256  # Bytes of a frame that a client makes so small by its window (CVE-2019-9511).
 
 
 class Stream:
@@ -195,6 +197,8 @@ class Stream:
                 return -1
             data = self._take(most)
             self._spend(len(data))
+            if self.queued and most < _DRIBBLE:
+                connection.data_sent -= 1  # It buys no WINDOW_UPDATE: one byte after the other is a flood.
             end = self.ending and not self.queued and not self._trailers
             connection.emit(frames.data(self.id, data, END_STREAM if end else 0))
             if end:
