@@ -97,6 +97,7 @@ FULL = Snapshot(
     affinity_key=SharedKey(KEY),
     trust=Trust(("10.0.0.0/8",), Belief.REQUEST, proxy_protocol=True),
     request_ids=False,
+    signed=False,
     credentials=(Credentials("shop/users", (("ada", HASH),)),),
     problems=(
         Problem(

@@ -78,7 +78,9 @@ class CompileSettings:
     proxy_add_original_uri_header: endpoints get the path and query as they came, as X-Original-Uri.
     global_allowed_response_headers: fields that Ingresses may add by their `custom-headers`.
     limit_req_status_code, limit_conn_status_code: what requests beyond a limit get.
-    hide_headers: fields of endpoints' answers that clients do not get.
+    hide_headers: fields of endpoints' answers that clients do not get; without `allow_backend_server_header`, Server
+        too.
+    server_tokens: answers without a Server field get ours.
     block_user_agents, block_referers: clients that say so get 403.
     config_map: `namespace/name` of the ConfigMap whose keys count over these settings (`compile.configuration`).
     tuning: limits and timeouts of all proxies (`portway_proxy.tuning`), sorted by name.
@@ -143,6 +145,8 @@ class CompileSettings:
     limit_req_status_code: int = 503
     limit_conn_status_code: int = 503
     hide_headers: tuple[str, ...] = ()
+    allow_backend_server_header: bool = True
+    server_tokens: bool = True
     block_user_agents: tuple[str, ...] = ()
     block_referers: tuple[str, ...] = ()
     custom_http_errors: tuple[int, ...] = ()

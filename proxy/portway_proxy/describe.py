@@ -175,6 +175,7 @@ def describe_tls(snapshot: Snapshot) -> list[str]:
 def describe_trust(snapshot: Snapshot) -> list[str]:
     """Return `trust 10.0.0.0/8 -> request by X-Forwarded-For, PROXY protocol within 5s`, or nothing: nobody is."""
     lines = [] if snapshot.request_ids else ["no request ids"]
+    lines += [] if snapshot.signed else ["no Server field"]
     trust = snapshot.trust
     if trust is None:
         return lines

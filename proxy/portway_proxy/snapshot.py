@@ -335,7 +335,8 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     `default_certificate` names the certificate for TLS clients whose name has none; without it the proxy makes a
     self-signed one. `affinity_key` signs affinity cookies; without it each proxy has a key of its own.
     `credentials`, sorted by name, are those that policies name. `trust` is whom the proxy believes; without it
-    nobody. `request_ids`: requests that come without an X-Request-ID get one. `observing` is what the operator's
+    nobody. `request_ids`: requests that come without an X-Request-ID get one. `signed`:
+    responses without a Server field get ours. `observing` is what the operator's
     ConfigMap says of access lines and traces, and `settings`, sorted by name, what it says of limits and timeouts.
     `tls` is how TLS is spoken, where that is not as usual. `authorities`, sorted by name, are those of clients,
     `keyrings` those for endpoints.
@@ -352,6 +353,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     credentials: tuple[Credentials, ...] = ()
     trust: Trust | None = None
     request_ids: bool = True
+    signed: bool = True
     passthroughs: tuple[Passthrough, ...] = ()
     fallback: Fallback | None = None
     settings: tuple[Setting, ...] = ()

@@ -164,6 +164,7 @@ class Worker:
         self.live = live
         self._tune(settings)
         self._http.believe(trusted, request_ids=snapshot.request_ids)
+        self._http.sign(signed=snapshot.signed)
         self._http.speak(snapshot.tls or TlsTerms())
         self.introductions = Introductions(trusted.networks, trusted.trust.patience)
         self._resolver.follow(live.upstreams.values())

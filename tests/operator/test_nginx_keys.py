@@ -125,6 +125,8 @@ def test_a_key_without_a_setting_says_so_unless_its_value_changes_nothing(
         ({"whitelist-source-range": "no"}, Policy(closed="config_value_invalid")),
         ({"enable-modsecurity": "true"}, Policy(closed="config_key_refused")),
         ({"use-gzip": "true"}, None),
+        ({"allow-backend-server-header": "false", "hide-headers": "X-Inner"}, Policy(hidden=("server", "x-inner"))),
+        ({"allow-backend-server-header": "true"}, None),
         ({"hide-headers": "X-Inner, Server"}, Policy(hidden=("server", "x-inner"))),
         (
             {"block-user-agents": "~*curl, bot", "block-referers": "spam.example"},

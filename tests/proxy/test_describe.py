@@ -42,6 +42,7 @@ tcp/5432 => shop/db:5432 -> [fd00::1]:5432 (opaque, random)  <- Service shop/db 
 certificate shop/tls (default): *.shop.example shop.example
 trust 10.0.0.0/8 -> request by X-Forwarded-For, PROXY protocol within 5s
 no request ids
+no Server field
 problem service_missing: Ingress shop/old spec.rules[0]: There is no Service none. Its requests get 503.\
  Create the Service.
 problem unused: IngressClass other: Nothing uses it. Nothing. Delete it.

@@ -155,6 +155,7 @@ class Site:
         """Swap the snapshot, as a worker does."""
         self.live = Live.build(snapshot, self.live.generation + 1, "", self.live)
         self.http.believe(Trusted(snapshot.trust, self.settings.limits), request_ids=snapshot.request_ids)
+        self.http.sign(signed=snapshot.signed)
 
     def later(self, seconds: float) -> None:
         """Be `seconds` later, with all that happens until then because nothing else did."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from eventually import eventually
+from portway_proxy.snapshot import Snapshot
+from wire.http2_client import connect
 from wire.peers import OK, Message, Peer, Truncated, answering, reply
 from wire.site import Net, by_the_byte
 
@@ -285,6 +288,18 @@ async def test_the_response_head_keeps_its_fields_and_loses_those_of_one_connect
         ),
         b"ok",
     )
+
+
+async def test_nobody_is_told_who_answers_where_that_is_turned_off(net: Net) -> None:
+    site, _, old = await net.pair()
+    new = await connect(net, site)
+    for signed in (True, False, True):
+        site.serve(msgspec.structs.replace(site.live.snapshot, signed=signed))
+        said = b"portway" if signed else None
+        assert [(await old.get()).get(b"server"), (await new.get()).get(b"server")] == [said, said]
+    site.serve(Snapshot(signed=False))
+    one, other = await old.get(), await new.get()
+    assert (one.status, one.get(b"server"), other.status, other.get(b"server")) == (404, None, 404, None)
 
 
 async def test_a_response_without_server_and_date_gets_ours(net: Net) -> None:

@@ -51,6 +51,7 @@ def _service(text: str) -> str:
 
 KEYS: Final = {
     "add-headers": Key("add_headers", map_reference),
+    "allow-backend-server-header": Key("allow_backend_server_header", boolean),
     "allow-external-name": Key("allow_external_name", boolean),
     "allowlist-source-range": Key("allow_source_range", networks, guards=True),
     "block-cidrs": Key("block_cidrs", networks, guards=True),
@@ -94,6 +95,7 @@ KEYS: Final = {
     "proxy-real-ip-cidr": Key("proxy_real_ip_cidr", networks),
     "proxy-set-headers": Key("proxy_set_headers", map_reference),
     "proxy-stream-timeout": Key("stream_timeout", seconds(1, 30 * 86400)),
+    "server-tokens": Key("server_tokens", boolean),
     "skip-access-log-urls": Key("skip_access_log_urls", observing.paths),
     "ssl-ciphers": Key("ssl_ciphers", ciphers),
     "ssl-ecdh-curve": Key("ssl_ecdh_curve", tls_terms.curves),

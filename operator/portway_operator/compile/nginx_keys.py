@@ -130,16 +130,10 @@ _BEHAVIOUR: Final = {
         _all("enable-brotli use-gzip", _OFF),
     ),
     **_lacks(
-        "The Server field of an endpoint reaches clients.",
-        "Name it in hide-headers, or set this to true.",
-        {"allow-backend-server-header": _ON},
-    ),
-    **_lacks(
         "How names of fields are read is not a setting.",
         "Send names of letters, digits and hyphens.",
         {"enable-underscores-in-headers": _OFF, "ignore-invalid-headers": _ON},
     ),
-    **_lacks("Answers name no version.", "Remove it.", {"server-tokens": _OFF}),
     **_lacks(
         "Access lines escape control characters.", "Use log-format-escape-json.", {"log-format-escape-none": _OFF}
     ),

@@ -87,7 +87,7 @@ class Policies:
         forced = settings.force_ssl_redirect if values.force_ssl_redirect is None else values.force_ssl_redirect
         listed = settings.allow_source_range or settings.deny_source_range or settings.block_cidrs
         asked = forced or bool(listed) or elsewhere != _NOWHERE
-        asked = asked or any(getattr(settings, name) for name in _FOR_ALL)
+        asked = asked or not settings.allow_backend_server_header or any(getattr(settings, name) for name in _FOR_ALL)
         if values is _UNSAID and not closed and not asked and access is _ANYBODY:
             self._plain, self._secure = _NONE, _REDIRECTED if redirect else _NONE
             return
@@ -101,7 +101,7 @@ class Policies:
                 mirror=elsewhere.mirror,
                 answer=_over(settings.add_headers, elsewhere.answer, values.response_headers),
                 limit=_limit(values, zone, settings),
-                hidden=settings.hide_headers,
+                hidden=_hidden(settings),
                 blocked=_blocked(settings),
                 request=_over(
                     _ORIGINAL if settings.proxy_add_original_uri_header else (),
@@ -124,6 +124,12 @@ class Policies:
         if self._open_paths and path.startswith(self._open_paths):
             policy = msgspec.structs.replace(policy, basic=None, external=None)
         return None if policy == _NONE else policy
+
+
+def _hidden(settings: CompileSettings) -> tuple[str, ...]:
+    if settings.allow_backend_server_header:
+        return settings.hide_headers
+    return tuple(sorted({*settings.hide_headers, "server"}))
 
 
 def _policy(values: IngressAnnotations, access: Access) -> Policy:

@@ -156,6 +156,7 @@ class _Compile:
             default_certificate="/".join(certificate or ()),
             trust=trust_of(self._settings),
             request_ids=self._settings.generate_request_id,
+            signed=self._settings.server_tokens,
             observing=observing_of(self._settings, _policies(served, default)),
             settings=self._settings.tuning,
             tls=terms_of(self._settings, hosts.ciphers),

@@ -9,7 +9,7 @@ from portway_proxy.errors import ClientError, ClientGone, RequestTimeout, Upstre
 from portway_proxy.http2.codes import Code
 from portway_proxy.l7 import flow
 from portway_proxy.l7.exchange import Exchange
-from portway_proxy.l7.replies import text_of
+from portway_proxy.l7.replies import SIGNATURE, text_of
 from portway_proxy.l7.request import RequestHead
 from portway_proxy.l7.stream_transport import StreamTransport
 from portway_proxy.l7.stream_uploader import StreamUploader
@@ -166,7 +166,7 @@ class AskingStream(StreamUploader):
         if response.length is not None and response.status != 204:
             lines.append(b"content-length: %d\r\n" % response.length)
         if not response.named:
-            lines.append(b"server: portway\r\n")
+            lines.append(SIGNATURE)
         if not response.dated:
             lines.append(b"date: %b\r\n" % self.http.date())
         return self.http.packer.head(response.status, b"".join(lines))
@@ -201,7 +201,7 @@ class AskingStream(StreamUploader):
     def reply(self, head: RequestHead, status: int, fields: bytes, *, keeps: bool) -> tuple[int, int]:  # noqa: ARG002
         """Send a response of the proxy's own; return the sizes of its head and its body."""
         body = text_of(status)
-        lines = b"server: portway\r\n" + fields
+        lines = self.http.signature + fields
         if body:
             lines += b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % len(body)
         block = self.http.packer.head(status, lines)

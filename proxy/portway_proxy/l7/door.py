@@ -201,7 +201,7 @@ class Door:
         """Say why a handshake failed, to whoever did not come for TLS or asked for what is not to be had."""
         if reason in _NO_TLS:
             self._http.gate.refused[PlainHttp.reason] += 1
-            self._say(sock, plain_http(self._http.date()))
+            self._say(sock, plain_http(b"%bDate: %b\r\n" % (self._http.signature, self._http.date())))
             return
         self._http.gate.refused[HandshakeFailed.reason] += 1
         if reason in _ALERTS:
@@ -214,7 +214,11 @@ class Door:
         if self._certificates is not None:
             sock.close()
             return
-        fields = b"Date: %b\r\nConnection: close\r\nRetry-After: %d\r\n" % (self._http.date(), error.retry_after)
+        fields = b"%bDate: %b\r\nConnection: close\r\nRetry-After: %d\r\n" % (
+            self._http.signature,
+            self._http.date(),
+            error.retry_after,
+        )
         self._say(sock, reply(error.status, fields, bodiless=False))
 
     def _say(self, sock: socket.socket, last_words: bytes) -> None:

@@ -15,6 +15,7 @@ from portway_proxy.l7 import flow
 from portway_proxy.l7.identity import Trusted
 from portway_proxy.l7.overdue import Overdue
 from portway_proxy.l7.packer import Packer
+from portway_proxy.l7.replies import SIGNATURE
 from portway_proxy.l7.response import ResponseParser
 from portway_proxy.l7.shedding import begin_in_time, refuse
 from portway_proxy.l7.translation import HeadReader, RequestPacker
@@ -62,7 +63,8 @@ class Http:
 
     A request begins with `begin`. Where the loop is late again and again, one that is read after `late_from` (by
     `time.monotonic`) comes too late in its turn to be served. `refused` are to be told so in a moment.
-    `request_id` returns a new request id, or nothing where none are made. While `letting_go`, no client connection is
+    `request_id` returns a new request id, or nothing where none are made. `signature` is our Server field, or nothing.
+    While `letting_go`, no client connection is
     kept. `exhausted` is called when descriptors have run out.
     """
 
@@ -92,6 +94,7 @@ class Http:
         "requests",
         "responses",
         "settings",
+        "signature",
         "strict",
         "strict_heads",
         "strict_responses",
@@ -120,6 +123,7 @@ class Http:
         self.packer = Packer()
         self.trusted = Trusted(None, worker.settings.limits)
         self.tls = TlsTerms()
+        self.signature = SIGNATURE
         self.tune(worker.settings)
         self.https_port = worker.settings.public_https_port or worker.settings.https_port or 443
         self.request_packer = RequestPacker()
@@ -157,8 +161,22 @@ class Http:
         self.tls = terms
         self.plain_paths = tuple(path.rstrip("/").encode() + b"/" for path in terms.plain_paths)
         self.strict = strict = b"Strict-Transport-Security: %b\r\n" % terms.hsts.encode() if terms.hsts else b""
-        self.strict_responses = ResponseParser(self.limits, strict) if strict else self.responses
-        self.strict_heads = HeadReader(self.limits.fields, strict) if strict else self.heads
+        signed = bool(self.signature)
+        self.strict_responses = ResponseParser(self.limits, strict, signed=signed) if strict else self.responses
+        self.strict_heads = HeadReader(self.limits.fields, strict, signed=signed) if strict else self.heads
+
+    def sign(self, *, signed: bool) -> None:
+        """Say who answers, where an endpoint does not say it, or leave that out, from the next request on."""
+        if signed is not bool(self.signature):
+            self.signature = SIGNATURE if signed else b""
+            self._read()
+
+    def _read(self) -> None:
+        """Make the readers of responses anew: what they remember is what the old settings made of it."""
+        signed = bool(self.signature)
+        self.responses = ResponseParser(self.limits, signed=signed)
+        self.heads = HeadReader(self.limits.fields, signed=signed)
+        self.speak(self.tls)
 
     def tune(self, settings: ProxySettings) -> None:
         """Go by other limits and timeouts from now on; what waits keeps the deadline that it has."""
@@ -167,9 +185,7 @@ class Http:
         self.timeouts = settings.timeouts
         self.trusted = Trusted(self.trusted.trust, self.limits)
         self.requests = self.trusted.plain
-        self.responses = ResponseParser(self.limits)
-        self.heads = HeadReader(self.limits.fields)
-        self.speak(self.tls)
+        self._read()
         self.gate.each = self.limits.connections_per_address
         self.overdue.follow()
 

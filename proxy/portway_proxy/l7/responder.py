@@ -112,7 +112,9 @@ class Responder(Guest):
 
         `fields` are lines that each end in CRLF, `keeps` says whether the connection stays.
         """
-        whole = reply(status, fields + _PERSISTENCE[keeps, head.minor], bodiless=head.method == b"HEAD")
+        whole = reply(
+            status, self.http.signature + fields + _PERSISTENCE[keeps, head.minor], bodiless=head.method == b"HEAD"
+        )
         self.write(whole)
         size = whole.index(b"\r\n\r\n") + 4
         return size, len(whole) - size

@@ -30,6 +30,7 @@ class ResponseHead:
     whole head for a client whose connection stays, when nothing but the fields themselves decides it; else empty.
     Where `plain` is not empty, `text` is the head as it came to `parser`, and `whole` its size with that of the body.
     `packed` is for whoever makes the same of it for HTTP/2.
+    `named`: it is not for us to add a Server field.
     `nominated` are the fields, in lower case, that go no further, wherever they stand.
     """
 
@@ -85,12 +86,17 @@ class ResponseHead:
 class ResponseParser(FieldParser):
     """Parses response heads, one whole head at a time."""
 
-    __slots__ = ("_fault", "_head", "_known", "_limits", "_strict")
+    __slots__ = ("_edits", "_fault", "_head", "_known", "_limits", "_signed", "_strict")
 
-    def __init__(self, limits: Limits, strict: bytes = b"") -> None:
-        """Take the limits, and the Strict-Transport-Security that takes the place of every endpoint's own, if any."""
+    def __init__(self, limits: Limits, strict: bytes = b"", *, signed: bool = True) -> None:
+        """Take the limits, and the Strict-Transport-Security that takes the place of every endpoint's own, if any.
+
+        `signed`: a response without a Server field gets ours.
+        """
         super().__init__(response_role, self._TAKE)
         self._strict = strict
+        self._signed = signed
+        self._edits = bool(strict) or not signed
         self._limits = limits
         self._known: dict[bytes, ResponseHead] = {}
 
@@ -165,9 +171,8 @@ class ResponseParser(FieldParser):
             if nominated not in ORDINARY:
                 head.nominated = nominated
                 drop_nominated(head.lines, nominated)
-        if self._strict:
-            head.lines = [line for line in head.lines if line[: len(_STRICT)].lower() != _STRICT]
-            head.lines.append(self._strict)
+        if self._edits:
+            self._edit(head)
         delimited = head.length is not None and head.status >= 200 and head.status not in _BODILESS
         if delimited and head.keep_alive and head.dated:
             length = head.length or 0
@@ -175,6 +180,12 @@ class ResponseParser(FieldParser):
             head.text = data
             head.parser = self
             head.whole = len(data) + length
+
+    def _edit(self, head: ResponseHead) -> None:
+        head.named = head.named or not self._signed
+        if self._strict:
+            head.lines = [line for line in head.lines if line[: len(_STRICT)].lower() != _STRICT]
+            head.lines.append(self._strict)
 
     _TAKE: ClassVar[TakeTable] = {
         ResponseRole.LENGTH: _length,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portway_proxy.l7.replies import SIGNATURE
+
 if TYPE_CHECKING:
     from portway_proxy.l7.request import RequestHead
     from portway_proxy.l7.response import ResponseHead
@@ -104,7 +106,7 @@ def response_head(response: ResponseHead, framing: bytes, date: bytes, persisten
     """
     own = framing + persistence
     if not response.named:
-        own += b"Server: portway\r\n"
+        own += SIGNATURE
     if not response.dated:
         own += b"Date: %b\r\n" % date
     return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (response.status, response.phrase, b"".join(response.lines), own)

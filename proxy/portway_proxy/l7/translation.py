@@ -96,14 +96,16 @@ class RequestPacker:
 class HeadReader:
     """Reads heads of responses of at most `most` fields; what comes again is not read again.
 
-    `strict` is the Strict-Transport-Security line in the place of every endpoint's own, if any.
+    `strict` is the Strict-Transport-Security line in the place of every endpoint's own, if any. `signed`: a response
+    without a Server field gets ours.
     """
 
-    __slots__ = ("_known", "_most", "_strict")
+    __slots__ = ("_known", "_most", "_signed", "_strict")
 
-    def __init__(self, most: int, strict: bytes = b"") -> None:
+    def __init__(self, most: int, strict: bytes = b"", *, signed: bool = True) -> None:
         self._most = most
         self._strict = strict
+        self._signed = signed
         self._known: dict[tuple[Field, ...], ResponseHead] = {}
 
     def read(self, block: Block) -> ResponseHead:
@@ -120,7 +122,7 @@ class HeadReader:
         fields = tuple(block.fields)
         head = self._known.get(fields)
         if head is None:
-            head = _read(block, self._strict)
+            head = _read(block, self._strict, signed=self._signed)
             if block.size <= _LONGEST:
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
@@ -129,10 +131,11 @@ class HeadReader:
         return head
 
 
-def _read(block: Block, strict: bytes) -> ResponseHead:
+def _read(block: Block, strict: bytes, *, signed: bool) -> ResponseHead:
     status, fields, length = read_response(block.fields)
     head = ResponseHead(1, status, _PHRASES.get(status, b""))
     head.length = None if length < 0 else length
+    head.named = not signed
     head.lines = _lines(head, fields, strict)
     if head.length is not None and status >= 200 and status not in _BODILESS and head.dated:
         head.plain = response_head(head, b"Content-Length: %d\r\n" % head.length, b"", b"")

@@ -7,7 +7,7 @@ import pytest
 
 from portway_proxy import errors
 from portway_proxy.errors import ProxyError
-from portway_proxy.l7.replies import redirect, reply
+from portway_proxy.l7.replies import SIGNATURE, redirect, reply
 
 
 def read(data: bytes, method: str = "GET") -> tuple[h11.Response, bytes]:
@@ -33,7 +33,7 @@ def statuses() -> list[int]:
 
 
 def test_a_reply_is_a_whole_response() -> None:
-    assert reply(503, b"X-Request-ID: id\r\n", bodiless=False) == (
+    assert reply(503, SIGNATURE + b"X-Request-ID: id\r\n", bodiless=False) == (
         b"HTTP/1.1 503 Service Unavailable\r\nServer: portway\r\nX-Request-ID: id\r\n"
         b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 24\r\n\r\n503 Service Unavailable\n"
     )
