@@ -71,6 +71,7 @@ class Case:
     declared: str = ""
     tls: bool = False
     nginx: bool = False
+    to: str = "web"
 
 
 def status(number: int) -> Claim:
@@ -206,6 +207,15 @@ CASES = [
         lambda got: got.told["fields"]["x-code"] == "404",
         path="/status/404",
     ),
+    Case({"default-backend": "pages"}, lambda got: got.told["fields"]["x-code"] == "418", path="/status/418"),
+    Case(
+        {"default-backend": "pages", "disable-proxy-intercept-errors": "true"},
+        lambda got: (got.status, got.text) == (418, "none"),
+        path="/status/418",
+    ),
+    # --- endpoints
+    Case({"service-upstream": "true"}, status(200), to="inner"),
+    Case({"service-upstream": "false"}, status(502), to="inner"),
     # --- bytes
     Case(
         {"proxy-request-buffering": "on", "client-body-buffer-size": "1k"},
@@ -255,8 +265,6 @@ test_tls.py test_a_host_has_ciphers_of_its_own: ssl_ciphers
 test_tracing.py test_a_route_may_be_traced_never: enable_opentelemetry
 test_tracing.py test_a_route_may_be_traced_alone_and_call_its_spans_as_it_likes: opentelemetry_operation_name
 test_tracing.py test_a_route_may_trust_otherwise: opentelemetry_trust_incoming_span
-../operator/test_compile_golden.py test_the_case_compiles_to_its_golden_text:
-    disable_proxy_intercept_errors service_upstream
 """
 
 
@@ -317,7 +325,7 @@ def objects(port: int) -> str:
     for number, case in enumerate(CASES):
         annotations = {NGINX + name: value for name, value in case.annotations.items()}
         path, kind = case.rule
-        backend = {"service": {"name": "web", "port": {"number": 80}}}
+        backend = {"service": {"name": case.to, "port": {"name": "http"}}}
         annotations |= {"portway.dev/compatibility": "ingress-nginx"} if case.nginx else {}
         host = case.declared or f"h{number}.example"
         rule = {"host": host, "http": {"paths": [{"path": path, "pathType": kind, "backend": backend}]}}
@@ -329,7 +337,12 @@ def objects(port: int) -> str:
 apiVersion: v1
 kind: Service
 metadata: {{name: web, annotations: {{portway.dev/endpoints: "127.0.0.1:{port}"}}}}
-spec: {{ports: [{{port: 80}}]}}
+spec: {{ports: [{{name: http, port: 80}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: inner, annotations: {{portway.dev/endpoints: "127.0.0.1:1"}}}}
+spec: {{clusterIP: 127.0.0.1, ports: [{{name: http, port: {port}}}]}}
 ---
 apiVersion: v1
 kind: Service
@@ -359,7 +372,7 @@ data: {{X-Team: shop}}
 apiVersion: v1
 kind: ConfigMap
 metadata: {{name: settings, namespace: portway}}
-data: {{global-allowed-response-headers: X-Team}}
+data: {{global-allowed-response-headers: X-Team, custom-http-errors: "418"}}
 {"".join(ingresses)}"""
 
 
