@@ -53,13 +53,12 @@ FLAGS: Final[Mapping[str, Flag]] = {
     ),
     **_idle("It is a flag of the proxies: portway proxy.", "http-port https-port"),
     **_idle("Proxies wait for what still runs: portway proxy --drain-timeout.", "post-shutdown-grace-period"),
-    **_idle("Proxies wait for what still runs: portway proxy --drain-timeout.", "shutdown-grace-period"),
+    **_idle("It is a flag of the proxies: portway proxy --drain-grace.", "shutdown-grace-period"),
     **_idle("Portway answers on --health-port, at /livez and /readyz.", "healthz-host healthz-port health-check-path"),
-    **_idle(
-        "It is a flag of the proxies: portway proxy.",
-        "enable-metrics metrics-per-host metrics-per-undefined-host report-status-classes",
-        switch=True,
-    ),
+    **_idle("It is a flag of the proxies: portway proxy.", "metrics-per-host", switch=True),
+    **_idle("Hosts that have no routes are counted together, as *.", "metrics-per-undefined-host", switch=True),
+    **_idle("Proxies always have metrics, at their admin port.", "enable-metrics", switch=True),
+    **_idle("Counts of requests tell statuses apart, and times their classes.", "report-status-classes", switch=True),
     **_idle(
         "The buckets of Portway's histograms are fixed.",
         "bucket-factor exclude-socket-metrics length-buckets max-buckets monitor-max-batch-size size-buckets "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -291,3 +292,55 @@ def test_the_command_line_of_ingress_nginx_is_taken_as_it_is(start: Start) -> No
 
 def test_a_flag_of_ingress_nginx_that_is_not_built_says_so(refuse: Refuse) -> None:
     assert "name the namespaces by --watch-namespace" in refuse("--watch-namespace-selector=team=a")
+
+
+# With values that are not the defaults; those of the webhook are above.
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "ingress-class=nginx",
+        "controller-class=k8s.io/ingress-nginx",
+        "watch-ingress-without-class=true",
+        "ingress-class-by-name=true",
+        "configmap=web/settings",
+        "tcp-services-configmap=web/tcp",
+        "udp-services-configmap=web/udp",
+        "default-backend-service=web/errors",
+        "default-ssl-certificate=web/default",
+        "publish-service=web/front",
+        "publish-status-address=192.0.2.1",
+        "report-node-internal-ip-address=true",
+        "update-status=false",
+        "update-status-on-shutdown=false",
+        "watch-namespace=web",
+        "disable-catch-all=true",
+        "disable-svc-external-name=true",
+        "election-id=mine",
+    ],
+)
+def test_a_flag_of_ingress_nginx_sets_what_it_sets_there(start: Start, flag: str) -> None:
+    assert start(f"--{flag}") != start()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "enable-ssl-passthrough=true",
+        "enable-topology-aware-routing=true",
+        "shutdown-grace-period=5",
+        "metrics-per-host=false",
+        "metrics-per-undefined-host=true",
+        "health-check-path=/healthz",
+    ],
+)
+def test_a_flag_of_ingress_nginx_that_sets_nothing_here_says_why(kubeconfig: str, start: Start, flag: str) -> None:
+    assert start(f"--{flag}") == start()
+    said = run("--kubeconfig", kubeconfig, f"--{flag}").output
+    assert re.search(rf"^portway: --{flag.partition('=')[0]} has no effect. [A-Z].+[.]$", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("flag", ["watch-namespace-selector=team=a", "annotations-prefix=shop.example"])
+def test_a_flag_of_ingress_nginx_whose_lack_would_change_what_is_served_does_not_start(
+    refuse: Refuse, flag: str
+) -> None:
+    assert f"--{flag.partition('=')[0]}: " in refuse(f"--{flag}")

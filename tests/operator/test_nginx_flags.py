@@ -30,7 +30,7 @@ def test_flags_in_the_form_of_go_become_ours(given: list[str], expected: list[st
 def test_a_flag_that_only_tunes_nginx_is_left_out_with_a_word() -> None:
     assert taken(["--sync-period=1m", "--enable-metrics=false"], SWITCHES, OURS)[1] == [
         "--sync-period has no effect. It is about nginx or the Go program.",
-        "--enable-metrics has no effect. It is a flag of the proxies: portway proxy.",
+        "--enable-metrics has no effect. Proxies always have metrics, at their admin port.",
     ]
 
 
