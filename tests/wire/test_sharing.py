@@ -84,7 +84,9 @@ async def serving(
     finally:
         server.close()
         for writer in writers:
-            writer.transport.abort()
+            # In the first releases of Python 3.11 one that was closed twice cannot be aborted.
+            if not writer.is_closing():
+                writer.transport.abort()
 
 
 @asynccontextmanager
