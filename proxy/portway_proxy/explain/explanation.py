@@ -142,9 +142,9 @@ class Outcome(msgspec.Struct, frozen=True):
     """What becomes of the request, as far as the proxy decides it.
 
     `status` and `reason` (the reason code) are the proxy's own answer: 0 and empty where an endpoint gives it.
-    `endpoint` is the one that gets the request, where that does not depend on what else goes on. `otherwise` is what may
-    become of it instead, by a limit, by chance or by another service's word. `says` is a sentence, `mend` what to change
-    when the answer is an error, empty otherwise.
+    `endpoint` is the one that gets the request, where that does not depend on what else goes on. `otherwise` is what
+    may become of it instead, by a limit, by chance or by another service's word. `says` is a sentence, `mend` what to
+    change when the answer is an error, empty otherwise.
     """
 
     kind: OutcomeKind
