@@ -153,7 +153,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
 
 
 @app.command()
-def routes(  # noqa: PLR0913 - as above
+def routes(  # noqa: PLR0913 - the options of a command are its arguments
     *,
     file: Files,
     configmap: ConfigMapName = "",

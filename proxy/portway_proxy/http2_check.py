@@ -42,7 +42,7 @@ class _Answer(Stream):
     def on_end(self, trailers: Block | None) -> None:  # noqa: ARG002 - a stream's signature
         self.over = True
 
-    def on_reset(self, code: Code) -> None:  # noqa: ARG002 - as above
+    def on_reset(self, code: Code) -> None:  # noqa: ARG002 - a stream's signature
         self.over = True
 
 

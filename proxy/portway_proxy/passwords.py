@@ -117,14 +117,13 @@ def _matches(password: bytes, hashed: str) -> bool:
 
 @cache
 def _context() -> CryptContext:
-    # Imported late: it takes 12 MB, and most proxies ask for no password.
-    from passlib.context import CryptContext  # noqa: PLC0415
+    from passlib.context import CryptContext  # noqa: PLC0415 - 12 MB, and most proxies ask for no password
 
     return CryptContext(schemes=_SCHEMES)
 
 
 def _bcrypt(password: bytes, hashed: bytes) -> bool:
-    import bcrypt  # noqa: PLC0415 - as above
+    import bcrypt  # noqa: PLC0415 - most proxies ask for no password
 
     return bcrypt.checkpw(password, hashed)
 

@@ -22,8 +22,7 @@ class BadPattern(ValueError):
 
 @cache
 def _options(*, exact: bool = False) -> re2.Options:
-    # Imported late: it takes 4 MB, and most proxies have no pattern.
-    import re2  # noqa: PLC0415
+    import re2  # noqa: PLC0415 - 4 MB, and most proxies have no pattern
 
     options = re2.Options()
     options.case_sensitive = exact
@@ -35,7 +34,7 @@ def _options(*, exact: bool = False) -> re2.Options:
 
 def compile_pattern(text: str, *, exact: bool = False) -> re2._Regexp[bytes]:
     """Return a pattern for bytes, which tells upper from lower case when `exact`; raises `BadPattern`."""
-    import re2  # noqa: PLC0415 - as above
+    import re2  # noqa: PLC0415 - 4 MB, and most proxies have no pattern
 
     if len(text) > _LONGEST:
         raise BadPattern(f"it is longer than {_LONGEST} characters")
@@ -53,7 +52,7 @@ class PatternSet:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         """Compile the patterns; raises `BadPattern`."""
-        import re2  # noqa: PLC0415 - as above
+        import re2  # noqa: PLC0415 - 4 MB, and most proxies have no pattern
 
         self._patterns = [compile_pattern(text) for text in patterns]
         self._all: re2.Set | None = None

@@ -132,13 +132,16 @@ class WorkerProcess:
         """Have the worker serve the upstreams in the memfd `delta`. Raises as `apply`."""
         await self._order(Patch(generation), generation, delta)
 
-    async def report(self, timeout: float) -> bytes:  # noqa: ASYNC109 - the budget of a scrape
-        """Return the worker's samples, packed. Raises `WorkerEnded`, and `TimeoutError` when it is too busy."""
-        return await self._ask(self._reports, Report, timeout)
+    async def report(self, seconds: float) -> bytes:
+        """Return the worker's samples, packed.
 
-    async def flows(self, query: FlowQuery, timeout: float) -> FlowPage:  # noqa: ASYNC109 - as above
+        Raises `WorkerEnded`, and `TimeoutError` when it is too busy to answer within `seconds`.
+        """
+        return await self._ask(self._reports, Report, seconds)
+
+    async def flows(self, query: FlowQuery, seconds: float) -> FlowPage:
         """Return what passes through the worker at layer 4 and is asked for. Raises as `report`."""
-        return await self._ask(self._pages, lambda number: ListFlows(number, query), timeout)
+        return await self._ask(self._pages, lambda number: ListFlows(number, query), seconds)
 
     def rekey(self, ticket_key: bytes) -> None:
         """Have the worker make tickets of TLS sessions with another key."""
@@ -178,7 +181,7 @@ class WorkerProcess:
         self,
         waiting: dict[int, asyncio.Future[T]],
         question: Callable[[int], Report | ListFlows],
-        timeout: float,  # noqa: ASYNC109 - as above
+        seconds: float,
     ) -> T:
         if self._channel.closed:
             raise WorkerEnded(f"{self} has ended")
@@ -187,16 +190,16 @@ class WorkerProcess:
         waiting[number] = future
         self._channel.send(question(number))
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 return await future
         finally:
             del waiting[number]
 
-    async def _answer(self, future: asyncio.Future[None], timeout: float) -> None:  # noqa: ASYNC109 - as above
+    async def _answer(self, future: asyncio.Future[None], seconds: float) -> None:
         if self._channel.closed:
             raise WorkerEnded(f"{self} has ended")
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await future
         except TimeoutError:
             _log.error("%r does not answer; replacing it", self)

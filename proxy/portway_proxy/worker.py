@@ -343,8 +343,8 @@ class Worker:
 
     async def _quiet(self, deadline: float) -> None:
         """Wait until no client and no relay is left, or until `deadline`."""
-        # Looking costs less than telling: a connection that ends should not have to ask whether somebody waits.
-        while self.loop.time() < deadline and (self.gate.open or self._ports.busy()):  # noqa: ASYNC110
+        # A connection that ends should not have to ask whether somebody waits.
+        while self.loop.time() < deadline and (self.gate.open or self._ports.busy()):  # noqa: ASYNC110 - looking costs less
             await asyncio.sleep(_LOOK)
 
 

@@ -167,7 +167,7 @@ async def test_no_more_requests_of_an_address_are_under_way_than_may(net: Net) -
     assert (await others[1].get("/")).status == 503
     others[0].reset()
     async with asyncio.timeout(10):
-        while len(site.clients) > 2:  # noqa: ASYNC110 - as above
+        while len(site.clients) > 2:  # noqa: ASYNC110 - another side's list
             await asyncio.sleep(0.001)
     others[1].send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
     let.set()

@@ -128,7 +128,7 @@ def read_scope(
     if not owner.meta.annotations:
         return _unsaid(usual)
     reading = _Reading(owner, scopes)
-    reading.take(_index(scope), usual)  # type: ignore[arg-type] # as above
+    reading.take(_index(scope), usual)  # type: ignore[arg-type] # mypy takes no generic class for hashable
     values: S = dataclasses.replace(usual, **reading.values)  # type: ignore[type-var] # a scope is a dataclass
     return Reading(values, tuple(sorted(reading.problems)), reading.closed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping
 from struct import iter_unpack
 from typing import Any, ClassVar, Final, TypeAlias
@@ -37,7 +38,7 @@ _UPDATES: Final = 16  # WINDOW_UPDATE frames that are nothing special, and for e
 _UPDATES_EACH: Final = 4  # so many.
 
 
-class Control(Outgoing):
+class Control(Outgoing, metaclass=ABCMeta):
     """The part of a connection that is about the connection.
 
     `last` is the highest stream that the peer opened. `settled` says that it has confirmed our settings, `leaving` that
@@ -266,6 +267,6 @@ class Control(Outgoing):
         self.cut(stream, fault.code)
         stream.on_reset(fault.code)
 
+    @abstractmethod
     def _check_opened(self, number: int, what: str) -> None:
         """Raise `ConnectionFault` for a stream that nobody has opened."""
-        raise NotImplementedError

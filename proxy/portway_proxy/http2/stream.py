@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ __all__ = ["Stream"]
 _DRIBBLE: Final = 256  # Bytes of a frame that a client makes so small by its window (CVE-2019-9511).
 
 
-class Stream:
+class Stream(metaclass=ABCMeta):
     """One stream; whoever serves or asks derives from it and is told what comes by the methods `on_...`.
 
     `window` is how many bytes the peer takes now, `queued` how many wait for it to take more; `room` is how many it may
@@ -65,26 +66,26 @@ class Stream:
 
     # --- what comes
 
+    @abstractmethod
     def on_head(self, block: Block, *, end: bool) -> None:
         """Take a head, behind which nothing comes if this is the `end`; set `headed` unless it is an interim one.
 
         Raises `StreamFault` for a malformed one.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def on_data(self, data: bytes) -> None:
         """Take a part of the body; what is done with it is to be told to `credit`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_end(self, trailers: Block | None) -> None:
         """Take the end of the body, with its trailers. Raises `StreamFault` for malformed ones."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_reset(self, code: Code) -> None:
         """Take the end of the stream: the peer broke it off, or did what may not be."""
-        raise NotImplementedError
 
-    def on_drained(self) -> None:
+    def on_drained(self) -> None:  # noqa: B027 - of interest to those alone that hold something back
         """Take the news that nothing is `queued` any more."""
 
     def take(self, data: bytes, *, end: bool) -> None:

@@ -138,7 +138,7 @@ class AskingStream(StreamUploader):
         """Return True: a response ends its stream, not the connection."""
         return True
 
-    def takes_trailers(self, head: RequestHead) -> bool:  # noqa: ARG002 - as above
+    def takes_trailers(self, head: RequestHead) -> bool:  # noqa: ARG002 - an asker's signature
         """Return True: they have a place of their own."""
         return True
 
@@ -155,11 +155,11 @@ class AskingStream(StreamUploader):
                 raise UpstreamBadResponse("the endpoint answered where it was to switch protocols")
             self.two_way = False
 
-    def interim(self, head: RequestHead, response: ResponseHead) -> None:  # noqa: ARG002 - as above
+    def interim(self, head: RequestHead, response: ResponseHead) -> None:  # noqa: ARG002 - an asker's signature
         """Send an interim response."""
         self.send_head(self.http.packer.head(response.status, b"".join(response.lines)), end=False)
 
-    def head_of(self, exchange: Exchange, response: ResponseHead, own: bytes) -> bytes:  # noqa: ARG002 - as above
+    def head_of(self, exchange: Exchange, response: ResponseHead, own: bytes) -> bytes:  # noqa: ARG002 - an asker's signature
         """Return the block of a response's head, with `own` lines."""
         self._check_answer(response)
         lines = [*response.lines, own]
@@ -198,7 +198,14 @@ class AskingStream(StreamUploader):
             self.send(body, end=True)
         self._await_reader(before)
 
-    def reply(self, head: RequestHead, status: int, fields: bytes, *, keeps: bool) -> tuple[int, int]:  # noqa: ARG002
+    def reply(
+        self,
+        head: RequestHead,
+        status: int,
+        fields: bytes,
+        *,
+        keeps: bool,  # noqa: ARG002 - an asker's signature
+    ) -> tuple[int, int]:
         """Send a response of the proxy's own; return the sizes of its head and its body."""
         body = text_of(status)
         lines = self.http.signature + fields
@@ -221,7 +228,7 @@ class AskingStream(StreamUploader):
         if self.exchange is not None and self.exchange.connection is not None:
             self.exchange.connection.squeeze()
 
-    def finished(self, *, keeps: bool) -> None:  # noqa: ARG002 - as above
+    def finished(self, *, keeps: bool) -> None:  # noqa: ARG002 - an asker's signature
         """Note that the exchange is over; the rest of its response may still wait for the client."""
         if not self.queued:
             self._watch(NEVER)
@@ -236,7 +243,7 @@ class AskingStream(StreamUploader):
 
     # --- the asker: a tunnel
 
-    def switch(self, response: ResponseHead, lines: list[bytes], own: bytes) -> bytes:  # noqa: ARG002 - as above
+    def switch(self, response: ResponseHead, lines: list[bytes], own: bytes) -> bytes:  # noqa: ARG002 - an asker's signature
         """Send the head that begins a tunnel here (RFC 8441, 5); nothing of it is for the tunnel to send."""
         kept = [line for line in lines if not line[:21].lower().startswith(b"sec-websocket-accept:")]
         self.send_head(self.http.packer.head(200, b"".join((*kept, own))), end=False)
@@ -256,6 +263,6 @@ class AskingStream(StreamUploader):
             self.http.loop.call_soon(tunnel.take_end)
         return tunnel
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - as above
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - a protocol's signature
         """Give the client time to take what still waits: the tunnel has ended."""
         self._await_reader()

@@ -66,7 +66,7 @@ class Errand(ClientConnection):
         """Return whether there will be more; it does not matter."""
         return True
 
-    def finished(self, *, keeps: bool) -> None:  # noqa: ARG002 - as above
+    def finished(self, *, keeps: bool) -> None:  # noqa: ARG002 - a client's signature
         """Tell what came of the request."""
         self._then(None if self._sent is None else self._sent.response)
 

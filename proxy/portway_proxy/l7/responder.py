@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from portway_proxy.l7.exchange import RESPONDING
@@ -30,7 +31,7 @@ _PERSISTENCE: Final = {
 }
 
 
-class Responder(Guest):
+class Responder(Guest, metaclass=ABCMeta):
     """The protocol of a client connection, as far as it is about responses.
 
     `versions` are the names of what is spoken, by the minor version of a head. `response_keeps` says whether the
@@ -46,9 +47,9 @@ class Responder(Guest):
         self.response_keeps = True
         self._chunks_out = False
 
+    @abstractmethod
     def keeps(self, head: RequestHead) -> bool:
         """Return whether the connection may stay after the response to `head`."""
-        raise NotImplementedError
 
     def takes_trailers(self, head: RequestHead) -> bool:
         """Return whether the client of a request wants fields behind the body of the response."""

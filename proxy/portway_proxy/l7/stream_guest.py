@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,6 @@ class StreamGuest(Stream):
         """Return the PROXY header that tells an endpoint who the client is."""
         return self.home.announcement(version)
 
+    @abstractmethod
     def expire(self) -> None:
         """Act on a client that is too slow."""
-        raise NotImplementedError
