@@ -39,6 +39,8 @@ from portway_proxy.snapshot import (
     Severity,
     SharedKey,
     Snapshot,
+    Source,
+    Sources,
     Trust,
     Upstream,
     UpstreamPolicy,
@@ -110,6 +112,17 @@ FULL = Snapshot(
         Problem(
             Origin("IngressClass", "", "other"), "unused", "Nothing uses it.", "Nothing.", "Delete it.", Severity.NOTICE
         ),
+    ),
+    sources=(
+        Sources("", (Source("body_size", ("ConfigMap ingress/portway key proxy-body-size",)),)),
+        Sources(
+            "Ingress shop/web",
+            (
+                Source("basic", ("annotation portway.dev/auth-type", "annotation portway.dev/auth-realm")),
+                Source("https_redirect", ("annotation nginx.ingress.kubernetes.io/ssl-redirect",)),
+            ),
+        ),
+        Sources("Service shop/tuned", (Source("slow_start", ("annotation portway.dev/slow-start",)),)),
     ),
 )
 """A snapshot with something of everything."""
@@ -234,5 +247,8 @@ snapshots = st.builds(
         seconds,
     ),
     st.booleans(),
+    sources=st.lists(
+        st.builds(Sources, words, st.lists(st.builds(Source, words, names), max_size=2).map(tuple)), max_size=2
+    ).map(tuple),
 )
 """Any snapshot, sensible or not; no two upstreams have one name."""

@@ -227,7 +227,7 @@ class Rebuild:
     def _difference(self, snapshot: Snapshot, digest: str) -> Delta | None:
         """Return what leads from what is published to `snapshot`; None when that is about as much as all of it."""
         base = self._published
-        if base is None or digest == base.digest:
+        if base is None or _alike(base, snapshot, digest):
             return None
         delta = diff(base.snapshot, snapshot, base.digest, digest)
         return delta if delta.size <= _MOST else None
@@ -264,7 +264,7 @@ class Rebuild:
 
     async def _hand_on(self, update: Update, digest: Digest) -> None:
         """Publish what differs from what was published, and was not refused before."""
-        if self._published is not None and update.digest == self._published.digest:
+        if self._published is not None and _alike(self._published, update.snapshot, update.digest):
             self._refused = ""
         elif update.digest != self._refused:
             try:
@@ -274,3 +274,8 @@ class Rebuild:
                 raise
             self._refused = ""
             self._published, self._digest = update, digest
+
+
+def _alike(update: Update, snapshot: Snapshot, digest: str) -> bool:
+    """Return whether a snapshot serves what `update` does, and tells people the same of where it came from."""
+    return digest == update.digest and snapshot.sources == update.snapshot.sources

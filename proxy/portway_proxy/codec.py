@@ -1,7 +1,8 @@
 """Snapshots to bytes and back, and the digest of their content.
 
 The digest is a hash over the parts: one for each upstream, one for all the rest. So a delta of upstreams updates the
-digest without another walk through the whole snapshot, and any other without one through all upstreams.
+digest without another walk through the whole snapshot, and any other without one through all upstreams. Only what is
+served counts: `Snapshot.sources` are no part of it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def _hash(part: object) -> int:
 
 
 def _hash_rest(snapshot: Snapshot) -> int:
-    return _hash(msgspec.structs.replace(snapshot, upstreams=()))
+    return _hash(msgspec.structs.replace(snapshot, upstreams=(), sources=()))
 
 
 class Digest:
@@ -75,6 +76,14 @@ class Digest:
         old = find(before, [*(upstream.name for upstream in delta.upstreams), *gone])
         total = self._sum - sum(map(_hash, old.values())) + sum(map(_hash, delta.upstreams))
         return Digest(self._rest if changes is None else _hash_rest(after), total % _MODULUS)
+
+    def insist(self, said: str) -> None:
+        """Raise `BadSnapshot` unless that is the digest that the content was sent with."""
+        if str(self) != said:
+            raise BadSnapshot(
+                f"the content has digest {self}, it was sent as {said}: it asks for what this version of the proxy does"
+                " not know, or was damaged"
+            )
 
     def __str__(self) -> str:
         """Return 32 hexadecimal digits."""

@@ -10,11 +10,11 @@ from typing import Final, TypeVar
 import msgspec
 
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.snapshot import Certificate, Host, Snapshot, Upstream
+from portway_proxy.snapshot import Certificate, Host, Snapshot, Sources, Upstream
 
 __all__ = ["Changes", "Delta", "diff", "find", "join", "patch"]
 
-Part = TypeVar("Part", Host, Certificate, Upstream)
+Part = TypeVar("Part", Host, Certificate, Upstream, Sources)
 
 _name: Final = attrgetter("name")
 
@@ -23,7 +23,8 @@ class Changes(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a delta changes beside upstreams that stay.
 
     `hosts` and `certificates` are new, or have new content. What is gone is named. `rest` is a snapshot of all other
-    parts; None where none of them changed.
+    parts; None where none of them changed. `sources` come with what they are the sources of, or alone: then the digest
+    stays.
     """
 
     hosts: tuple[Host, ...] = ()
@@ -32,6 +33,8 @@ class Changes(msgspec.Struct, frozen=True, omit_defaults=True):
     gone_certificates: tuple[str, ...] = ()
     gone_upstreams: tuple[str, ...] = ()
     rest: Snapshot | None = None
+    sources: tuple[Sources, ...] = ()
+    gone_sources: tuple[str, ...] = ()
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -53,10 +56,17 @@ class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def size(self) -> int:
-        """How many hosts, certificates and upstreams are new, changed or gone."""
+        """How many hosts, certificates, upstreams and sources are new, changed or gone."""
         more = self.changes or Changes()
-        gone = len(more.gone_hosts) + len(more.gone_certificates) + len(more.gone_upstreams)
-        return len(self.upstreams) + len(more.hosts) + len(more.certificates) + gone
+        gone = len(more.gone_hosts) + len(more.gone_certificates) + len(more.gone_upstreams) + len(more.gone_sources)
+        return len(self.upstreams) + len(more.hosts) + len(more.certificates) + len(more.sources) + gone
+
+    @property
+    def served(self) -> Delta:
+        """Itself without what is for people alone: what workers get."""
+        if self.changes is None or not (self.changes.sources or self.changes.gone_sources):
+            return self
+        return msgspec.structs.replace(self, changes=msgspec.structs.replace(self.changes, sources=(), gone_sources=()))
 
 
 def diff(before: Snapshot, after: Snapshot, base: str, digest: str) -> Delta:
@@ -67,9 +77,17 @@ def diff(before: Snapshot, after: Snapshot, base: str, digest: str) -> Delta:
     hosts, gone_hosts = _differing(before.hosts, after.hosts)
     certificates, gone_certificates = _differing(before.certificates, after.certificates)
     upstreams, gone_upstreams = _differing(before.upstreams, after.upstreams)
+    sources, gone_sources = _differing(before.sources, after.sources)
     rest = _rest(after)
     changes = Changes(
-        hosts, certificates, gone_hosts, gone_certificates, gone_upstreams, None if rest == _rest(before) else rest
+        hosts,
+        certificates,
+        gone_hosts,
+        gone_certificates,
+        gone_upstreams,
+        None if rest == _rest(before) else rest,
+        sources,
+        gone_sources,
     )
     return Delta(base, digest, upstreams, changes)
 
@@ -90,6 +108,8 @@ def join(first: Delta, second: Delta) -> Delta:
             _gone(one.gone_certificates, two.gone_certificates, two.certificates),
             _gone(one.gone_upstreams, two.gone_upstreams, second.upstreams),
             one.rest if two.rest is None else two.rest,
+            _joined(one.sources, two.sources, two.gone_sources),
+            _gone(one.gone_sources, two.gone_sources, two.sources),
         ),
     )
 
@@ -106,6 +126,7 @@ def patch(snapshot: Snapshot, upstreams: tuple[Upstream, ...], changes: Changes 
         hosts=_patched(snapshot.hosts, changes.hosts, changes.gone_hosts),
         certificates=_patched(snapshot.certificates, changes.certificates, changes.gone_certificates),
         upstreams=_patched(snapshot.upstreams, upstreams, changes.gone_upstreams),
+        sources=_patched(snapshot.sources, changes.sources, changes.gone_sources),
     )
 
 
@@ -115,7 +136,7 @@ def find(snapshot: Snapshot, names: Iterable[str]) -> dict[str, Upstream]:
 
 
 def _rest(snapshot: Snapshot) -> Snapshot:
-    return msgspec.structs.replace(snapshot, hosts=(), certificates=(), upstreams=())
+    return msgspec.structs.replace(snapshot, hosts=(), certificates=(), upstreams=(), sources=())
 
 
 def _differing(before: tuple[Part, ...], after: tuple[Part, ...]) -> tuple[tuple[Part, ...], tuple[str, ...]]:

@@ -252,12 +252,12 @@ class Feed:
             self._serves(position, (loop.time() - began) * 1000)
 
     async def _hand_over(self, change: SnapshotMessage | DeltaMessage) -> None:
-        if change.hash == self._supervisor.digest:
-            return
-        if isinstance(change, SnapshotMessage):
-            await self._supervisor.apply(change.snapshot, change.hash)
-        else:
+        if isinstance(change, DeltaMessage):
             await self._supervisor.patch(change.delta())
+        elif change.hash == self._supervisor.digest:
+            self._supervisor.retell(change.snapshot.sources)
+        else:
+            await self._supervisor.apply(change.snapshot, change.hash)
 
     def _skip(self, delta: DeltaMessage) -> None:
         """Leave out what is for other content than is served: after a rejection a snapshot follows, else we ask."""

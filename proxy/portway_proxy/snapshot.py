@@ -36,6 +36,7 @@ from portway_proxy.policies import (
     Redirect,
     Traced,
 )
+from portway_proxy.sources import Source, Sources
 from portway_proxy.tls_terms import ClientAuthority, ClientCertificate, TlsTerms, Verification
 from portway_proxy.trust import Belief, Trust
 from portway_proxy.tuning import Setting
@@ -98,6 +99,8 @@ __all__ = [
     "Severity",
     "SharedKey",
     "Snapshot",
+    "Source",
+    "Sources",
     "TlsTerms",
     "Traced",
     "Transport",
@@ -339,7 +342,8 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     responses without a Server field get ours. `observing` is what the operator's
     ConfigMap says of access lines and traces, and `settings`, sorted by name, what it says of limits and timeouts.
     `tls` is how TLS is spoken, where that is not as usual. `authorities`, sorted by name, are those of clients,
-    `keyrings` those for endpoints.
+    `keyrings` those for endpoints. `sources`, sorted by name, tell people where values came from; the digest is without
+    them, and so is what workers get.
     """
 
     hosts: tuple[Host, ...] = ()
@@ -361,3 +365,9 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     tls: TlsTerms | None = None
     authorities: tuple[ClientAuthority, ...] = ()
     keyrings: tuple[Keyring, ...] = ()
+    sources: tuple[Sources, ...] = ()
+
+    @property
+    def served(self) -> Snapshot:
+        """Itself without what is for people alone: what workers get."""
+        return msgspec.structs.replace(self, sources=()) if self.sources else self

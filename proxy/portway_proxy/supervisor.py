@@ -37,7 +37,7 @@ from portway_proxy.openssl import TICKET_KEY
 from portway_proxy.process import WorkerEnded, WorkerProcess
 from portway_proxy.settings import ProxySettings, Timeouts
 from portway_proxy.signals import ENDING, heard
-from portway_proxy.snapshot import Problem, Snapshot
+from portway_proxy.snapshot import Problem, Snapshot, Sources
 from portway_proxy.tasks import Tasks
 from portway_proxy.tls import self_signed
 from portway_proxy.tuning import tuned
@@ -147,7 +147,7 @@ class Supervisor:
         async with self._lock:
             generation = self._next()
             content = codec.Digest.of(snapshot)
-            _insist(content, digest or str(content))
+            content.insist(digest or str(content))
             self._listeners.want(snapshot.listeners)
             try:
                 await self._spread(generation, snapshot, str(content))
@@ -169,8 +169,11 @@ class Supervisor:
             if self.snapshot is None or delta.base != self.digest:
                 raise BadSnapshot(f"the delta is for the snapshot {delta.base}, {self.digest or 'none'} is served")
             snapshot = patch(self.snapshot, delta.upstreams, delta.changes)
+            if delta.digest == self.digest:
+                self.retell(snapshot.sources)
+                return self.generation
             content = self._content.after(self.snapshot, delta, snapshot)
-            _insist(content, delta.digest)
+            content.insist(delta.digest)
             try:
                 await self._spread_delta(generation, snapshot, delta)
             except BadSnapshot as error:
@@ -178,6 +181,11 @@ class Supervisor:
                 raise
             self._now_serve(snapshot, generation, content)
             return generation
+
+    def retell(self, sources: tuple[Sources, ...]) -> None:
+        """Say from now on that the values of what is served came from `sources`; workers have no part in it."""
+        if self.snapshot is not None:
+            self.snapshot = msgspec.structs.replace(self.snapshot, sources=sources)
 
     async def renew(self, settings: ProxySettings) -> None:
         """Go by other settings: workers with them take the places of those that run, and nobody is turned away.
@@ -273,7 +281,7 @@ class Supervisor:
         async with self._lock:
             process.send_sockets(self._listeners.of_worker(process.slot))
             if self.snapshot is not None:
-                fd = store(codec.encode(self.snapshot, self.digest))
+                fd = store(codec.encode(self.snapshot.served, self.digest))
                 try:
                     await process.apply(self.generation, fd)
                 except BadSnapshot as error:
@@ -299,17 +307,17 @@ class Supervisor:
         """Have workers serve a snapshot; where they all serve the one before, only what differs is sent."""
         self._send_sockets()
         if self.snapshot is not None and all(one.generation == self.generation for one in self._serving.values()):
-            data = msgspec.msgpack.encode(diff(self.snapshot, snapshot, self.digest, digest))
+            data = msgspec.msgpack.encode(diff(self.snapshot.served, snapshot.served, self.digest, digest))
             await self._order(data, lambda process, fd: process.patch(generation, fd))
         else:
-            data = codec.encode(snapshot, digest)
+            data = codec.encode(snapshot.served, digest)
             await self._order(data, lambda process, fd: process.apply(generation, fd))
 
     async def _spread_delta(self, generation: int, snapshot: Snapshot, delta: Delta) -> None:
         if delta.wide:
             self._listeners.want(snapshot.listeners)
             self._send_sockets()
-        data = msgspec.msgpack.encode(delta)
+        data = msgspec.msgpack.encode(delta.served)
         await self._order(data, lambda process, fd: process.patch(generation, fd))
         if delta.wide:
             self._listeners.drop_unwanted()
@@ -384,12 +392,3 @@ class Supervisor:
         if self.settings.metrics_names == INGRESS_NGINX:
             controller = Controller.of(self.settings.namespace, self.settings.node)
             yield from ingress_nginx.snapshot_samples(snapshot, self.digest, controller, current=not self.stale)
-
-
-def _insist(content: codec.Digest, said: str) -> None:
-    """Raise `BadSnapshot` for content that does not have the digest that it was sent with."""
-    if str(content) != said:
-        raise BadSnapshot(
-            f"the content has digest {content}, it was sent as {said}: it asks for what this version of the proxy does"
-            " not know, or was damaged"
-        )

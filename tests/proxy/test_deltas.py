@@ -15,13 +15,13 @@ from portway_proxy import stream
 from portway_proxy.codec import Digest, digest
 from portway_proxy.deltas import Changes, Delta, diff, find, join, patch
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.snapshot import Certificate, Endpoint, Host, Snapshot, Upstream
+from portway_proxy.snapshot import Certificate, Endpoint, Host, Snapshot, Source, Sources, Upstream
 from portway_proxy.stream import DeltaMessage
 from snapshots import FULL, snapshots, upstreams
 
 WEB = FULL.upstreams[-1]
 
-Part = TypeVar("Part", Host, Certificate, Upstream)
+Part = TypeVar("Part", Host, Certificate, Upstream, Sources)
 
 
 def sorted_parts(parts: Iterable[Part]) -> tuple[Part, ...]:
@@ -36,6 +36,7 @@ def canonical(snapshot: Snapshot) -> Snapshot:
         hosts=sorted_parts(snapshot.hosts),
         certificates=sorted_parts(snapshot.certificates),
         upstreams=sorted_parts(snapshot.upstreams),
+        sources=sorted_parts(snapshot.sources),
     )
 
 
@@ -132,6 +133,16 @@ def test_a_difference_says_no_more_than_what_differs() -> None:
     assert delta.changes == Changes(gone_hosts=("",))
     assert delta.size == 2
     assert b"PRIVATE KEY" not in stream.encode(DeltaMessage.of(delta, 1))
+
+
+def test_what_tells_people_where_values_came_from_changes_alone_under_the_same_digest() -> None:
+    told = Sources("Ingress shop/web", (Source("basic", ("annotation nginx.ingress.kubernetes.io/auth-type",)),))
+    after = msgspec.structs.replace(FULL, sources=(told, *FULL.sources[2:]))
+    delta = sent(between(FULL, after))
+    assert delta.base == delta.digest
+    assert delta.changes == Changes(sources=(told,), gone_sources=("",))
+    assert patch(FULL, delta.upstreams, delta.changes) == after
+    assert (delta.size, delta.served.changes, FULL.served) == (2, Changes(), msgspec.structs.replace(FULL, sources=()))
 
 
 def test_an_older_proxy_reads_a_delta_of_upstreams_as_before() -> None:
