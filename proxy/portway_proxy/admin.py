@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from portway_proxy.describe import describe, describe_json
+from portway_proxy.endpoint_states import EndpointPage, EndpointQuery, describe_endpoints
 from portway_proxy.exposition import CONTENT_TYPE, render
 from portway_proxy.flows import FlowPage, FlowQuery, describe_page
 from portway_proxy.listeners import PortUnavailable
@@ -20,6 +21,8 @@ from portway_proxy.metrics import LOOP_LAG, MEMORY_SHARE, Sample
 from portway_proxy.snapshot import Problem, Snapshot
 
 __all__ = ["Admin", "Served"]
+
+Q = TypeVar("Q")
 
 _SHUTDOWN: Final = 1.0  # Seconds for an answer that is under way when the server closes.
 
@@ -44,6 +47,9 @@ class Served(Protocol):
     async def flows(self, query: FlowQuery) -> FlowPage:
         """Return what passes through at layer 4 and is asked for."""
 
+    async def endpoints(self, query: EndpointQuery) -> EndpointPage:
+        """Return how the endpoints fare that are asked for."""
+
 
 class Admin:
     """The server and its pages."""
@@ -57,6 +63,7 @@ class Admin:
         app.router.add_get("/routes", self._routes)
         app.router.add_get("/problems", self._problems)
         app.router.add_get("/flows", self._flows)
+        app.router.add_get("/upstreams", self._upstreams)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN)
 
     async def start(self, address: str, port: int) -> int:
@@ -111,15 +118,25 @@ class Admin:
         return web.Response(text="".join(f"{problem.severity} {problem.code} {problem}\n" for problem in problems))
 
     async def _flows(self, request: web.Request) -> web.Response:
-        asked = {name: value for name, value in request.query.items() if name != "format"}
-        try:
-            query = msgspec.convert(asked, FlowQuery, strict=False)
-        except msgspec.ValidationError as error:
-            raise web.HTTPBadRequest(text=f"{error}\n") from None
-        page = await self._served.flows(query)
+        page = await self._served.flows(_query(request, FlowQuery))
         if _wants_json(request):
             return web.Response(body=msgspec.json.encode(page), content_type="application/json")
         return web.Response(text=describe_page(page))
+
+    async def _upstreams(self, request: web.Request) -> web.Response:
+        page = await self._served.endpoints(_query(request, EndpointQuery))
+        if _wants_json(request):
+            return web.Response(body=msgspec.json.encode(page), content_type="application/json")
+        return web.Response(text=describe_endpoints(page))
+
+
+def _query(request: web.Request, kind: type[Q]) -> Q:
+    """Return what the target asks for; raises `HTTPBadRequest` for what cannot be asked."""
+    asked = {name: value for name, value in request.query.items() if name != "format"}
+    try:
+        return msgspec.convert(asked, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise web.HTTPBadRequest(text=f"{error}\n") from None
 
 
 def _wants_json(request: web.Request) -> bool:

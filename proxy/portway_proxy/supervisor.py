@@ -19,6 +19,7 @@ from portway_proxy.channel import Configure, store
 from portway_proxy.crew import Crew
 from portway_proxy.deltas import Delta, diff, patch
 from portway_proxy.descriptors import allowed, most_connections, raise_limit
+from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.flows import FlowPage, FlowQuery
 from portway_proxy.gathering import Gathering, snapshot_samples
@@ -112,12 +113,11 @@ class Supervisor:
 
     async def flows(self, query: FlowQuery) -> FlowPage:
         """Return what passes through at layer 4 and is asked for; a worker that does not answer is left out."""
-        asked = [process.flows(query, _SCRAPE) for process in self._serving.values()]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, WorkerEnded | TimeoutError):
-                raise answer
-        return FlowPage.join((page for page in answers if isinstance(page, FlowPage)), query.limit)
+        return FlowPage.join(await self._crew.ask(lambda one: one.flows(query, _SCRAPE)), query.limit)
+
+    async def endpoints(self, query: EndpointQuery) -> EndpointPage:
+        """Return how the endpoints fare that are asked for; a worker that does not answer is left out."""
+        return EndpointPage.join(await self._crew.ask(lambda one: one.endpoints(query, _SCRAPE)), query.limit)
 
     # --- what it is told
 

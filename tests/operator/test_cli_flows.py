@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from portway_operator.cli import app
 from portway_operator.cli_flows import table_of_flows
 from portway_proxy.admin import Admin
+from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
 from portway_proxy.flows import Flow, FlowPage, FlowQuery
 from portway_proxy.metrics import Sample
 
@@ -37,6 +38,9 @@ class Proxy:
 
     async def flows(self, query: FlowQuery) -> FlowPage:
         return FlowPage.of((DB, DNS), query)
+
+    async def endpoints(self, query: EndpointQuery) -> EndpointPage:
+        return EndpointPage.of((), query)
 
 
 @pytest.fixture(scope="module")

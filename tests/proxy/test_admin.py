@@ -9,6 +9,8 @@ import pytest
 
 from certs import certificate
 from portway_proxy.admin import Admin
+from portway_proxy.endpoint_states import EndpointPage, EndpointQuery, EndpointRow
+from portway_proxy.explain.explanation import EndpointState
 from portway_proxy.flows import Flow, FlowPage, FlowQuery
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.metrics import REPLIES, Sample
@@ -42,6 +44,13 @@ class Proxy:
     async def flows(self, query: FlowQuery) -> FlowPage:
         flow = Flow("tcp/5432", "192.0.2.1:4711", "shop/db:5432/tcp", "10.0.0.1:5432", 90.0, 7, 9)
         return FlowPage.of([flow], query)
+
+    async def endpoints(self, query: EndpointQuery) -> EndpointPage:
+        rows = (
+            EndpointRow("shop/web:80", "10.0.0.1:8080", EndpointState.READY, requests=2, connections=3, idle=1),
+            EndpointRow("shop/web:80", "10.0.0.2:8080", EndpointState.EJECTED, 0.0, 7.5, 5, ready=0),
+        )
+        return EndpointPage.of((row for row in rows if query.names(row.upstream)), query)
 
 
 class Pages:
@@ -146,3 +155,33 @@ async def test_flows_that_cannot_be_asked_for_are_a_bad_request(pages: Pages, as
     status, _, text = await pages.get(f"/flows?{asked}")
     assert status == 400
     assert text
+
+
+async def test_endpoints_are_one_line_each_and_tell_how_they_fare(pages: Pages) -> None:
+    _, _, text = await pages.get("/upstreams")
+    assert text.splitlines() == [
+        "shop/web:80 10.0.0.1:8080 ready requests=2 connections=3 idle=1",
+        "shop/web:80 10.0.0.2:8080 ejected for 8s share=0% failures=5 requests=0 connections=0 idle=0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("name=shop/web", ["10.0.0.1:8080", "10.0.0.2:8080"]),
+        ("name=shop/web:80&state=ejected", ["10.0.0.2:8080"]),
+        ("name=other/one,shop/web:80&limit=1", ["10.0.0.1:8080"]),
+        ("name=shop/we", []),
+    ],
+)
+async def test_endpoints_are_told_of_the_upstreams_that_are_asked_for(
+    pages: Pages, asked: str, told: list[str]
+) -> None:
+    _, kind, text = await pages.get(f"/upstreams?{asked}&format=json")
+    assert kind == "application/json"
+    assert [row["address"] for row in json.loads(text)["endpoints"]] == told
+
+
+async def test_a_state_that_is_none_is_refused_with_the_name_of_the_field(pages: Pages) -> None:
+    status, _, text = await pages.get("/upstreams?state=happy")
+    assert (status, text) == (400, "Invalid enum value 'happy' - at `$.state`\n")
