@@ -26,12 +26,13 @@ from portway_operator.sources.files import FileSource, Unreadable
 from portway_operator.standalone import Standalone
 from portway_operator.store import ObjectStore
 from portway_operator.table import table_of
+from portway_proxy.admin_tokens import TokenFile
 from portway_proxy.describe import describe, describe_json
 from portway_proxy.log_format import check
 from portway_proxy.logs import log_to_stderr
 from portway_proxy.memory import give_back, keep_to_itself
 from portway_proxy.process import WorkerEnded
-from portway_proxy.settings import Limits, ProxySettings, Timeouts
+from portway_proxy.settings import AdminAccess, Limits, ProxySettings, Timeouts
 
 __all__ = ["app", "main"]
 
@@ -54,6 +55,9 @@ AdminPort = Annotated[
 ]
 Address = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 or :: for all.")]
 AdminAddress = Annotated[str, typer.Option(help="The address of the admin port.")]
+AdminTokenFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Whose token lets others than this machine see the admin port.")
+]
 Workers = Annotated[int | None, typer.Option(min=1, max=256, show_default="one for each core")]
 LogFormat = Annotated[
     str,
@@ -95,6 +99,16 @@ def _bytes(text: str) -> int:
         raise typer.BadParameter(f"{text!r}: {error}.", param_hint="--body-size") from None
 
 
+def _admin(token_file: Path | None) -> AdminAccess:
+    if token_file is None:
+        return AdminAccess()
+    try:
+        TokenFile(token_file).check()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--admin-token-file") from None
+    return AdminAccess(str(token_file))
+
+
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it
     if asked:
         typer.echo(f"portway {importlib.metadata.version('portway')}")
@@ -120,6 +134,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     admin_port: AdminPort = 9090,
     address: Address = "127.0.0.1",
     admin_address: AdminAddress = "127.0.0.1",
+    admin_token_file: AdminTokenFile = None,
     workers: Workers = None,
     log_format: LogFormat = "text",
     access_log: AccessLog = True,
@@ -139,6 +154,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
         https_port=https_port,
         admin_address=admin_address,
         admin_port=admin_port,
+        admin_access=_admin(admin_token_file),
         public_https_port=public_https_port,
         access_log=access_log,
         log_format=_format(log_format),

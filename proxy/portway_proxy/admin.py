@@ -1,17 +1,19 @@
 """The admin server: whether the proxy lives and is ready, what it serves, what is wrong, and its metrics.
 
-Nothing that it answers ever holds a key.
+Nothing that it answers ever holds a key. `admin_access` says who may see it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
 
+from portway_proxy.admin_access import Access
+from portway_proxy.admin_site import AdminSite
 from portway_proxy.describe import describe, describe_json
 from portway_proxy.endpoint_states import EndpointPage, EndpointQuery, describe_endpoints
 from portway_proxy.exposition import CONTENT_TYPE, render
@@ -23,8 +25,6 @@ from portway_proxy.snapshot import Problem, Snapshot
 __all__ = ["Admin", "Served"]
 
 Q = TypeVar("Q")
-
-_SHUTDOWN: Final = 1.0  # Seconds for an answer that is under way when the server closes.
 
 
 class Served(Protocol):
@@ -52,11 +52,12 @@ class Served(Protocol):
 
 
 class Admin:
-    """The server and its pages."""
+    """The server and its pages, for those whom `access` lets in; without it for this machine."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Served, access: Access | None = None) -> None:
         self._served = served
         app = web.Application()
+        (access or Access()).guard(app)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._readiness)
         app.router.add_get("/metrics", self._metrics)
@@ -64,21 +65,18 @@ class Admin:
         app.router.add_get("/problems", self._problems)
         app.router.add_get("/flows", self._flows)
         app.router.add_get("/upstreams", self._upstreams)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN)
+        self._site = AdminSite(app)
 
     async def start(self, address: str, port: int) -> int:
         """Open `port` (0: one that is free) and return its number. Raises `PortUnavailable`."""
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, address, port).start()
+            return await self._site.start(address, port)
         except (OSError, OverflowError) as error:
-            await self._runner.cleanup()
             raise PortUnavailable(address, port, error) from None
-        return int(self._runner.addresses[0][1])
 
     async def close(self) -> None:
         """Close the server; harmless when it never started."""
-        await self._runner.cleanup()
+        await self._site.close()
 
     async def _health(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -63,6 +63,18 @@ class Timeouts(msgspec.Struct, frozen=True):
     grace: float = 0.0  # From SIGTERM to the end of accepting; a cluster needs a few seconds, a shell none.
 
 
+class AdminAccess(msgspec.Struct, frozen=True):
+    """Who sees the admin server's pages beside this machine: whoever shows the token in `token_file`, if it is named.
+
+    hosts: what requests from this machine may call it, beside `localhost`. With `protect_metrics` metrics need the same
+    as the other pages.
+    """
+
+    token_file: str = ""
+    hosts: tuple[str, ...] = ()
+    protect_metrics: bool = False
+
+
 class ProxySettings(msgspec.Struct, frozen=True):
     """Everything that is fixed while a proxy runs.
 
@@ -80,6 +92,7 @@ class ProxySettings(msgspec.Struct, frozen=True):
     https_port: int | None = 8443
     admin_address: str = "127.0.0.1"
     admin_port: int = 9090
+    admin_access: AdminAccess = AdminAccess()
     public_http_port: int | None = None
     public_https_port: int | None = None
     workers: int = msgspec.field(default_factory=_cores)

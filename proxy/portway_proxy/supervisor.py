@@ -15,6 +15,7 @@ import msgspec
 
 from portway_proxy import codec, ingress_nginx
 from portway_proxy.admin import Admin
+from portway_proxy.admin_access import Access, AccessRules
 from portway_proxy.channel import Configure, store
 from portway_proxy.crew import Crew
 from portway_proxy.deltas import Delta, diff, patch
@@ -53,7 +54,7 @@ _MARGIN: Final = 1.0  # Beyond a drain's deadline, for a worker to cut what is l
 _TICKET_AGE: Final = 12 * 3600.0  # Seconds that a key of session tickets is used; Cloudflare's and Go's take a day.
 
 # What the sockets that are open say, and the proxy's name in what others know of it.
-_FIXED: Final = ("address", "http_port", "https_port", "admin_address", "admin_port", "workers", "node")
+_FIXED: Final = ("address", "http_port", "https_port", "admin_address", "admin_port", "admin_access", "workers", "node")
 
 
 class Supervisor:
@@ -76,7 +77,7 @@ class Supervisor:
         self.stale = False
         self._content = codec.Digest.of(Snapshot())
         self._listeners = Listeners(settings.address, settings.workers)
-        self._admin = Admin(self)
+        self._admin = Admin(self, Access(AccessRules.of(settings.admin_access)))
         self._tasks = Tasks()
         # Of no use to anyone but the workers, of which each may have to know what another one issued.
         self._affinity_key = secrets.token_bytes(32)
