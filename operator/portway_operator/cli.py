@@ -20,7 +20,7 @@ from portway_operator.apps import run_app
 from portway_operator.compile import compile_snapshot
 from portway_operator.console import line_of_problem, printable
 from portway_operator.demo import Demo
-from portway_operator.parse import size
+from portway_operator.parse import networks, size
 from portway_operator.settings import Compatibility, CompileSettings
 from portway_operator.sources.files import FileSource, Unreadable
 from portway_operator.standalone import Standalone
@@ -87,9 +87,16 @@ DefaultCertificate = Annotated[
 HowRead = Annotated[
     Compatibility, typer.Option("--compatibility", help="Whose reading of Ingresses counts, where they do not say it.")
 ]
+ExplainTo = Annotated[
+    str,
+    typer.Option(metavar="CIDRS", help="Whose clients are told why we answered, and where requests went, by commas."),
+]
 PublicHttpsPort = Annotated[
     int | None, typer.Option(min=1, max=65535, show_default="the HTTPS port", help="What redirects to HTTPS name.")
 ]
+
+
+_LOOPBACK = ("127.0.0.0/8", "::1")
 
 
 def _bytes(text: str) -> int:
@@ -146,6 +153,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     udp_services_configmap: UdpServices = "",
     default_ssl_certificate: DefaultCertificate = "",
     compatibility: HowRead = Compatibility.STRICT,
+    explain_to: ExplainTo = "",
 ) -> None:
     """Serve what YAML files say, without a cluster, and follow their changes."""
     settings = ProxySettings(
@@ -158,6 +166,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
         public_https_port=public_https_port,
         access_log=access_log,
         log_format=_format(log_format),
+        explain_to=_networks(explain_to),
         limits=Limits(body=_bytes(body_size)),
         timeouts=Timeouts(drain=drain_timeout),
     )
@@ -223,7 +232,12 @@ def demo(
 ) -> None:
     """Start two apps, images, messages and a TCP echo behind Portway, to play with."""
     settings = ProxySettings(
-        address=address, http_port=http_port, https_port=https_port, admin_port=admin_port, workers=workers
+        address=address,
+        http_port=http_port,
+        https_port=https_port,
+        admin_port=admin_port,
+        workers=workers,
+        explain_to=_LOOPBACK,
     )
     _serve(Demo(settings, typer.echo).run())
 
@@ -262,6 +276,13 @@ def _format(text: str) -> str:
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--log-format") from None
     return text
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    try:
+        return networks(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--explain-to") from None
 
 
 def _serve(work: Coroutine[None, None, None], log_format: str = "text") -> None:

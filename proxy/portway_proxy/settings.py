@@ -84,7 +84,8 @@ class ProxySettings(msgspec.Struct, frozen=True):
 
     `log_format` is one of `log_format.FORMATS` or a template. With `metrics_names` `ingress-nginx` numbers of requests
     have those names too, which tell the `namespace` of this proxy's pod. Without `metrics_per_host` hosts are not told
-    apart. What there is to count beyond `metrics_series` is counted together.
+    apart. What there is to count beyond `metrics_series` is counted together. Clients in the networks of `explain_to`
+    are told in responses what became of their requests.
     """
 
     address: str = "127.0.0.1"
@@ -105,6 +106,7 @@ class ProxySettings(msgspec.Struct, frozen=True):
     metrics_per_host: bool = True
     metrics_series: int = 10_000  # Requests by route, method and status; some 500 bytes each in every worker.
     tracing: Tracing | None = None
+    explain_to: tuple[str, ...] = ()
     namespace: str = ""
     node: str = ""
     zone: str = ""

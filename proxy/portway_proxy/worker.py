@@ -296,6 +296,7 @@ class Worker:
         said = said or Observing()
         self.access.configure(said.access(self.settings.access))
         self.journal.trace(said.tracing or self.settings.tracing, self.settings.node)
+        self._http.tell(self.settings.explain_to if said.explain_to is None else said.explain_to)
 
     def _answer(self, question: Question) -> None:
         answering, number = self._answering, question.number
