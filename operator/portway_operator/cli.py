@@ -20,18 +20,19 @@ from portway_operator.apps import run_app
 from portway_operator.compile import compile_snapshot
 from portway_operator.console import line_of_problem, printable
 from portway_operator.demo import Demo
-from portway_operator.parse import size
+from portway_operator.parse import networks, size
 from portway_operator.settings import Compatibility, CompileSettings
 from portway_operator.sources.files import FileSource, Unreadable
 from portway_operator.standalone import Standalone
 from portway_operator.store import ObjectStore
 from portway_operator.table import table_of
+from portway_proxy.admin_tokens import TokenFile
 from portway_proxy.describe import describe, describe_json
 from portway_proxy.log_format import check
 from portway_proxy.logs import log_to_stderr
 from portway_proxy.memory import give_back, keep_to_itself
 from portway_proxy.process import WorkerEnded
-from portway_proxy.settings import Limits, ProxySettings, Timeouts
+from portway_proxy.settings import AdminAccess, Limits, ProxySettings, Timeouts
 
 __all__ = ["app", "main"]
 
@@ -54,6 +55,9 @@ AdminPort = Annotated[
 ]
 Address = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 or :: for all.")]
 AdminAddress = Annotated[str, typer.Option(help="The address of the admin port.")]
+AdminTokenFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Whose token lets others than this machine see the admin port.")
+]
 Workers = Annotated[int | None, typer.Option(min=1, max=256, show_default="one for each core")]
 LogFormat = Annotated[
     str,
@@ -83,9 +87,16 @@ DefaultCertificate = Annotated[
 HowRead = Annotated[
     Compatibility, typer.Option("--compatibility", help="Whose reading of Ingresses counts, where they do not say it.")
 ]
+ExplainTo = Annotated[
+    str,
+    typer.Option(metavar="CIDRS", help="Whose clients are told why we answered, and where requests went, by commas."),
+]
 PublicHttpsPort = Annotated[
     int | None, typer.Option(min=1, max=65535, show_default="the HTTPS port", help="What redirects to HTTPS name.")
 ]
+
+
+_LOOPBACK = ("127.0.0.0/8", "::1")
 
 
 def _bytes(text: str) -> int:
@@ -93,6 +104,16 @@ def _bytes(text: str) -> int:
         return size(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r}: {error}.", param_hint="--body-size") from None
+
+
+def _admin(token_file: Path | None) -> AdminAccess:
+    if token_file is None:
+        return AdminAccess()
+    try:
+        TokenFile(token_file).check()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--admin-token-file") from None
+    return AdminAccess(str(token_file))
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it
@@ -120,6 +141,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     admin_port: AdminPort = 9090,
     address: Address = "127.0.0.1",
     admin_address: AdminAddress = "127.0.0.1",
+    admin_token_file: AdminTokenFile = None,
     workers: Workers = None,
     log_format: LogFormat = "text",
     access_log: AccessLog = True,
@@ -131,6 +153,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     udp_services_configmap: UdpServices = "",
     default_ssl_certificate: DefaultCertificate = "",
     compatibility: HowRead = Compatibility.STRICT,
+    explain_to: ExplainTo = "",
 ) -> None:
     """Serve what YAML files say, without a cluster, and follow their changes."""
     settings = ProxySettings(
@@ -139,9 +162,11 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
         https_port=https_port,
         admin_address=admin_address,
         admin_port=admin_port,
+        admin_access=_admin(admin_token_file),
         public_https_port=public_https_port,
         access_log=access_log,
         log_format=_format(log_format),
+        explain_to=_networks(explain_to),
         limits=Limits(body=_bytes(body_size)),
         timeouts=Timeouts(drain=drain_timeout),
     )
@@ -207,7 +232,12 @@ def demo(
 ) -> None:
     """Start two apps, images, messages and a TCP echo behind Portway, to play with."""
     settings = ProxySettings(
-        address=address, http_port=http_port, https_port=https_port, admin_port=admin_port, workers=workers
+        address=address,
+        http_port=http_port,
+        https_port=https_port,
+        admin_port=admin_port,
+        workers=workers,
+        explain_to=_LOOPBACK,
     )
     _serve(Demo(settings, typer.echo).run())
 
@@ -246,6 +276,13 @@ def _format(text: str) -> str:
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--log-format") from None
     return text
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    try:
+        return networks(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--explain-to") from None
 
 
 def _serve(work: Coroutine[None, None, None], log_format: str = "text") -> None:

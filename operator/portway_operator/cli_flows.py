@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from portway_operator.ask_admin import ADMIN, AdminUrl, ask
+from portway_operator.ask_admin import ADMIN, AdminToken, AdminUrl, ask
 from portway_operator.console import printable
 from portway_proxy.flows import MOST, FlowPage, FlowQuery, describe_page
 
@@ -25,6 +25,7 @@ _COLUMNS: Final = ("listener", "client", "service", "endpoint", "age", "in", "ou
 def flows_command(  # noqa: PLR0913 - the options of a command are its arguments
     *,
     admin: AdminUrl = ADMIN,
+    admin_token_file: AdminToken = None,
     client: Annotated[str, typer.Option(help="Only this address, or address and port.")] = "",
     listener: Annotated[str, typer.Option(help="Only this port: 5432, or udp/53.")] = "",
     service: Annotated[str, typer.Option(help="Only this Service: namespace/name, or namespace/name:port.")] = "",
@@ -34,7 +35,8 @@ def flows_command(  # noqa: PLR0913 - the options of a command are its arguments
 ) -> None:
     """Show the connections and UDP clients that pass through a proxy now."""
     query = msgspec.structs.asdict(FlowQuery(client, listener, service, endpoint, limit))
-    page = ask(admin, "/flows", FlowPage, [(name, str(value)) for name, value in query.items() if value != ""])
+    asked = [(name, str(value)) for name, value in query.items() if value != ""]
+    page = ask(admin, "/flows", FlowPage, asked, admin_token_file)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(page)).decode())
     elif sys.stdout.isatty():

@@ -10,14 +10,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from portway_operator.objects import Kind
 from portway_operator.serving import Answer, Question
-from portway_proxy.history_pages import Chronicle, add_history
+from portway_proxy.admin_site import AdminSite
 
 __all__ = ["APPLIED_PATH", "Health", "Vital"]
 
 APPLIED_PATH: Final = "/v1/applied"
 """Where `portway wait-applied` asks."""
 
-_SHUTDOWN: Final = 1.0
 _KINDS: Final = {"ingress": Kind.INGRESS, "service": Kind.SERVICE}
 _LONGEST: Final = 253
 
@@ -36,10 +35,6 @@ class Vital(Protocol):
     @property
     def busy(self) -> float:
         """How much of that at most was its own work, in seconds."""
-
-    @property
-    def history(self) -> Chronicle:
-        """The last generations that were published."""
 
     def ailing(self) -> str:
         """Return why this process should be started anew, or nothing."""
@@ -61,18 +56,15 @@ class Health:
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(APPLIED_PATH, self._applied)
-        add_history(app, vital.history)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN)
+        self._site = AdminSite(app)
 
     async def start(self, address: str, port: int) -> int:
         """Open `port` (0: any that is free) and return its number. Raises `OSError`."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, address, port).start()
-        return int(self._runner.addresses[0][1])
+        return await self._site.start(address, port)
 
     async def close(self) -> None:
         """Close the server; harmless when it never started."""
-        await self._runner.cleanup()
+        await self._site.close()
 
     async def _live(self, _request: web.Request) -> web.Response:
         vital = self._vital

@@ -86,6 +86,7 @@ class CompileSettings:
     tuning: limits and timeouts of all proxies (`portway_proxy.tuning`), sorted by name.
     log_format_upstream, log_format_escape_json, disable_access_log, skip_access_log_urls: how proxies write access
         lines; what is empty or None leaves each proxy's own flags.
+    explain_to: networks whose clients are told in responses what became of requests; None leaves each proxy's own.
     enable_opentelemetry, otlp_collector_host, otlp_collector_port, otel_service_name, otel_sampler, otel_sampler_ratio,
         otel_sampler_parent_based, opentelemetry_trust_incoming_span: how proxies trace requests, where it is enabled.
     affinity_key: random bytes that sign affinity cookies. Without it each proxy has a key of its own, and a client that
@@ -157,6 +158,7 @@ class CompileSettings:
     log_format_escape_json: bool | None = None
     disable_access_log: bool | None = None
     skip_access_log_urls: tuple[str, ...] | None = None
+    explain_to: tuple[str, ...] | None = None
     enable_opentelemetry: bool = False
     otlp_collector_host: str = ""
     otlp_collector_port: int = 4317

@@ -113,9 +113,9 @@ class Standalone:
     async def _publish(self, update: Update) -> None:
         try:
             if update.delta is None:
-                generation = await self._supervisor.apply(update.snapshot, update.digest, update.causes)
+                generation = await self._supervisor.apply(update.snapshot)
             else:
-                generation = await self._supervisor.patch(update.delta, update.causes)
+                generation = await self._supervisor.patch(update.delta)
         finally:
             self._first.set()
         self._console.applied(generation, update.snapshot)

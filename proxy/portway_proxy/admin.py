@@ -1,29 +1,30 @@
 """The admin server: whether the proxy lives and is ready, what it serves, what is wrong, and its metrics.
 
-Nothing that it answers ever holds a key.
+Nothing that it answers ever holds a key. `admin_access` says who may see it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
 
+from portway_proxy.admin_access import Access
+from portway_proxy.admin_site import AdminSite
 from portway_proxy.describe import describe, describe_json
+from portway_proxy.endpoint_states import EndpointPage, EndpointQuery, describe_endpoints
 from portway_proxy.exposition import CONTENT_TYPE, render
 from portway_proxy.flows import FlowPage, FlowQuery, describe_page
-from portway_proxy.history_pages import Chronicle, add_history
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.metrics import LOOP_LAG, MEMORY_SHARE, Sample
-from portway_proxy.pages import json_page, wants_json
 from portway_proxy.snapshot import Problem, Snapshot
 
 __all__ = ["Admin", "Served"]
 
-_SHUTDOWN: Final = 1.0  # Seconds for an answer that is under way when the server closes.
+Q = TypeVar("Q")
 
 
 class Served(Protocol):
@@ -37,10 +38,6 @@ class Served(Protocol):
     def problems(self) -> Sequence[Problem]:
         """What is wrong here, beyond the snapshot's own problems."""
 
-    @property
-    def history(self) -> Chronicle:
-        """The last generations that were served."""
-
     def unready(self) -> str:
         """Return why no traffic should come now, or nothing when it should."""
 
@@ -50,35 +47,36 @@ class Served(Protocol):
     async def flows(self, query: FlowQuery) -> FlowPage:
         """Return what passes through at layer 4 and is asked for."""
 
+    async def endpoints(self, query: EndpointQuery) -> EndpointPage:
+        """Return how the endpoints fare that are asked for."""
+
 
 class Admin:
-    """The server and its pages."""
+    """The server and its pages, for those whom `access` lets in; without it for this machine."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Served, access: Access | None = None) -> None:
         self._served = served
         app = web.Application()
+        (access or Access()).guard(app)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._readiness)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/routes", self._routes)
         app.router.add_get("/problems", self._problems)
         app.router.add_get("/flows", self._flows)
-        add_history(app, served.history)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN)
+        app.router.add_get("/upstreams", self._upstreams)
+        self._site = AdminSite(app)
 
     async def start(self, address: str, port: int) -> int:
         """Open `port` (0: one that is free) and return its number. Raises `PortUnavailable`."""
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, address, port).start()
+            return await self._site.start(address, port)
         except (OSError, OverflowError) as error:
-            await self._runner.cleanup()
             raise PortUnavailable(address, port, error) from None
-        return int(self._runner.addresses[0][1])
 
     async def close(self) -> None:
         """Close the server; harmless when it never started."""
-        await self._runner.cleanup()
+        await self._site.close()
 
     async def _health(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -106,24 +104,40 @@ class Admin:
     async def _routes(self, request: web.Request) -> web.Response:
         snapshot = self._served.snapshot or Snapshot()
         # In a thread: 100,000 routes are seconds of text, and readiness must answer meanwhile.
-        if wants_json(request):
-            return json_page(await asyncio.to_thread(describe_json, snapshot))
+        if _wants_json(request):
+            return web.Response(body=await asyncio.to_thread(describe_json, snapshot), content_type="application/json")
         return web.Response(text=await asyncio.to_thread(describe, snapshot))
 
     async def _problems(self, request: web.Request) -> web.Response:
         snapshot = self._served.snapshot or Snapshot()
         problems = (*snapshot.problems, *self._served.problems)
-        if wants_json(request):
-            return json_page(msgspec.json.encode(problems))
+        if _wants_json(request):
+            return web.Response(body=msgspec.json.encode(problems), content_type="application/json")
         return web.Response(text="".join(f"{problem.severity} {problem.code} {problem}\n" for problem in problems))
 
     async def _flows(self, request: web.Request) -> web.Response:
-        asked = {name: value for name, value in request.query.items() if name != "format"}
-        try:
-            query = msgspec.convert(asked, FlowQuery, strict=False)
-        except msgspec.ValidationError as error:
-            raise web.HTTPBadRequest(text=f"{error}\n") from None
-        page = await self._served.flows(query)
-        if wants_json(request):
-            return json_page(msgspec.json.encode(page))
+        page = await self._served.flows(_query(request, FlowQuery))
+        if _wants_json(request):
+            return web.Response(body=msgspec.json.encode(page), content_type="application/json")
         return web.Response(text=describe_page(page))
+
+    async def _upstreams(self, request: web.Request) -> web.Response:
+        page = await self._served.endpoints(_query(request, EndpointQuery))
+        if _wants_json(request):
+            return web.Response(body=msgspec.json.encode(page), content_type="application/json")
+        return web.Response(text=describe_endpoints(page))
+
+
+def _query(request: web.Request, kind: type[Q]) -> Q:
+    """Return what the target asks for; raises `HTTPBadRequest` for what cannot be asked."""
+    asked = {name: value for name, value in request.query.items() if name != "format"}
+    try:
+        return msgspec.convert(asked, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise web.HTTPBadRequest(text=f"{error}\n") from None
+
+
+def _wants_json(request: web.Request) -> bool:
+    if "format" in request.query:
+        return request.query["format"] == "json"
+    return "application/json" in request.headers.get("Accept", "")

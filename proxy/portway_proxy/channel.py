@@ -18,6 +18,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from portway_proxy.endpoint_states import EndpointQuery
 from portway_proxy.flows import FlowQuery
 from portway_proxy.settings import ProxySettings
 
@@ -33,10 +34,15 @@ __all__ = [
     "Configure",
     "Drain",
     "Drained",
+    "Endpoints",
+    "Figures",
     "Flows",
+    "ListEndpoints",
     "ListFlows",
+    "Look",
     "Metrics",
     "Patch",
+    "Question",
     "Ready",
     "Rejected",
     "Reopen",
@@ -114,6 +120,23 @@ class ListFlows(msgspec.Struct, frozen=True, tag=True):
     query: FlowQuery
 
 
+class ListEndpoints(msgspec.Struct, frozen=True, tag=True):
+    """A wish to know how endpoints fare; `number` comes back with the answer."""
+
+    number: int
+    query: EndpointQuery
+
+
+class Look(msgspec.Struct, frozen=True, tag=True):
+    """A wish to know what moved since the last one; `number` comes back with the answer.
+
+    From the first on, until the `last`, the worker keeps what it counted, to tell the difference.
+    """
+
+    number: int
+    last: bool
+
+
 class Rekey(msgspec.Struct, frozen=True, tag=True):
     """Another key for tickets of TLS sessions."""
 
@@ -169,12 +192,25 @@ class Flows(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
+class Endpoints(msgspec.Struct, frozen=True, tag=True):
+    """The endpoints that a `ListEndpoints` asked for; the memfd holds an `endpoint_states.EndpointPage` as msgpack."""
+
+    number: int
+
+
+class Figures(msgspec.Struct, frozen=True, tag=True):
+    """What a `Look` asked for; the memfd holds a `dashboard.figures.Gathered` as msgpack."""
+
+    number: int
+
+
 class Drained(msgspec.Struct, frozen=True, tag=True):
     """The worker has finished everything and exits."""
 
 
-Command: TypeAlias = Configure | Sockets | Apply | Patch | Report | ListFlows | Rekey | Reopen | Drain
-Answer: TypeAlias = Ready | Applied | Rejected | Metrics | Flows | Drained
+Question: TypeAlias = Report | ListFlows | ListEndpoints | Look
+Command: TypeAlias = Configure | Sockets | Apply | Patch | Question | Rekey | Reopen | Drain
+Answer: TypeAlias = Ready | Applied | Rejected | Metrics | Flows | Endpoints | Figures | Drained
 
 COMMANDS: Final[msgspec.msgpack.Decoder[Command]] = msgspec.msgpack.Decoder(Command)
 ANSWERS: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)

@@ -8,13 +8,15 @@ import signal
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 from portway_proxy.channel import Configure
 from portway_proxy.process import WorkerEnded, WorkerProcess
 from portway_proxy.tasks import Tasks
 
 __all__ = ["Crew"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +78,18 @@ class Crew:
         self._configure = configure
         for process in self.processes:
             process.rekey(configure.ticket_key)
+
+    async def ask(self, question: Callable[[WorkerProcess], Awaitable[T]]) -> list[T]:
+        """Return the answers of all that serve; who ended, or has no time for it, is left out."""
+
+        async def answer(process: WorkerProcess) -> T | None:
+            try:
+                return await question(process)
+            except (WorkerEnded, TimeoutError):
+                return None
+
+        answers = await asyncio.gather(*map(answer, self.serving.values()))
+        return [one for one in answers if one is not None]
 
     def drain(self, timeout: float) -> None:
         """Have all workers finish within `timeout` seconds and end; none is replaced any more."""

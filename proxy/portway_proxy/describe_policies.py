@@ -7,15 +7,20 @@ from typing import Final
 
 from portway_proxy.snapshot import Canary, Cors, ExternalAuth, Policy, RateLimit
 
-__all__ = ["describe_policy"]
+__all__ = ["describe_policy", "policy_parts"]
 
 _SHOWN: Final = 4  # Networks that a line shows; an allow-list may have 10,000.
 
 
 def describe_policy(policy: Policy | None) -> str:
     """Return ` [https-redirect, body-size=1024]`, or nothing for a route without policy."""
-    parts = [] if policy is None else [text for part in _PARTS if (text := part(policy))]
+    parts = policy_parts(policy)
     return f" [{', '.join(parts)}]" if parts else ""
+
+
+def policy_parts(policy: Policy | None) -> list[str]:
+    """Return a text for each thing that a route asks for: `https-redirect`, `body-size=1024`."""
+    return [] if policy is None else [text for part in _PARTS if (text := part(policy))]
 
 
 def _https(policy: Policy) -> str:

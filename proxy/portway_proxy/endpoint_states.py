@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Self
 
 import msgspec
 
@@ -58,14 +58,14 @@ class EndpointRow(msgspec.Struct, frozen=True):
 
 
 class EndpointQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which endpoints are asked for: those of the upstream `name`, in this `state`, the first `limit` of them.
+    """Which endpoints are asked for: those of the upstream `name`, in this `state` or any, `limit` of them.
 
     `name` is `namespace/service` with or without a port, or a whole name (`namespace/service:port#ingress`); several
     are separated by commas, and all are meant when it is empty.
     """
 
     name: str = ""
-    state: EndpointState | Literal[""] = ""
+    state: EndpointState | None = None
     limit: Annotated[int, msgspec.Meta(ge=0, le=MOST)] = 1000
 
     def names(self, upstream: str) -> bool:
@@ -84,7 +84,7 @@ class EndpointPage(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, rows: Iterable[EndpointRow], query: EndpointQuery) -> Self:
         """Return those of `rows`, which are of upstreams that `query` names, that it asks for."""
-        found = (row for row in rows if query.state in ("", row.state))
+        found = (row for row in rows if query.state in (None, row.state))
         return cls(tuple(islice(found, query.limit)), sum(1 for _ in found))
 
     @classmethod

@@ -15,6 +15,7 @@ from portway_proxy.tracing import Tracer
 if TYPE_CHECKING:
     from portway_proxy.access_log import AccessLog
     from portway_proxy.clock import Clock
+    from portway_proxy.l4.records import RelayRecord
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.live import Live
     from portway_proxy.observing import Tracing
@@ -76,6 +77,10 @@ class Journal:
         exchanges.append(exchange)
         if len(exchanges) >= _BATCH:
             self.expire()
+
+    def turned_away(self, record: RelayRecord) -> None:
+        """Take a client that was answered before it could ask for anything."""
+        self._access.relay(record)
 
     def samples(self) -> Iterator[Sample]:
         """Return a sample for each count, of all that has finished so far."""

@@ -144,7 +144,10 @@ RESPONSE_BYTES: Final = Family(
     "portway_response_bytes_total", Kind.COUNTER, _ROUTE, "Bytes of responses, heads included."
 )
 REPLIES: Final = Family(
-    "portway_replies_total", Kind.COUNTER, ("reason",), "Requests that the proxy answered itself, by reason code."
+    "portway_replies_total",
+    Kind.COUNTER,
+    ("reason",),
+    "Requests that the proxy answered itself, or had the maker of its error pages answer, by reason code.",
 )
 CONNECTIONS: Final = Family(
     "portway_connections_total", Kind.COUNTER, ("listener",), "Client connections that were accepted."

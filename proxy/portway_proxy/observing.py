@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from portway_proxy.log_format import Escape
+from portway_proxy.networks import Networks
 
 __all__ = ["AccessLogSettings", "Export", "Observing", "Sampler", "Tracing"]
 
@@ -61,13 +62,21 @@ class AccessLogSettings(msgspec.Struct, frozen=True):
 
 
 class Observing(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the operator's ConfigMap says of all this; None leaves a proxy's own setting. `log_skip` is sorted."""
+    """What the operator's ConfigMap says of all this; None leaves a proxy's own setting. `log_skip` is sorted.
+
+    `explain_to`, sorted, are the networks whose clients are told in responses what became of their requests.
+    """
 
     access_log: bool | None = None
     log_format: str | None = None
     log_escape: Escape | None = None
     log_skip: tuple[str, ...] | None = None
     tracing: Tracing | None = None
+    explain_to: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what is no network."""
+        Networks(self.explain_to or ())
 
     def access(self, own: AccessLogSettings) -> AccessLogSettings:
         """Return how a proxy writes access lines whose `own` settings these are."""

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from portway_proxy.admin_options import add_admin, admin_access
 from portway_proxy.dial import Address, Credentials
 from portway_proxy.settings import Limits, ProxySettings, Timeouts
 from portway_proxy.stream import valid_node
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("snapshot", nargs="?", type=Path, help="a snapshot as JSON, when there is no operator")
     _add_operator(parser.add_argument_group("operator"))
     _add_proxy(parser.add_argument_group("proxy"))
+    add_admin(parser.add_argument_group("who may see the admin port"))
     add_watching(parser.add_argument_group("what people watch"))
     return parser
 
@@ -187,6 +189,7 @@ def _settings(chosen: argparse.Namespace) -> ProxySettings:
         https_port=chosen.https_port,
         admin_address=chosen.admin_address,
         admin_port=chosen.admin_port,
+        admin_access=admin_access(chosen, usual.admin_access),
         public_http_port=chosen.public_http_port,
         public_https_port=chosen.public_https_port,
         workers=chosen.workers,

@@ -24,10 +24,15 @@ from portway_proxy.channel import (
     Channel,
     Configure,
     Drain,
+    Endpoints,
+    Figures,
     Flows,
+    ListEndpoints,
     ListFlows,
+    Look,
     Metrics,
     Patch,
+    Question,
     Ready,
     Rejected,
     Rekey,
@@ -37,6 +42,7 @@ from portway_proxy.channel import (
     pair,
     take_stored,
 )
+from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.flows import FlowPage, FlowQuery
 
@@ -46,7 +52,8 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_pages: Final = msgspec.msgpack.Decoder(FlowPage)
+_flows: Final = msgspec.msgpack.Decoder(FlowPage)
+_endpoints: Final = msgspec.msgpack.Decoder(EndpointPage)
 
 ACK_TIMEOUT: Final = 30.0
 """Seconds that a worker may take to apply a snapshot; 100,000 routes take about one."""
@@ -69,8 +76,7 @@ class WorkerProcess:
         self._channel: Channel[Answer] = Channel(loop, sock, ANSWERS, self._take, self._gone)
         self._ready: asyncio.Future[None] = loop.create_future()
         self._acks: dict[int, asyncio.Future[None]] = {}
-        self._reports: dict[int, asyncio.Future[bytes]] = {}
-        self._pages: dict[int, asyncio.Future[FlowPage]] = {}
+        self._asked: dict[int, asyncio.Future[bytes]] = {}
         self._sent: dict[str, socket] = {}
         self.generation = 0
         self.last_report = b""
@@ -137,11 +143,19 @@ class WorkerProcess:
 
         Raises `WorkerEnded`, and `TimeoutError` when it is too busy to answer within `seconds`.
         """
-        return await self._ask(self._reports, Report, seconds)
+        return await self._ask(Report, seconds)
 
     async def flows(self, query: FlowQuery, seconds: float) -> FlowPage:
         """Return what passes through the worker at layer 4 and is asked for. Raises as `report`."""
-        return await self._ask(self._pages, lambda number: ListFlows(number, query), seconds)
+        return _flows.decode(await self._ask(lambda number: ListFlows(number, query), seconds))
+
+    async def endpoints(self, query: EndpointQuery, seconds: float) -> EndpointPage:
+        """Return how the endpoints fare, for the worker, that are asked for. Raises as `report`."""
+        return _endpoints.decode(await self._ask(lambda number: ListEndpoints(number, query), seconds))
+
+    async def look(self, seconds: float, *, last: bool) -> bytes:
+        """Return what moved since the last look, a packed `Gathered`. Raises as `report`."""
+        return await self._ask(lambda number: Look(number, last), seconds)
 
     def rekey(self, ticket_key: bytes) -> None:
         """Have the worker make tickets of TLS sessions with another key."""
@@ -177,23 +191,18 @@ class WorkerProcess:
         finally:
             del self._acks[generation]
 
-    async def _ask(
-        self,
-        waiting: dict[int, asyncio.Future[T]],
-        question: Callable[[int], Report | ListFlows],
-        seconds: float,
-    ) -> T:
+    async def _ask(self, question: Callable[[int], Question], seconds: float) -> bytes:
         if self._channel.closed:
             raise WorkerEnded(f"{self} has ended")
         self._number = number = self._number + 1
-        future: asyncio.Future[T] = self._loop.create_future()
-        waiting[number] = future
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        self._asked[number] = future
         self._channel.send(question(number))
         try:
             async with asyncio.timeout(seconds):
                 return await future
         finally:
-            del waiting[number]
+            del self._asked[number]
 
     async def _answer(self, future: asyncio.Future[None], seconds: float) -> None:
         if self._channel.closed:
@@ -214,12 +223,11 @@ class WorkerProcess:
                 _resolve(self._acks.get(generation), None)
             case Rejected(generation, error):
                 _fail(self._acks.get(generation), BadSnapshot(error))
-            case Metrics(number):
-                self.last_report = report = take_stored(fds.pop())
-                _resolve(self._reports.get(number), report)
-            case Flows(number):
-                page = _pages.decode(take_stored(fds.pop()))
-                _resolve(self._pages.get(number), page)
+            case Metrics(number) | Flows(number) | Endpoints(number) | Figures(number):
+                answer = take_stored(fds.pop())
+                if isinstance(message, Metrics):
+                    self.last_report = answer
+                _resolve(self._asked.get(number), answer)
             case _:
                 pass  # Drained: the end of the process follows, and says the same.
         for fd in fds:
@@ -243,10 +251,8 @@ class WorkerProcess:
         ended = WorkerEnded(f"{self} has ended")
         for order in (self._ready, *self._acks.values()):
             _fail(order, ended)
-        for report in self._reports.values():
-            _fail(report, ended)
-        for page in self._pages.values():
-            _fail(page, ended)
+        for question in self._asked.values():
+            _fail(question, ended)
         if not self._ready.cancelled():
             self._ready.exception()  # Seen: nobody may be waiting for it, and that is no fault.
 

@@ -111,6 +111,11 @@ class Selection(Generic[C]):
             if one.health.ejected and now < one.health.until < self.wake:
                 self.wake = one.health.until
 
+    @property
+    def shares(self) -> dict[C, float]:
+        """What each candidate gets beside an ordinary one: 1, or less while it starts slowly."""
+        return dict(zip(self.candidates, self._weights or [1.0] * len(self.candidates), strict=True))
+
     def of_key(self, key: bytes, exclude: Collection[C] = ()) -> C:
         """Return the candidate for the hash of `key`; raises `NoEndpoints` when all are in `exclude`."""
         if self._ring is None:

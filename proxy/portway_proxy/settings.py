@@ -63,6 +63,18 @@ class Timeouts(msgspec.Struct, frozen=True):
     grace: float = 0.0  # From SIGTERM to the end of accepting; a cluster needs a few seconds, a shell none.
 
 
+class AdminAccess(msgspec.Struct, frozen=True):
+    """Who sees the admin server's pages beside this machine: whoever shows the token in `token_file`, if it is named.
+
+    hosts: what requests from this machine may call it, beside `localhost`. With `protect_metrics` metrics need the same
+    as the other pages.
+    """
+
+    token_file: str = ""
+    hosts: tuple[str, ...] = ()
+    protect_metrics: bool = False
+
+
 class ProxySettings(msgspec.Struct, frozen=True):
     """Everything that is fixed while a proxy runs.
 
@@ -72,7 +84,8 @@ class ProxySettings(msgspec.Struct, frozen=True):
 
     `log_format` is one of `log_format.FORMATS` or a template. With `metrics_names` `ingress-nginx` numbers of requests
     have those names too, which tell the `namespace` of this proxy's pod. Without `metrics_per_host` hosts are not told
-    apart. What there is to count beyond `metrics_series` is counted together.
+    apart. What there is to count beyond `metrics_series` is counted together. Clients in the networks of `explain_to`
+    are told in responses what became of their requests.
     """
 
     address: str = "127.0.0.1"
@@ -80,6 +93,7 @@ class ProxySettings(msgspec.Struct, frozen=True):
     https_port: int | None = 8443
     admin_address: str = "127.0.0.1"
     admin_port: int = 9090
+    admin_access: AdminAccess = AdminAccess()
     public_http_port: int | None = None
     public_https_port: int | None = None
     workers: int = msgspec.field(default_factory=_cores)
@@ -92,6 +106,7 @@ class ProxySettings(msgspec.Struct, frozen=True):
     metrics_per_host: bool = True
     metrics_series: int = 10_000  # Requests by route, method and status; some 500 bytes each in every worker.
     tracing: Tracing | None = None
+    explain_to: tuple[str, ...] = ()
     namespace: str = ""
     node: str = ""
     zone: str = ""

@@ -7,8 +7,7 @@ import logging
 import os
 import secrets
 import signal
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Final
 
@@ -16,15 +15,15 @@ import msgspec
 
 from portway_proxy import codec, ingress_nginx
 from portway_proxy.admin import Admin
+from portway_proxy.admin_access import Access, AccessRules
 from portway_proxy.channel import Configure, store
 from portway_proxy.crew import Crew
 from portway_proxy.deltas import Delta, diff, patch
 from portway_proxy.descriptors import allowed, most_connections, raise_limit
+from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.flows import FlowPage, FlowQuery
 from portway_proxy.gathering import Gathering, snapshot_samples
-from portway_proxy.history import Cause, Step
-from portway_proxy.history_pages import Chronicle
 from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller
 from portway_proxy.listeners import HTTP, HTTPS, Listeners
 from portway_proxy.metrics import (
@@ -55,7 +54,7 @@ _MARGIN: Final = 1.0  # Beyond a drain's deadline, for a worker to cut what is l
 _TICKET_AGE: Final = 12 * 3600.0  # Seconds that a key of session tickets is used; Cloudflare's and Go's take a day.
 
 # What the sockets that are open say, and the proxy's name in what others know of it.
-_FIXED: Final = ("address", "http_port", "https_port", "admin_address", "admin_port", "workers", "node")
+_FIXED: Final = ("address", "http_port", "https_port", "admin_address", "admin_port", "admin_access", "workers", "node")
 
 
 class Supervisor:
@@ -76,10 +75,9 @@ class Supervisor:
         self.digest = ""
         self.draining = False
         self.stale = False
-        self.history = Chronicle()
         self._content = codec.Digest.of(Snapshot())
         self._listeners = Listeners(settings.address, settings.workers)
-        self._admin = Admin(self)
+        self._admin = Admin(self, Access(AccessRules.of(settings.admin_access)))
         self._tasks = Tasks()
         # Of no use to anyone but the workers, of which each may have to know what another one issued.
         self._affinity_key = secrets.token_bytes(32)
@@ -90,7 +88,6 @@ class Supervisor:
         self._gathering = Gathering(lambda: self._crew.processes)
         self._ticket_age = _TICKET_AGE
         self._number = 0
-        self._began = 0.0
         self._rejected = 0
         self._ending = False
         self._stop = asyncio.Event()
@@ -117,12 +114,11 @@ class Supervisor:
 
     async def flows(self, query: FlowQuery) -> FlowPage:
         """Return what passes through at layer 4 and is asked for; a worker that does not answer is left out."""
-        asked = [process.flows(query, _SCRAPE) for process in self._serving.values()]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, WorkerEnded | TimeoutError):
-                raise answer
-        return FlowPage.join((page for page in answers if isinstance(page, FlowPage)), query.limit)
+        return FlowPage.join(await self._crew.ask(lambda one: one.flows(query, _SCRAPE)), query.limit)
+
+    async def endpoints(self, query: EndpointQuery) -> EndpointPage:
+        """Return how the endpoints fare that are asked for; a worker that does not answer is left out."""
+        return EndpointPage.join(await self._crew.ask(lambda one: one.endpoints(query, _SCRAPE)), query.limit)
 
     # --- what it is told
 
@@ -143,8 +139,8 @@ class Supervisor:
             await self.close()
             raise
 
-    async def apply(self, snapshot: Snapshot, digest: str = "", causes: Sequence[Cause] = ()) -> int:
-        """Serve `snapshot`, which `causes` led to, and return its generation, once every worker does.
+    async def apply(self, snapshot: Snapshot, digest: str = "") -> int:
+        """Serve `snapshot` and return its generation, once every worker does.
 
         Raises `BadSnapshot` with the reason when a worker cannot; then all serve what they served before. The same
         for content that does not have the `digest` that it was sent with, where it is known.
@@ -160,10 +156,10 @@ class Supervisor:
                 await self._revert(error)
                 raise
             self._listeners.drop_unwanted()
-            self._now_serve(Step(generation, snapshot, str(content), None, causes), content)
+            self._now_serve(snapshot, generation, content)
             return generation
 
-    async def patch(self, delta: Delta, causes: Sequence[Cause] = ()) -> int:
+    async def patch(self, delta: Delta) -> int:
         """Serve what `delta` makes of the snapshot and return the generation, once every worker does.
 
         Raises `BadSnapshot` when the delta is not for the snapshot that is served, or cannot be applied; then all serve
@@ -184,7 +180,7 @@ class Supervisor:
             except BadSnapshot as error:
                 await self._revert(error)
                 raise
-            self._now_serve(Step(generation, snapshot, delta.digest, delta, causes), content)
+            self._now_serve(snapshot, generation, content)
             return generation
 
     def retell(self, sources: tuple[Sources, ...]) -> None:
@@ -246,7 +242,6 @@ class Supervisor:
         await self._crew.close()
         await self._tasks.close()
         await self._admin.close()
-        await self.history.close()
 
     # --- starting
 
@@ -303,13 +298,11 @@ class Supervisor:
         if self._ending:
             raise BadSnapshot("this proxy is shutting down")
         self._number += 1
-        self._began = time.monotonic()
         return self._number
 
-    def _now_serve(self, step: Step, content: codec.Digest) -> None:
-        self.snapshot, self.generation, self.digest = step.snapshot, step.generation, step.digest
+    def _now_serve(self, snapshot: Snapshot, generation: int, content: codec.Digest) -> None:
+        self.snapshot, self.generation, self.digest = snapshot, generation, str(content)
         self._content = content
-        self.history.note(step, time.monotonic() - self._began)
 
     async def _spread(self, generation: int, snapshot: Snapshot, digest: str) -> None:
         """Have workers serve a snapshot; where they all serve the one before, only what differs is sent."""

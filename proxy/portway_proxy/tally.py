@@ -21,10 +21,20 @@ __all__ = ["Tally"]
 class Tally:
     """Plain numbers; of endpoints that are gone too, because a counter never falls.
 
-    `retries` are by cause. `refused` retries were not in the budget.
+    `retries` are by cause. `refused` retries were not in the budget. Of the endpoints that are gone, those that were
+    still busy when the last one went are `leaving`.
     """
 
-    __slots__ = ("_connected", "_failed", "checks_failed", "checks_passed", "ejections", "refused", "retries")
+    __slots__ = (
+        "_connected",
+        "_failed",
+        "checks_failed",
+        "checks_passed",
+        "ejections",
+        "leaving",
+        "refused",
+        "retries",
+    )
 
     def __init__(self) -> None:
         self.ejections = 0
@@ -32,6 +42,7 @@ class Tally:
         self.checks_passed = 0
         self.checks_failed = 0
         self.retries: dict[str, int] = {}
+        self.leaving: tuple[Pool, ...] = ()
         self._connected = 0
         self._failed = 0
 
@@ -48,6 +59,7 @@ class Tally:
         """Keep what the pool of an endpoint that is gone had counted."""
         self._connected += pool.connected
         self._failed += pool.failed
+        self.leaving = tuple(one for one in (*self.leaving, pool) if one.load)
 
     def samples(self, name: str, pools: Collection[Pool]) -> Iterator[Sample]:
         """Return a sample for each count of the upstream `name`, whose endpoints have these pools."""

@@ -42,6 +42,9 @@ _SECONDS: Final = len(LATENCY_BOUNDS) + 1
 _RECEIVED: Final = _SECONDS + 1
 _SENT: Final = _SECONDS + 2
 
+_PLACES: Final = range(_SECONDS)
+_NOTHING: Final = array("d", bytes(8 * (_SENT + 1)))
+
 _METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"))
 # Those of the registry, and nginx's for a client that is gone; an endpoint may make up 900.
 _STATUSES: Final = frozenset((*(status.value for status in HTTPStatus), 499))
@@ -78,7 +81,7 @@ class Series:
     exchange, `late` that until the endpoint's head came, `connect` that of connecting.
     """
 
-    __slots__ = ("connect", "late", "lengths", "rest", "whole")
+    __slots__ = ("_seen", "connect", "late", "lengths", "rest", "whole")
 
     def __init__(self, *, lengths: bool) -> None:
         self.whole = array("d", bytes(8 * (_SENT + 1)))
@@ -86,6 +89,26 @@ class Series:
         self.late: Histogram | None = None
         self.connect: Histogram | None = None
         self.lengths = Lengths() if lengths else None
+        self._seen: array[float] | None = None  # How many took how long, and the bytes, when somebody looked last.
+
+    def moved(self, *, last: bool) -> dict[int, int]:
+        """Return how many took how long since this was called before, by their places, without zeros.
+
+        Behind the `last` call nothing is kept, and the next one returns everything.
+        """
+        seen, whole = self._seen, self.whole
+        if last:
+            self._seen = None
+            return {}
+        # Every request has bytes, so that one look tells those apart that had none.
+        if seen is not None and seen[_RECEIVED] == whole[_RECEIVED]:
+            return {}
+        now = self._seen = whole[:]
+        if self.rest is not None:
+            for place, count in enumerate(self.rest.counts):
+                now[place] += count
+        before = _NOTHING if seen is None else seen
+        return {place: int(now[place] - before[place]) for place in _PLACES if now[place] != before[place]}
 
     @property
     def time(self) -> Histogram:

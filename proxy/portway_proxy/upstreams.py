@@ -103,6 +103,11 @@ class LiveUpstream:
         """What TLS connections to endpoints are made with."""
         return self._around.contexts
 
+    @property
+    def shares(self) -> dict[Pool, float]:
+        """What each endpoint that gets requests gets of them beside an ordinary one."""
+        return self._selection.shares
+
     # --- content
 
     def update(self, upstream: Upstream, key: bytes = b"") -> None:

@@ -11,6 +11,7 @@ import msgspec
 from portway_proxy import log_format
 from portway_proxy.ingress_nginx import INGRESS_NGINX
 from portway_proxy.log_format import Escape
+from portway_proxy.networks import Networks
 from portway_proxy.observing import Export, Sampler, Tracing
 from portway_proxy.settings import ProxySettings
 from portway_proxy.span_export import missing
@@ -34,6 +35,7 @@ def add_watching(group: argparse._ArgumentGroup) -> None:
     )
     add("--log-format-escape", type=Escape, metavar="HOW", help="default, json or none, for $variables (default)")
     add("--skip-access-log-urls", type=_paths, metavar="PATHS", help="paths without access lines, by commas (none)")
+    add("--explain-to", type=_networks, metavar="CIDRS", help="whose clients are told why, by commas (none)")
     add("--metrics-names", choices=_NAMES, help="ingress-nginx: requests under those names too (portway)")
     add("--metrics-per-host", action=flag, help="tell hosts apart in metrics (yes)")
     add("--metrics-series", type=_series, metavar="NUMBER", help=f"of requests, at most ({usual.metrics_series})")
@@ -53,6 +55,7 @@ def watching(chosen: argparse.Namespace, usual: ProxySettings) -> dict[str, obje
     Raises ValueError for what was chosen as JSON and is wrong, and when what tracing needs is not installed.
     """
     log_format.check(usual.log_format)
+    _check_networks(usual.explain_to)
     if usual.metrics_names not in _NAMES:
         raise ValueError(f"metrics_names {usual.metrics_names!r} is none of {', '.join(_NAMES)}")
     tracing = _tracing(chosen, usual.tracing)
@@ -64,6 +67,7 @@ def watching(chosen: argparse.Namespace, usual: ProxySettings) -> dict[str, obje
         "log_format": chosen.log_format,
         "log_escape": chosen.log_format_escape,
         "log_skip": chosen.skip_access_log_urls,
+        "explain_to": chosen.explain_to,
         "metrics_names": chosen.metrics_names,
         "metrics_per_host": chosen.metrics_per_host,
         "metrics_series": chosen.metrics_series,
@@ -110,6 +114,23 @@ def _paths(text: str) -> tuple[str, ...]:
         if not path.startswith("/"):
             raise argparse.ArgumentTypeError(f"{path!r} is no path; it has to begin with /")
     return paths
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    found = tuple(sorted({part.strip() for part in text.split(",") if part.strip()}))
+    try:
+        _check_networks(found)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return found
+
+
+def _check_networks(networks: tuple[str, ...]) -> None:
+    for one in networks:
+        try:
+            Networks((one,))
+        except ValueError:
+            raise ValueError(f"{one!r} is no network; write 10.0.0.0/8, 2001:db8::/32 or one address") from None
 
 
 def _ratio(text: str) -> float:

@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,8 +20,10 @@ import uvloop
 
 from portway_proxy import codec
 from portway_proxy.access_log import AccessLog
+from portway_proxy.answering import Answering
 from portway_proxy.channel import (
     COMMANDS,
+    Answer,
     Applied,
     Apply,
     Channel,
@@ -30,10 +31,15 @@ from portway_proxy.channel import (
     Configure,
     Drain,
     Drained,
+    Endpoints,
+    Figures,
     Flows,
+    ListEndpoints,
     ListFlows,
+    Look,
     Metrics,
     Patch,
+    Question,
     Ready,
     Rejected,
     Rekey,
@@ -49,8 +55,7 @@ from portway_proxy.clock import Clock
 from portway_proxy.deltas import Delta, patch
 from portway_proxy.descriptors import TooFewDescriptors, allowed, most_connections
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.flows import FlowPage, FlowQuery
-from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller, process_samples, request_samples
+from portway_proxy.ingress_nginx import INGRESS_NGINX
 from portway_proxy.journal import Journal
 from portway_proxy.l4.passthrough import Introductions
 from portway_proxy.l4.ports import Ports
@@ -63,7 +68,7 @@ from portway_proxy.listeners import HTTP, HTTPS
 from portway_proxy.live import Live
 from portway_proxy.logs import log_to_stderr
 from portway_proxy.memory import give_back, keep_to_itself
-from portway_proxy.metrics import CONNECTIONS_REFUSED, LOOP_LAG, MEMORY_SHARE, Counters, Sample, pack
+from portway_proxy.metrics import Counters, pack
 from portway_proxy.observing import Observing
 from portway_proxy.overload import Overload
 from portway_proxy.pressure import Group, Pressure
@@ -125,7 +130,6 @@ class Worker:
         self.gate = self._http.gate
         self.gate.most = most_connections(settings.limits.connections, allowed())
         self._overload = Overload(self._http, Pressure(settings.limits.memory, Group.find()), self._close)
-        self._slot = str(configure.slot)
         self._resolver = Resolver(self.tasks)
         self._checks = Checks(self.tasks)
         self._certificates = None
@@ -134,6 +138,7 @@ class Worker:
         self._sockets: dict[str, socket.socket] = {}
         self._doors: dict[str, Door] = {}
         self._ports = Ports(self)
+        self._answering = Answering(self, self._ports, self._overload, configure.slot)
         self.introductions = Introductions()
         self._inbox: asyncio.Queue[tuple[Command, list[int]] | None] = asyncio.Queue()
         self._channel: Channel[Command] = Channel(
@@ -191,11 +196,9 @@ class Worker:
                 self._keep(keys, fds)
             case Apply(generation) | Patch(generation):
                 await self._change(message, generation, fds)
-            case Report(number):
+            case Report() | ListFlows() | ListEndpoints() | Look():
                 with self._overload.excused():
-                    self._report(number)
-            case ListFlows(number, query):
-                self._list_flows(number, query)
+                    self._answer(message)
             case Rekey() | Reopen():
                 self._renew(message)
             case Drain(timeout):
@@ -293,32 +296,24 @@ class Worker:
         said = said or Observing()
         self.access.configure(said.access(self.settings.access))
         self.journal.trace(said.tracing or self.settings.tracing, self.settings.node)
+        self._http.tell(self.settings.explain_to if said.explain_to is None else said.explain_to)
 
-    def _report(self, number: int) -> None:
-        fd = store(pack(self._samples()))
-        self._channel.send(Metrics(number), [fd])
+    def _answer(self, question: Question) -> None:
+        answering, number = self._answering, question.number
+        answer: tuple[Answer, bytes]
+        match question:
+            case Report():
+                answer = Metrics(number), pack(answering.samples())
+            case ListFlows():
+                answer = Flows(number), msgspec.msgpack.encode(answering.flows(question.query))
+            case ListEndpoints():
+                answer = Endpoints(number), msgspec.msgpack.encode(answering.endpoints(question.query))
+            case Look():
+                answer = Figures(number), msgspec.msgpack.encode(answering.look(last=question.last))
+        message, content = answer
+        fd = store(content)
+        self._channel.send(message, [fd])
         os.close(fd)
-
-    def _list_flows(self, number: int, query: FlowQuery) -> None:
-        fd = store(msgspec.msgpack.encode(FlowPage.of(self._ports.flows(), query)))
-        self._channel.send(Flows(number), [fd])
-        os.close(fd)
-
-    def _samples(self) -> Iterator[Sample]:
-        yield from self.counters.samples()
-        yield from self.journal.samples()
-        if self.settings.metrics_names == INGRESS_NGINX:
-            controller = Controller.of(self.settings.namespace, self.settings.node)
-            idle = sum(not client.exchanges for client in self.clients)
-            yield from request_samples(self.journal.traffic.records, controller)
-            yield from process_samples(self.counters, idle, controller)
-        for reason, count in self.gate.refused.items():
-            yield CONNECTIONS_REFUSED.sample(count, reason)
-        yield LOOP_LAG.sample(self._overload.lag, self._slot)
-        yield MEMORY_SHARE.sample(self._overload.share, self._slot)
-        for upstream in self.live.upstreams.values():
-            yield from upstream.samples()
-        yield from self._ports.samples()
 
     async def _drain(self, timeout: float) -> None:  # noqa: ASYNC109 - a deadline that is not an error
         """Stop accepting, let what runs finish within `timeout` seconds, and end `run`."""
@@ -337,7 +332,7 @@ class Worker:
             client.abort()
         # Resets leave in the loop's next turn.
         await asyncio.sleep(0)
-        self._report(0)
+        self._answer(Report(0))
         self._channel.send(Drained())
         self._inbox.put_nowait(None)
 

@@ -16,7 +16,7 @@ import msgspec
 import uvloop
 
 from bench.accounting import cpu_seconds
-from bench.contest import Budget, Column, Contender, Outcome, Row, Values
+from bench.contest import Budget, Column, Contender, Outcome, Row, Values, measured_apart
 from bench.peers import Portway
 from bench.processes import Fault
 from bench.scene import Scene
@@ -35,10 +35,6 @@ _PAUSE = 0.2
 _REQUEST = b"GET / HTTP/1.1\r\nHost: nobody.example\r\n\r\n"
 
 
-def _apart(_running: object, _seconds: float) -> Values:
-    raise Fault("the row of certificates is measured by itself")
-
-
 CERTIFICATES = Row(
     "certificates",
     f"One of {_MANY:,} certificates with RSA keys, each for a host with a route, is renewed; one worker",
@@ -50,7 +46,7 @@ CERTIFICATES = Row(
         Column("worker", "worker CPU ms", 0),
         Column("stall", "worst ms of a request meanwhile", 0),
     ),
-    _apart,
+    measured_apart,
     budgets=(Budget("portway", "swap", 200),),
     once=True,
 )

@@ -16,7 +16,19 @@ from bench.processes import Fault, last_line, pinned, started
 from bench.scene import Place, Scene
 from bench.stage import Stage
 
-__all__ = ["Budget", "Column", "Contender", "Effort", "Outcome", "Row", "Running", "Values", "contest", "serving"]
+__all__ = [
+    "Budget",
+    "Column",
+    "Contender",
+    "Effort",
+    "Outcome",
+    "Row",
+    "Running",
+    "Values",
+    "contest",
+    "measured_apart",
+    "serving",
+]
 
 Values = dict[str, float]
 """One measurement: a value for each column, by the column's key."""
@@ -132,6 +144,11 @@ class Row:
     baselines: tuple[str, ...] = ()
     budgets: tuple[Budget, ...] = ()
     once: bool = False
+
+
+def measured_apart(_running: Running, _seconds: float) -> Values:
+    """Stand for the method of a row that is not measured contender by contender."""
+    raise Fault("this row is measured by itself")
 
 
 @dataclass

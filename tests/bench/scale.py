@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import aiohttp
 import uvloop
 
-from bench.contest import Budget, Column, Contender, Outcome, Row, Values
+from bench.contest import Budget, Column, Contender, Outcome, Row, Values, measured_apart
 from bench.peers import Portway
 from bench.processes import Fault
 from bench.scale_changes import CHANGES, INGRESS_CHANGES, INGRESS_EVERY, RATE, WARM, Latencies, Run
@@ -37,11 +37,7 @@ class _Part(Portway):
 
 def _row(key: str, title: str, lines: Sequence[str], columns: Sequence[Column], *budgets: Budget) -> Row:
     contenders = tuple(Contender(_Part(line), Scene()) for line in lines)
-    return Row(key, title, contenders, tuple(columns), _apart, budgets=budgets, once=True)
-
-
-def _apart(_running: object, _seconds: float) -> Values:
-    raise Fault("the rows of scale are measured together")
+    return Row(key, title, contenders, tuple(columns), measured_apart, budgets=budgets, once=True)
 
 
 _LATE = (Column("p50", "p50 ms", 1), Column("p99", "p99 ms", 1), Column("most", "most ms", 1))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.accounting import memory
-from bench.contest import Budget, Column, Contender, Outcome, Row, Running, Values, serving
+from bench.contest import Budget, Column, Contender, Outcome, Row, Running, Values, measured_apart, serving
 from bench.load import Load, Manner, wrk
 from bench.peers import Portway
 from bench.processes import Fault
@@ -48,10 +48,6 @@ def _contenders(*labels: str) -> tuple[Contender, ...]:
     return tuple(Contender(_Part(label), Scene()) for label in labels)
 
 
-def _apart(_running: object, _seconds: float) -> Values:
-    raise Fault("the rows of the soak are measured together")
-
-
 _LOAD = Row(
     "soak-load",
     f"{_REQUESTS:,} requests over {_CONNECTIONS:,} connections, or what descriptors allow, during {_SWAPS:,} swaps",
@@ -65,7 +61,7 @@ _LOAD = Row(
         Column("rate", "requests/s", 0),
         Column("p99", "worst p99 ms", 1),
     ),
-    _apart,
+    measured_apart,
     budgets=(Budget("requests", "failed", 0),),
     once=True,
 )
@@ -81,7 +77,7 @@ _LEFT = Row(
         Column("more", "more after", 0),
         Column("threads", "more threads", 0),
     ),
-    _apart,
+    measured_apart,
     budgets=tuple(
         budget
         for part in ("worker", "supervisor")

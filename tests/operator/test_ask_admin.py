@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import typer
@@ -20,6 +21,7 @@ class Handler(BaseHTTPRequestHandler):
         """Answer."""
         status, kind, body = {
             "/numbers": (200, "application/json", b'["%b"]' % self.path.encode()),
+            "/token": (200, "application/json", b'["%b"]' % self.headers.get("Authorization", "").encode()),
             "/away": (404, "text/plain; charset=utf-8", b"generation 3 is not kept\nmore\n"),
             "/page": (502, "text/html", b"<html>"),
         }.get(self.path.partition("?")[0], (200, "application/json", b"{"))
@@ -67,6 +69,22 @@ def test_a_page_is_no_word(admin: str, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_json_of_another_form_is_no_answer(admin: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "does not say: Expected `array`, got `object`" in refusal(admin, "/broken", capsys)
+
+
+def test_the_token_of_the_file_goes_before_that_of_the_environment(
+    admin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask(admin, "/token", list[str]) == [""]
+    monkeypatch.setenv("PORTWAY_ADMIN_TOKEN", "of-the-environment")
+    assert ask(admin, "/token", list[str]) == ["Bearer of-the-environment"]
+    (tmp_path / "token").write_text("of-the-file\n")
+    assert ask(admin, "/token", list[str], (), tmp_path / "token") == ["Bearer of-the-file"]
+
+
+def test_a_file_without_a_token_is_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        ask("http://127.0.0.1:1", "/", list[str], (), tmp_path / "none")
+    assert "none cannot be read: No such file or directory" in capsys.readouterr().err
 
 
 def test_nobody_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:

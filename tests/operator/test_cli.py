@@ -96,6 +96,13 @@ def test_a_size_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
     assert "--body-size" in result.stderr
 
 
+def test_networks_that_are_none_are_refused(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["run", "-f", str(tmp_path / "nowhere"), "--explain-to", "10.0.0.0/8,office"])
+    assert result.exit_code == 2
+    assert "--explain-to" in result.stderr
+    assert "office" in result.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from portway_operator.cli import app
 from portway_operator.cli_flows import table_of_flows
 from portway_proxy.admin import Admin
+from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
 from portway_proxy.flows import Flow, FlowPage, FlowQuery
-from portway_proxy.history_pages import Chronicle
 from portway_proxy.metrics import Sample
 
 DB = Flow("tcp/5432", "192.0.2.1:4711", "shop/db:5432/tcp", "10.0.0.1:5432", 5400.0, 7, 9_000_000)
@@ -29,7 +29,6 @@ class Proxy:
 
     snapshot = None
     problems = ()
-    history = Chronicle()
 
     def unready(self) -> str:
         return ""
@@ -39,6 +38,9 @@ class Proxy:
 
     async def flows(self, query: FlowQuery) -> FlowPage:
         return FlowPage.of((DB, DNS), query)
+
+    async def endpoints(self, query: EndpointQuery) -> EndpointPage:
+        return EndpointPage.of((), query)
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,16 @@ def test_the_keys_of_access_lines() -> None:
     assert observing == Observing(True, INGRESS_NGINX, Escape.JSON, ("/healthz", "/ready"))
 
 
+def test_the_networks_whose_clients_are_told() -> None:
+    assert told(explain_to="192.0.2.7, 10.0.0.0/8") == (Observing(explain_to=("10.0.0.0/8", "192.0.2.7/32")), [])
+    # Nobody, whatever the proxies' own flags say.
+    assert told(explain_to="") == (Observing(explain_to=()), [])
+    observing, (problem,) = told(explain_to="10.0.0.0/8, office")
+    assert observing is None
+    assert (problem.code, problem.origin.field) == ("config_value_invalid", "data[explain-to]")
+    assert "office" in str(problem)
+
+
 def test_what_is_not_said_is_each_proxys_own() -> None:
     own = AccessLogSettings(format="json", skip=("/own",), path="file")
     observing, _ = told(disable_access_log="true")

@@ -30,7 +30,7 @@ def test_every_flag_of_a_proxy_reaches_its_settings() -> None:
         *("--http-port", "80", "--https-port", "443", "--admin-port", "0", "--workers", "3", "--node", "proxy-0"),
         *("--address", "0.0.0.0", "--admin-address", "::", "--public-http-port", "81", "--public-https-port", "444"),
         *("--body-size", "2m", "--drain-timeout", "5", "--drain-grace", "1.5", "--log-format", "json"),
-        "--no-access-log",
+        *("--no-access-log", "--explain-to", "192.0.2.7, 10.0.0.0/8"),
     )
     assert options.settings == ProxySettings(
         address="0.0.0.0",
@@ -43,6 +43,7 @@ def test_every_flag_of_a_proxy_reaches_its_settings() -> None:
         workers=3,
         access_log=False,
         log_format="json",
+        explain_to=("10.0.0.0/8", "192.0.2.7"),
         node="proxy-0",
         limits=Limits(body=2 << 20),
         timeouts=Timeouts(drain=5.0, grace=1.5),
@@ -110,6 +111,8 @@ def test_operators_may_be_many() -> None:
         ([*OPERATOR, "--body-size", "1g5"], "is no size"),
         ([*OPERATOR, "--drain-timeout", "nan"], "is no time in seconds"),
         ([*OPERATOR, "--drain-timeout=-1"], "is no time in seconds"),
+        ([*OPERATOR, "--explain-to", "10.0.0.0/8,office"], "'office' is no network; write 10.0.0.0/8, 2001:db8::/32"),
+        ([*OPERATOR, "--settings", '{"explain_to": ["office"]}'], "'office' is no network"),
         ([*OPERATOR, "--settings", "{"], "truncated"),
         ([*OPERATOR, "--settings", '{"workers": "two"}'], "$.workers"),
     ],

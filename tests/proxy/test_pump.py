@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from portway_proxy.l4.bulk import Bulk
 from portway_proxy.l4.pipes import Pipes
 from portway_proxy.l4.pump import Need, Pump
 from portway_proxy.l4.splicer import Splicer
@@ -23,10 +24,12 @@ class Line:
     def __init__(self, pipes: Pipes) -> None:
         self.left, self.source = pair()
         self.right, self.sink = pair()
-        self.pump = Pump(pipes, self.source, self.sink)
+        self.bulk = Bulk(asyncio.get_running_loop())
+        self.pump = Pump(pipes, self.bulk, self.source, self.sink)
 
     def close(self) -> None:
         self.pump.close()
+        self.bulk.close()
         for sock in (self.left.sock, self.source, self.sink, self.right.sock):
             sock.close()
 

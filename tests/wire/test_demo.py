@@ -53,6 +53,9 @@ async def test_every_line_works_as_it_is_printed(tmp_path: Path) -> None:
         assert secure.startswith("curl -k https://")
         assert (await paste(secure, tmp_path)).startswith(b"sent by ")
         assert await paste(echo, tmp_path) == b"hello\n"
+        # It tells this machine where a request goes.
+        asked = await paste(f"{root} -si -H 'X-Portway-Explain: 1'", tmp_path)
+        assert b"X-Portway-Upstream: default/hello:80\r\n" in asked
         assert (await paste(routes, tmp_path)).count(b" => default/hello:80 -> 127.0.0.1:") == 2
         assert command.errors("problem") == [line for line in command.err if ", 0 problems" in line]
 

@@ -187,6 +187,15 @@ async def test_a_body_beyond_the_limit_is_refused(tmp_path: Path) -> None:
             assert (await client.take())[0] == 413
 
 
+async def test_clients_of_named_networks_are_told_why_and_nobody_is_without(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(ingress("web"))
+    for flags, told in (((), False), (("--explain-to", "127.0.0.1"), True)):
+        async with running("-f", tmp_path, *flags) as command, connect(await command.port("http")) as client:
+            client.send(host="x")
+            status, head, _ = await client.take()
+            assert (status, "X-Portway-Reason: service_missing\r\n" in head) == (503, told)
+
+
 async def test_lines_may_be_json(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(ingress("web"))
     async with portway("run", *ANY_PORTS, "--log-format", "json", "-f", tmp_path) as command:

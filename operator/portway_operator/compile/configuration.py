@@ -67,6 +67,7 @@ KEYS: Final = {
     "disable-proxy-intercept-errors": Key("disable_proxy_intercept_errors", boolean),
     "enable-opentelemetry": Key("enable_opentelemetry", boolean),
     "enable-real-ip": Key("enable_real_ip", boolean),
+    "explain-to": Key("explain_to", networks),
     "force-ssl-redirect": Key("force_ssl_redirect", boolean),
     "forwarded-for-header": Key("forwarded_for_header", field_name),
     "generate-request-id": Key("generate_request_id", boolean),

@@ -30,6 +30,7 @@ def observing_of(settings: CompileSettings, policies: Iterable[Policy]) -> Obser
         log_escape=escape,
         log_skip=settings.skip_access_log_urls,
         tracing=_tracing(settings, policies),
+        explain_to=settings.explain_to,
     )
     return None if observing == Observing() else observing
 

@@ -7,6 +7,7 @@ import socket
 from enum import Enum
 from typing import Final
 
+from portway_proxy.l4.bulk import Bulk
 from portway_proxy.l4.pipes import LARGE, Pipe, Pipes
 
 __all__ = ["NOTHING", "SINK", "SOURCE", "Need", "Pump"]
@@ -41,14 +42,28 @@ class Pump:
     the source is known to send no more than what has come.
     """
 
-    __slots__ = ("_from", "_head", "_held", "_pipe", "_pipes", "_to", "last", "moved", "need", "sink", "source")
+    __slots__ = (
+        "_bulk",
+        "_from",
+        "_head",
+        "_held",
+        "_pipe",
+        "_pipes",
+        "_to",
+        "last",
+        "moved",
+        "need",
+        "sink",
+        "source",
+    )
 
-    def __init__(self, pipes: Pipes, source: socket.socket, sink: socket.socket) -> None:
+    def __init__(self, pipes: Pipes, bulk: Bulk, source: socket.socket, sink: socket.socket) -> None:
         self.source = source
         self.sink = sink
         self._from = source.fileno()
         self._to = sink.fileno()
         self._pipes = pipes
+        self._bulk = bulk
         self._pipe: Pipe | None = None
         self._held = 0
         self._head = b""
@@ -71,6 +86,7 @@ class Pump:
 
         Raises OSError when a socket fails.
         """
+        before = self.moved
         if self.need is SINK and not self._drained():
             return SINK
         pipe = self._pipe or self._pipes.take()
@@ -78,14 +94,17 @@ class Pump:
             self.need = need = self._copy()
             return need
         self._pipe = pipe
-        self.need = need = self._move(pipe)
+        self.need = need = self._move(pipe, before)
+        if self.moved - before >= _BURST:
+            self._bulk.add(self)
         if need is not SINK:
             self._pipes.give(pipe)
             self._pipe = None
         return need
 
     def close(self) -> None:
-        """Let go of the pipe; bytes in it are lost."""
+        """Let go of the pipe; bytes in it are lost. The sockets are still open."""
+        self._bulk.drop(self)
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             if self._held:
@@ -93,8 +112,8 @@ class Pump:
             else:
                 self._pipes.give(pipe)
 
-    def _move(self, pipe: Pipe) -> Need:
-        before = self.moved
+    def _move(self, pipe: Pipe, before: int) -> Need:
+        """Move as much as a turn may, which began when `before` bytes had been moved."""
         try:
             for _ in range(_ROUNDS):
                 self._held = held = _splice(self._from, pipe.writer, _SPAN, None, None, _FLAGS)

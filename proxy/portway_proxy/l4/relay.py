@@ -94,8 +94,8 @@ class Relay:
         self._last = now + lifetime + 1.0 if lifetime else NEVER
         self._end = min(now + _YOUNG, self._last)
         self._on_done = on_done
-        self._up = Pump(splicer.pipes, client, upstream)
-        self._down = Pump(splicer.pipes, upstream, client)
+        self._up = Pump(splicer.pipes, splicer.bulk, client, upstream)
+        self._down = Pump(splicer.pipes, splicer.bulk, upstream, client)
         self._client_interest = READABLE
         self._upstream_interest = READABLE
         self.deadline = min(self._quiet, self._end)

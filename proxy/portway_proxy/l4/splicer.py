@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from portway_proxy.clock import Clock
+from portway_proxy.l4.bulk import Bulk
 from portway_proxy.l4.pipes import Pipes
 
 __all__ = ["FAILED", "LAST", "QUIET", "READABLE", "WRITABLE", "Events", "Splicer"]
@@ -44,13 +45,14 @@ _log = logging.getLogger(__name__)
 class Splicer:
     """Watches the sockets of relays and lends them pipes."""
 
-    __slots__ = ("_epoll", "_events", "_loop", "clock", "pipes")
+    __slots__ = ("_epoll", "_events", "_loop", "bulk", "clock", "pipes")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self._loop = loop
         self._events: dict[int, Events] = {}
         self.clock = clock
         self.pipes = Pipes()
+        self.bulk = Bulk(loop)
         self._epoll = select.epoll()
         loop.add_reader(self._epoll.fileno(), self._poll)
 
@@ -62,6 +64,7 @@ class Splicer:
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
         self._events.clear()
+        self.bulk.close()
         self.pipes.close()
 
     def watch(self, descriptor: int, interest: int, events: Events) -> None:

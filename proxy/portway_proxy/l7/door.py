@@ -19,6 +19,7 @@ from portway_proxy.accepting import Acceptor
 from portway_proxy.announced import HeaderWait
 from portway_proxy.clock import NEVER
 from portway_proxy.errors import ClientGone, HandshakeFailed, PlainHttp, ProxyError, TooManyFromAddress
+from portway_proxy.l4.records import RelayRecord
 from portway_proxy.l4.sharing import Arrival, Shared
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.replies import plain_http, reply
@@ -110,7 +111,7 @@ class Door:
         try:
             origin = http.gate.enter(None if announces or self._brings_many(peer) else peer)
         except ProxyError as error:
-            self._turn_away(sock, error)
+            self._turn_away(sock, peer, error)
             return
         if announces:
             sock.settimeout(0)
@@ -125,7 +126,7 @@ class Door:
 
     def _told(self, sock: socket.socket, peer: str, outcome: ProxyHeader | ProxyError) -> None:
         """Let in who has a PROXY header; everybody else had their chance."""
-        gate = self._http.gate
+        gate, address = self._http.gate, peer
         try:
             if isinstance(outcome, ProxyError):
                 raise outcome
@@ -133,13 +134,13 @@ class Door:
             origin = b"" if self._brings_many(address) else gate.claim(address)
         except ProxyError as error:
             gate.leave(b"")
-            self._disappoint(sock, peer, error)
+            self._disappoint(sock, address, error)
             return
         self._arrive(Arrival(sock, address, origin, outcome))
 
     def _disappoint(self, sock: socket.socket, peer: str, error: ProxyError) -> None:
         if isinstance(error, TooManyFromAddress):
-            self._turn_away(sock, error)
+            self._turn_away(sock, peer, error)
             return
         sock.close()
         if isinstance(error, ClientGone):
@@ -168,6 +169,7 @@ class Door:
         else:
             http.counters.accepted_http += 1
         client.origin = arrival.origin
+        client.peer = arrival.peer.encode()
         http.tasks.spawn(self._let_in(arrival.sock, client, context), "a client comes in")
 
     async def _let_in(self, sock: socket.socket, client: ClientConnection, context: ssl.SSLContext | None) -> None:
@@ -192,16 +194,16 @@ class Door:
                 ssl_shutdown_timeout=_TLS_SHUTDOWN,
             )
         except ssl.SSLError as error:
-            self._explain(socket.socket(fileno=os.dup(own)), error.reason)
+            self._explain(socket.socket(fileno=os.dup(own)), client.peer.decode(), error.reason)
             raise
         finally:
             os.close(own)
 
-    def _explain(self, sock: socket.socket, reason: str) -> None:
+    def _explain(self, sock: socket.socket, peer: str, reason: str) -> None:
         """Say why a handshake failed, to whoever did not come for TLS or asked for what is not to be had."""
         if reason in _NO_TLS:
             self._http.gate.refused[PlainHttp.reason] += 1
-            self._say(sock, plain_http(b"%bDate: %b\r\n" % (self._http.signature, self._http.date())))
+            self._answer(sock, peer, PlainHttp.reason, plain_http(self._fields(peer, PlainHttp.reason)))
             return
         self._http.gate.refused[HandshakeFailed.reason] += 1
         if reason in _ALERTS:
@@ -209,17 +211,24 @@ class Door:
         else:
             sock.close()
 
-    def _turn_away(self, sock: socket.socket, error: ProxyError) -> None:
+    def _turn_away(self, sock: socket.socket, peer: str, error: ProxyError) -> None:
         """Say why, where that costs no handshake, and hang up."""
         if self._certificates is not None:
             sock.close()
             return
-        fields = b"%bDate: %b\r\nConnection: close\r\nRetry-After: %d\r\n" % (
-            self._http.signature,
-            self._http.date(),
-            error.retry_after,
-        )
-        self._say(sock, reply(error.status, fields, bodiless=False))
+        fields = b"%bConnection: close\r\nRetry-After: %d\r\n" % (self._fields(peer, error.reason), error.retry_after)
+        self._answer(sock, peer, error.reason, reply(error.status, fields, bodiless=False))
+
+    def _fields(self, peer: str, reason: str) -> bytes:
+        """Return the lines that every answer to a client has that has not come in."""
+        http = self._http
+        told = b"" if http.telling is None else http.telling.refusal(peer, reason)
+        return b"%bDate: %b\r\n%b" % (http.signature, http.date(), told)
+
+    def _answer(self, sock: socket.socket, peer: str, reason: str, last_words: bytes) -> None:
+        """Say something, hang up, and leave an access line."""
+        self._say(sock, last_words)
+        self._http.journal.turned_away(RelayRecord(self._name, peer, "", "", 0, len(last_words), 0.0, reason))
 
     def _say(self, sock: socket.socket, last_words: bytes) -> None:
         """Send something and hang up, once that was read or had its time."""

@@ -66,6 +66,10 @@ class Errand(ClientConnection):
         """Return whether there will be more; it does not matter."""
         return True
 
+    def reply(self, head: RequestHead, status: int, fields: bytes, *, keeps: bool) -> tuple[int, int]:  # noqa: ARG002
+        """Send nothing: an answer of ours would be to ourselves."""
+        return 0, 0
+
     def finished(self, *, keeps: bool) -> None:  # noqa: ARG002 - a client's signature
         """Tell what came of the request."""
         self._then(None if self._sent is None else self._sent.response)

@@ -107,6 +107,11 @@ _RESPONSE = {
     b"keep-alive": ResponseRole.DROP,
     b"proxy-connection": ResponseRole.DROP,
     b"trailer": ResponseRole.DROP,
+    # What we say of a response ourselves, to those who may know (`telling`); of a proxy behind us nobody hears it.
+    b"x-portway-reason": ResponseRole.DROP,
+    b"x-portway-route": ResponseRole.DROP,
+    b"x-portway-upstream": ResponseRole.DROP,
+    b"x-portway-endpoint": ResponseRole.DROP,
 }
 
 # What a name may hold beside letters, digits and hyphens; servers of CGI's family turn all of it into `_`.

@@ -206,6 +206,7 @@ def _stood_in_for(exchange: Exchange) -> bool:
     passage = exchange.passage
     other = None if passage is None or passage.pages is None else passage.pages.stand_in(exchange, passage)
     if other is not None:
+        _accompany(exchange)
         exchange.upstream = other
         attempt_or_fail(exchange)
     return other is not None
@@ -221,6 +222,7 @@ def _paged(exchange: Exchange, status: int, fields: bytes = b"") -> bool:
     if other is None or passage is None:
         return False
     passage.answer += fields
+    _accompany(exchange)
     _detach(exchange)
     if exchange.pool is not None:
         _passed_on(exchange, exchange.pool, status)
@@ -229,6 +231,15 @@ def _paged(exchange: Exchange, status: int, fields: bytes = b"") -> bool:
     exchange.client.drop_body()
     attempt_or_fail(exchange)
     return True
+
+
+def _accompany(exchange: Exchange) -> None:
+    """Count a response that stands for one of ours, and have it say why to those who are told that."""
+    http = exchange.client.http
+    if exchange.reason:
+        http.counters.replies[exchange.reason] += 1
+    if http.telling is not None:
+        http.telling.accompany(exchange)
 
 
 def _detach(exchange: Exchange) -> None:
@@ -315,6 +326,8 @@ def answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool)
         if _paged(exchange, status, fields):
             return
         status = exchange.passage.failed or status
+    if http.telling is not None:
+        fields += http.telling.lines(exchange)
     if status >= HTTPStatus.BAD_REQUEST and is_grpc(exchange.head.lines):
         _answer_grpc(exchange, status, fields)
         return
@@ -327,8 +340,9 @@ def answer(exchange: Exchange, status: int, fields: bytes = b"", *, keeps: bool)
         fields += http.strict
     if exchange.passage is not None:
         fields += exchange.passage.own_lines(status)
-    trail_of(exchange).head_size, exchange.response_size = client.reply(exchange.head, status, fields, keeps=keeps)
-    http.counters.replies[exchange.reason] += 1
+    size, exchange.response_size = client.reply(exchange.head, status, fields, keeps=keeps)
+    trail_of(exchange).head_size = size
+    http.counters.replies[exchange.reason] += bool(size)
     _finish(exchange)
     client.finished(keeps=keeps)
 

@@ -18,6 +18,7 @@ from portway_proxy.l7.packer import Packer
 from portway_proxy.l7.replies import SIGNATURE
 from portway_proxy.l7.response import ResponseParser
 from portway_proxy.l7.shedding import begin_in_time, refuse
+from portway_proxy.l7.telling import Telling
 from portway_proxy.l7.translation import HeadReader, RequestPacker
 from portway_proxy.passwords import Hashing
 from portway_proxy.tls_terms import TlsTerms
@@ -61,11 +62,11 @@ class Worker(Protocol):
 class Http:
     """The shared parts, made once by a worker.
 
-    A request begins with `begin`. Where the loop is late again and again, one that is read after `late_from` (by
-    `time.monotonic`) comes too late in its turn to be served. `refused` are to be told so in a moment.
-    `request_id` returns a new request id, or nothing where none are made. `signature` is our Server field, or nothing.
-    While `letting_go`, no client connection is
-    kept. `exhausted` is called when descriptors have run out.
+    A request begins with `begin`, which is `usual` while all is well. Where the loop is late again and again, one that
+    is read after `late_from` (by `time.monotonic`) comes too late in its turn to be served. `refused` are to be told so
+    in a moment. `request_id` returns a new request id, or nothing where none are made. `signature` is our Server field,
+    or nothing. `telling` is for clients that are told what became of their requests, None where there are none. While
+    `letting_go`, no client connection is kept. `exhausted` is called when descriptors have run out.
     """
 
     __slots__ = (
@@ -99,9 +100,11 @@ class Http:
         "strict_heads",
         "strict_responses",
         "tasks",
+        "telling",
         "timeouts",
         "tls",
         "trusted",
+        "usual",
         "worker",
     )
 
@@ -113,6 +116,8 @@ class Http:
         self.journal = worker.journal
         self.counters = worker.counters
         self.begin: Callable[[Asker, RequestHead], None] = flow.begin
+        self.usual = self.begin
+        self.telling: Telling | None = None
         self._shedding: type[Overloaded] | None = None
         self.late_from = 0.0
         self.letting_go = False
@@ -152,9 +157,17 @@ class Http:
         self._shedding = why
         # Another beginning, not a question that every request is asked.
         if why is None:
-            self.begin = flow.begin
+            self.begin = self.usual
         else:
             self.begin = begin_in_time if why is LoopLate else refuse
+
+    def tell(self, networks: tuple[str, ...]) -> None:
+        """Tell clients in `networks` what became of their requests, from the next one on; raises ValueError."""
+        if networks == (() if self.telling is None else self.telling.networks):
+            return
+        self.telling = Telling(networks) if networks else None
+        self.usual = flow.begin if self.telling is None else self.telling.begin
+        self.shedding = self._shedding
 
     def speak(self, terms: TlsTerms) -> None:
         """Send clients to TLS, and tell them to stay with it, by `terms` from the next request on."""

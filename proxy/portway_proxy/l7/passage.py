@@ -48,7 +48,7 @@ class Passage:
     `pages` may answer in the place of an error. Once they do, `instead` is what is asked of them, and `failed` the
     status that they stand for. `target` is the one of the request, where a step has changed that. `copy` gets the
     request's body too. `pace` is that of the response. An `old` endpoint is asked by HTTP/1.0. For a client that is
-    `widened` more of the response may wait.
+    `widened` more of the response may wait. `told` makes lines about the exchange for a client that wants to know.
     """
 
     __slots__ = (
@@ -68,6 +68,7 @@ class Passage:
         "replaced",
         "target",
         "timeouts",
+        "told",
         "well",
         "widened",
     )
@@ -91,11 +92,12 @@ class Passage:
         self.replaced: frozenset[bytes] = frozenset()
         self.leaves: list[tuple[Limit, bytes]] = []
         self.timeouts: Timeouts | None = None
+        self.told: Callable[[], bytes] | None = None
 
     @property
     def touches_answer(self) -> bool:
         """Whether the client gets other fields than the endpoint sent."""
-        return bool(self.answer or self.well or self.replaced) or self.edit is not None
+        return bool(self.answer or self.well or self.replaced) or self.edit is not None or self.told is not None
 
     @property
     def touches_request(self) -> bool:
@@ -127,6 +129,8 @@ class Passage:
         if self.edit is not None:
             kept = [self.edit(line) for line in kept]
         own = self.own_lines(status)
+        if self.told is not None:
+            own += self.told()
         return [*kept, own] if own else kept
 
     def walk(self, exchange: Exchange) -> bool:
@@ -153,6 +157,7 @@ class Passage:
             self.copy.leave()
         if self.widened is not None:
             self.widened.squeeze()
+        self.told = None
 
 
 def timeouts_of(exchange: Exchange) -> Timeouts:

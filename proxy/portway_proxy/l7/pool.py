@@ -139,6 +139,11 @@ class Pool:
         """How many requests are in flight: a connection has one, or is idle."""
         return len(self._open) + self.connecting - len(self._idle)
 
+    @property
+    def connections(self) -> int:
+        """How many are open, or being made."""
+        return len(self._open) + self.connecting
+
     def context(self) -> EndpointContext | None:
         """Return what makes TLS connections, or None where they are in clear; raises `EndpointUnreadable`."""
         tls = self.speech.tls

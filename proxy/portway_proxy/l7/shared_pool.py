@@ -94,6 +94,11 @@ class SharedPool(Pool):
         """How many calls are under way, or wait."""
         return len(self._open) + len(self._line)
 
+    @property
+    def connections(self) -> int:
+        """How many are open, or being made."""
+        return len(self._connections) + self.connecting
+
     def has_room(self, connections: int, requests: int) -> bool:
         """Return whether one more request would keep to these limits; 0 is none."""
         if requests and self.load >= requests:

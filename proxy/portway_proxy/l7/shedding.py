@@ -24,7 +24,7 @@ def begin_in_time(client: Asker, head: RequestHead) -> None:
     if monotonic() > client.http.late_from:
         client.http.refused.append(_unrouted(client, head))
     else:
-        flow.begin(client, head)
+        client.http.usual(client, head)
 
 
 def refuse(client: Asker, head: RequestHead) -> None:
