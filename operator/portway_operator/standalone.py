@@ -15,6 +15,7 @@ from portway_operator.settings import CompileSettings
 from portway_operator.sources.files import FileSource
 from portway_operator.sources.manifest import Adapt, as_it_is
 from portway_operator.store import ObjectStore
+from portway_proxy.dashboard.feed import Role
 from portway_proxy.settings import ProxySettings
 from portway_proxy.supervisor import Supervisor
 from portway_proxy.tasks import Tasks
@@ -46,7 +47,7 @@ class Standalone:
         self._source = FileSource(paths, self._store, adapt)
         self._settings = settings
         self._compiling = compiling
-        self._supervisor = Supervisor(settings)
+        self._supervisor = Supervisor(settings, Role.STANDALONE)
         self._console = Console(self._source.place, settings.log_format)
         self._tasks = Tasks()
         self._first = asyncio.Event()

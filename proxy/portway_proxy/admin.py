@@ -14,6 +14,8 @@ from aiohttp import web
 
 from portway_proxy.admin_access import Access
 from portway_proxy.admin_site import AdminSite
+from portway_proxy.dashboard.board import Board
+from portway_proxy.dashboard.pages import DashboardPages
 from portway_proxy.describe import describe, describe_json
 from portway_proxy.endpoint_states import EndpointPage, EndpointQuery, describe_endpoints
 from portway_proxy.exposition import CONTENT_TYPE, render
@@ -52,9 +54,12 @@ class Served(Protocol):
 
 
 class Admin:
-    """The server and its pages, for those whom `access` lets in; without it for this machine."""
+    """The server and its pages, for those whom `access` lets in; without it for this machine.
 
-    def __init__(self, served: Served, access: Access | None = None) -> None:
+    Where there is a `board`, the dashboard is among the pages.
+    """
+
+    def __init__(self, served: Served, access: Access | None = None, board: Board | None = None) -> None:
         self._served = served
         app = web.Application()
         (access or Access()).guard(app)
@@ -65,6 +70,8 @@ class Admin:
         app.router.add_get("/problems", self._problems)
         app.router.add_get("/flows", self._flows)
         app.router.add_get("/upstreams", self._upstreams)
+        if board is not None:
+            DashboardPages(board).add_to(app)
         self._site = AdminSite(app)
 
     async def start(self, address: str, port: int) -> int:

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Final
@@ -18,6 +19,9 @@ from portway_proxy.admin import Admin
 from portway_proxy.admin_access import Access, AccessRules
 from portway_proxy.channel import Configure, store
 from portway_proxy.crew import Crew
+from portway_proxy.dashboard.board import Board
+from portway_proxy.dashboard.feed import Role
+from portway_proxy.dashboard.of_proxy import OfProxy
 from portway_proxy.deltas import Delta, diff, patch
 from portway_proxy.descriptors import allowed, most_connections, raise_limit
 from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
@@ -61,11 +65,12 @@ class Supervisor:
     """A proxy: its ports, its workers and the snapshot they serve.
 
     `http_port`, `https_port` and `admin_port` are the real ones after `start`. `generation` is the number of
-    `snapshot`, and 0 before the first; numbers of snapshots that were rejected are not used again. `stale` is for
-    whoever feeds it to set: nobody vouches that what is served is what should be.
+    `snapshot`, and 0 before the first; numbers of snapshots that were rejected are not used again. It is served since
+    `served_since` (seconds since the epoch). `stale` is for whoever feeds it to set: nobody vouches that what is served
+    is what should be. `role` is what its dashboard says that it is.
     """
 
-    def __init__(self, settings: ProxySettings) -> None:
+    def __init__(self, settings: ProxySettings, role: Role = Role.PROXY) -> None:
         self.settings = settings
         self.http_port = settings.http_port
         self.https_port = settings.https_port
@@ -73,19 +78,20 @@ class Supervisor:
         self.snapshot: Snapshot | None = None
         self.generation = 0
         self.digest = ""
+        self.served_since = 0.0
         self.draining = False
         self.stale = False
         self._content = codec.Digest.of(Snapshot())
         self._listeners = Listeners(settings.address, settings.workers)
-        self._admin = Admin(self, Access(AccessRules.of(settings.admin_access)))
         self._tasks = Tasks()
         # Of no use to anyone but the workers, of which each may have to know what another one issued.
         self._affinity_key = secrets.token_bytes(32)
         self._configure = Configure(settings, affinity_key=self._affinity_key)
         self._lock = asyncio.Lock()
-        self._crew = Crew(self._bring_up, self._retire)
-        self._serving = self._crew.serving
         self._gathering = Gathering(lambda: self._crew.processes)
+        self._crew = Crew(self._bring_up, self._gathering.retire)
+        self._serving = self._crew.serving
+        self._admin = Admin(self, Access(AccessRules.of(settings.admin_access)), Board(OfProxy(self, self._crew, role)))
         self._ticket_age = _TICKET_AGE
         self._number = 0
         self._rejected = 0
@@ -273,9 +279,6 @@ class Supervisor:
         else:
             _log.info("all workers are renewed")
 
-    def _retire(self, process: WorkerProcess) -> None:
-        self._gathering.retire(process)
-
     async def _bring_up(self, process: WorkerProcess) -> None:
         """Bring a new worker to what the others serve."""
         await process.ready()
@@ -302,6 +305,7 @@ class Supervisor:
 
     def _now_serve(self, snapshot: Snapshot, generation: int, content: codec.Digest) -> None:
         self.snapshot, self.generation, self.digest = snapshot, generation, str(content)
+        self.served_since = time.time()
         self._content = content
 
     async def _spread(self, generation: int, snapshot: Snapshot, digest: str) -> None:

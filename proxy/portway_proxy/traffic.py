@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from portway_proxy.routing import RouteTable
     from portway_proxy.snapshot import Route
 
-__all__ = ["OTHER", "Labels", "Lengths", "Record", "Series", "Traffic"]
+__all__ = ["OTHER", "Labels", "Lengths", "Record", "Series", "Traffic", "labels_of"]
 
 OTHER: Final = "_other"
 """What stands for the labels of series that found no room."""
@@ -241,7 +241,7 @@ class Traffic:
         if route is None:
             labels = Labels()
         else:
-            labels = _labels(route, _host_of(exchange, route, table) if self._per_host else "")
+            labels = labels_of(route, _host_of(exchange, route, table) if self._per_host else "")
         series = self._record(labels)[key]
         if key == (b"GET", 200):
             self._usual[id(route)] = series
@@ -265,7 +265,7 @@ class Traffic:
         routes = [(host.name or "*", route) for host in snapshot.hosts for route in host.routes]
         if snapshot.default is not None:
             routes.append(("*", snapshot.default))
-        kept = {_labels(route, host if self._per_host else "") for host, route in routes}
+        kept = {labels_of(route, host if self._per_host else "") for host, route in routes}
         kept.update((Labels(), Labels(*[OTHER] * 5)))
         for labels in [labels for labels in self._records if labels not in kept]:
             self._series -= len(self._records.pop(labels))
@@ -298,7 +298,8 @@ def _follow(series: Series, exchange: Exchange, trail: Trail | None) -> None:
         series.connect.observe(trail.connect)
 
 
-def _labels(route: Route, host: str) -> Labels:
+def labels_of(route: Route, host: str) -> Labels:
+    """Return what a route of `host` is counted under; an empty host stands for all of them."""
     origin = route.origin
     namespace, _, service = route.upstream.partition("/")
     ingress = origin.name if origin.kind == "Ingress" else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -65,6 +66,13 @@ class Gathered(msgspec.Struct, frozen=True):
     flows: int = 0
     unwell: list[UnwellRow] = []
     cost: float = 0.0
+
+    @classmethod
+    def unpack(cls, packed: Sequence[bytes]) -> Self:
+        """Return what several workers have packed as one; the time that this takes is part of the cost."""
+        began = time.thread_time()
+        found = cls.join([msgspec.msgpack.decode(part, type=cls) for part in packed])
+        return msgspec.structs.replace(found, cost=found.cost + time.thread_time() - began)
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
