@@ -19,6 +19,7 @@ from portway_proxy.channel import store
 from portway_proxy.openssl import openssl
 from portway_proxy.routing import RouteTable
 from portway_proxy.snapshot import Certificate, ClientAuthority, Snapshot
+from portway_proxy.tls_names import TlsNames
 from portway_proxy.tls_terms import TlsTerms
 
 __all__ = ["CertificateStore", "Context", "self_signed", "shows_own"]
@@ -85,13 +86,9 @@ class CertificateStore:
         self._built_in = Certificate("", (), chain, key, 0)
         self._ticket_key = ticket_key
         self._terms = TlsTerms()
-        self._table = _NOBODY
-        self._hosts: dict[str, tuple[Certificate, ...]] = {}
-        self._default: tuple[Certificate, ...] = ()
+        self._names = TlsNames(Snapshot(), _NOBODY)
         self._contexts: dict[tuple[bool, tuple[str, ...], str], tuple[tuple[Certificate, ...], Context | None]] = {}
-        self._authorities: dict[str, ClientAuthority] = {}
         self._asking: dict[tuple[str, bool, tuple[str, ...], str], tuple[tuple[Certificate, ...], Context | None]] = {}
-        self._ciphers: dict[str, str] = {}
         self._ciphered: dict[str, Context] = {}
         self.context = self._initial()
 
@@ -100,26 +97,15 @@ class CertificateStore:
 
         Connections that exist keep what they have.
         """
-        known = {certificate.name: certificate for certificate in snapshot.certificates}
-        hosts: dict[str, tuple[Certificate, ...]] = {}
-        # Of several for one host and kind of key the first by name, on every worker and after every restart.
-        for name in sorted(known):
-            for host in known[name].hosts:
-                hosts[host] = (*hosts.get(host, ()), known[name])
-        self._hosts, self._table = hosts, table
-        default = known.get(snapshot.default_certificate)
-        self._default = () if default is None else (default,)
-        self._contexts = _unchanged(self._contexts, known)
+        self._names = names = TlsNames(snapshot, table)
+        self._contexts = _unchanged(self._contexts, names.known)
         # An authority that changes has another name; a list of revoked certificates may be megabytes.
         named = {authority.name for authority in snapshot.authorities}
-        self._asking = {key: kept for key, kept in _unchanged(self._asking, known).items() if key[0] in named}
-        self._authorities = {host: authority for authority in snapshot.authorities for host in authority.hosts}
-        terms = snapshot.tls or TlsTerms()
-        if terms != self._terms:
-            self._terms = terms
+        self._asking = {key: kept for key, kept in _unchanged(self._asking, names.known).items() if key[0] in named}
+        if names.terms != self._terms:
+            self._terms = names.terms
             self._asking.clear()
             self._contexts.clear()
-            self._ciphers = dict(terms.host_ciphers)
             self._ciphered.clear()
             self.context = self._initial()
 
@@ -134,25 +120,17 @@ class CertificateStore:
 
         Beside it stands the authority by which the client is asked who it is, or nothing: then nobody asks.
         """
-        authority = self._authority(name) if self._authorities else None
-        ciphers = self._ciphers_of(name) if self._ciphers else ""
+        authority, ciphers = self._names.authority(name), self._names.ciphers(name)
         if authority is None:
             return self._speaking(ciphers), ""
-        own = self._own(name)
-        certificates = own or self._default
+        own = self._names.own(name)
+        certificates = own or self._names.default
         key = authority.name, bool(own), tuple(certificate.name for certificate in certificates), ciphers
         if key not in self._asking:
             self._asking[key] = certificates, self._ask(authority, certificates, ciphers, own=bool(own))
         context = self._asking[key][1]
         # Without one nobody is asked, and so nobody is let in.
         return (self.context, "") if context is None else (context, authority.name)
-
-    def _ciphers_of(self, name: str) -> str:
-        """Return the ciphers of the host that `name` belongs to, where it has its own."""
-        found = self._ciphers.get(name, "")
-        if found or name.encode() in self._table.hosts:
-            return found
-        return self._ciphers.get("*." + name.partition(".")[2], "")
 
     def _speaking(self, ciphers: str) -> Context:
         """Return the context for connections that come in and speak with these ciphers; those of all where empty."""
@@ -167,24 +145,18 @@ class CertificateStore:
 
         An exact host goes before a wildcard of one label, and that before the default.
         """
-        return self._own(name) or self._default
+        return self._names.own(name) or self._names.default
 
     def context_for(self, name: str | None, ciphers: str = "") -> Context:
         """Return the context that serves `name`; that of the default when none of the name's certificates loads.
 
         `ciphers` are the host's own, where it has any.
         """
-        own = self._own(name)
+        own = self._names.own(name)
         context = self._load(own, ciphers, own=True) if own else None
-        if context is None and self._default:
-            context = self._load(self._default, ciphers, own=False)
+        if context is None and self._names.default:
+            context = self._load(self._names.default, ciphers, own=False)
         return context or self._speaking(ciphers)
-
-    def _own(self, name: str | None) -> tuple[Certificate, ...]:
-        if not name:
-            return ()
-        name = name.lower().removesuffix(".")
-        return self._hosts.get(name) or self._hosts.get("*." + name.partition(".")[2], ())
 
     def _load(self, certificates: tuple[Certificate, ...], ciphers: str, *, own: bool) -> Context | None:
         key = own, tuple(certificate.name for certificate in certificates), ciphers
@@ -198,15 +170,6 @@ class CertificateStore:
                 # OpenSSL takes the ciphers from the context that is chosen.
                 self._cipher(kept[1], ciphers)
         return kept[1]
-
-    def _authority(self, name: str) -> ClientAuthority | None:
-        """Return by whom clients of the host are asked that `name` belongs to, if they are."""
-        found = self._authorities.get(name)
-        if found is None and name.encode() not in self._table.hosts:
-            found = self._authorities.get("*." + name.partition(".")[2])
-            if found is None and not self._table.names(name.encode()):
-                found = self._authorities.get("")
-        return found
 
     def _ask(
         self, authority: ClientAuthority, certificates: tuple[Certificate, ...], ciphers: str, *, own: bool
@@ -234,14 +197,10 @@ class CertificateStore:
     def _choose(
         self, ciphers: str, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _initial: ssl.SSLContext
     ) -> ssl.AlertDescription | None:
-        if self._terms.reject_unknown and not self._knows(name):
+        if self._terms.reject_unknown and not self._names.knows(name):
             return ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
         connection.context = self.context_for(name, ciphers)
         return None
-
-    def _knows(self, name: str | None) -> bool:
-        """Return whether the name has a certificate, or is that of a host that is served."""
-        return bool(self._own(name)) or self._table.names((name or "").lower().removesuffix(".").encode())
 
     def _initial(self, ciphers: str = "") -> Context:
         context = Context.new()
