@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from portway_proxy.snapshot import Canary, Cors, ExternalAuth, Policy, RateLimit
 
-__all__ = ["describe_policy", "policy_parts"]
+__all__ = ["describe_policy", "described_fields", "policy_parts"]
 
 _SHOWN: Final = 4  # Networks that a line shows; an allow-list may have 10,000.
 
@@ -19,8 +19,16 @@ def describe_policy(policy: Policy | None) -> str:
 
 
 def policy_parts(policy: Policy | None) -> list[str]:
-    """Return a text for each thing that a route asks for: `https-redirect`, `body-size=1024`."""
-    return [] if policy is None else [text for part in _PARTS if (text := part(policy))]
+    """Return a text for each thing that a policy asks for: `https-redirect`, `body-size=1024`."""
+    return [text for _, text in described_fields(policy)]
+
+
+def described_fields(policy: Policy | None) -> list[tuple[str, str]]:
+    """Return these texts, each behind the name of the field of `Policy` that it is about.
+
+    `relative` stands with `app_root`, and `old_http` with `connection`.
+    """
+    return [] if policy is None else [(field, text) for field, part in _PARTS.items() if (text := part(policy))]
 
 
 def _https(policy: Policy) -> str:
@@ -225,36 +233,36 @@ def _unlogged(policy: Policy) -> str:
     return "unlogged" if policy.unlogged else ""
 
 
-_PARTS: Final[tuple[Callable[[Policy], str], ...]] = (
-    _https,
-    _body,
-    _closed,
-    _www,
-    _cors,
-    _app_root,
-    _redirect,
-    _limit,
-    _allow,
-    _deny,
-    _any,
-    _basic,
-    _external,
-    _canary,
-    _rewrite,
-    _host,
-    _prefix,
-    _answer,
-    _patience,
-    _edits,
-    _unlogged,
-    _certificate,
-    _errors,
-    _mirror,
-    _rate,
-    _buffering,
-    _spoken,
-    _tracing,
-    _request,
-    _hidden,
-    _blocked,
-)
+_PARTS: Final[Mapping[str, Callable[[Policy], str]]] = {
+    "https_redirect": _https,
+    "body_size": _body,
+    "closed": _closed,
+    "www": _www,
+    "cors": _cors,
+    "app_root": _app_root,
+    "redirect": _redirect,
+    "limit": _limit,
+    "allow": _allow,
+    "deny": _deny,
+    "any_suffices": _any,
+    "basic": _basic,
+    "external": _external,
+    "canary": _canary,
+    "rewrite": _rewrite,
+    "host": _host,
+    "prefix": _prefix,
+    "answer": _answer,
+    "patience": _patience,
+    "edits": _edits,
+    "unlogged": _unlogged,
+    "certificate": _certificate,
+    "errors": _errors,
+    "mirror": _mirror,
+    "rate": _rate,
+    "buffering": _buffering,
+    "connection": _spoken,
+    "tracing": _tracing,
+    "request": _request,
+    "hidden": _hidden,
+    "blocked": _blocked,
+}

@@ -16,9 +16,9 @@ _SECRET = re.compile(
     r"|\bcode\b|\bkey\b|\bsid\b",
     re.IGNORECASE,
 )
-_PARAMETER = re.compile(r"([?&;])([^=&;#?]*)=([^&;#]*)")
-# They hold addresses, and names of hosts.
-_OPEN: Final = frozenset({":authority", "x-auth-request-redirect"})
+_PARAMETER = re.compile(r"([?&;])([^=&;#?\s]*)=([^&;#\s]*)")
+# They hold what everybody may know.
+_OPEN: Final = frozenset({":authority", "www-authenticate"})
 _OF_URLS: Final = frozenset({"location", "referer", "x-original-url", "x-original-uri", "x-auth-request-redirect"})
 
 

@@ -84,6 +84,23 @@ class RehearsedUpstream(LiveUpstream):
             found.arrival = arrival
             found.exchange = exchange
 
+    def relay(self, client: str) -> Arrival:
+        """Return the endpoint for a connection that passes through; raises the reason why there is none."""
+        pool = self.reach(client.encode())
+        hashed = self.upstream.balance is Balance.HASH
+        candidates = len(self._selection.candidates)
+        why = "the hash of the client's address leads to it" if hashed else self._any(candidates)
+        fixed = hashed or candidates == 1 or bool(self.upstream.external_name)
+        return Arrival(self.upstream.name, str(pool.endpoint) if fixed else "", why)
+
+    def _any(self, candidates: int) -> str:
+        """Return how one of them is chosen, where nothing of the client decides it."""
+        if self.upstream.external_name:
+            return "whatever addresses the name has: each proxy looks them up again and again"
+        if candidates == 1:
+            return "the only one" if len(self.pools) == 1 else "the only one that is well"
+        return f"any of {candidates}: {_WAYS[self.upstream.balance]}"
+
     def _arrive(self, exchange: Exchange) -> Arrival:
         pool = self._place(exchange, self._tie_of(exchange))
         if pool is None:  # All are full: of requests that nobody rehearses.
@@ -102,7 +119,7 @@ class RehearsedUpstream(LiveUpstream):
         policy = self.upstream.policy or _ORDINARY
         candidates = len(self._selection.candidates)
         if self.upstream.external_name:
-            return True, "whatever addresses the name has: each proxy looks them up again and again"
+            return True, self._any(candidates)
         if self._tie_of(exchange) is not None:
             return True, f"the cookie {policy.affinity.cookie if policy.affinity else ''} ties the client to it"
         key = None if self._terms is None else self._terms.key(exchange)
@@ -112,9 +129,9 @@ class RehearsedUpstream(LiveUpstream):
             what = f"the cookie {policy.affinity.cookie}" if spreads and policy.affinity else _hashed(policy)
             one = f"one of the {subset} that" if subset else "the one that"
             return candidates == 1 or not subset, f"{one} the hash of {what} leads to"
-        if candidates == 1:
-            return True, "the only one" if len(self.pools) == 1 else "the only one that is well"
-        return False, f"any of {candidates}: {'the hash of a new cookie' if spreads else _WAYS[self.upstream.balance]}"
+        if spreads and candidates > 1:
+            return False, f"any of {candidates}: the hash of a new cookie"
+        return candidates == 1, self._any(candidates)
 
     def _answer(self, exchange: Exchange, client: Errand) -> None:
         """Have the service answer that was asked who may pass."""

@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from portway_proxy.snapshot import Problem
+
 __all__ = [
     "SCHEMA",
     "Alternative",
@@ -90,15 +92,16 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class PolicyPart(msgspec.Struct, frozen=True):
-    """One thing that the route asks for: its value, where that came from, and what it does with this request.
+    """One thing that is asked for: its value, where that came from, and what it does with this request.
 
-    An empty `does` is nothing.
+    `of` is who asks for it, `route` or `upstream`; `name` is the field of its policy. An empty `does` is nothing.
     """
 
     name: str
     value: str
     source: str = ""
     does: str = ""
+    of: str = "route"
 
 
 class ShownRequest(msgspec.Struct, frozen=True):
@@ -158,15 +161,19 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def fails(self) -> bool:
-        """Whether the client gets an error of the proxy's own, or no answer at all."""
-        return self.status >= 400 or self.kind is OutcomeKind.REFUSE
+        """Whether the client gets an error of the proxy's own, or no answer at all.
+
+        A client of gRPC gets its errors by 200, a status that the proxy has no other use for.
+        """
+        return self.kind is OutcomeKind.REFUSE or (self.kind is OutcomeKind.ANSWER and not 201 <= self.status < 400)
 
 
 class Explanation(msgspec.Struct, frozen=True):
     """What becomes of one request, and why.
 
     `upstream` and `route` are those that were chosen, where it came so far. `head` is the request head that would reach
-    the endpoint, with secrets left out; `answer` is the head of the proxy's own answer.
+    the endpoint, with secrets left out; `answer` is the head of the proxy's own answer. `problems` are those that may
+    have to do with it.
     """
 
     request: ShownRequest
@@ -180,3 +187,4 @@ class Explanation(msgspec.Struct, frozen=True):
     endpoints: tuple[ShownEndpoint, ...] = ()
     head: str = ""
     answer: str = ""
+    problems: tuple[Problem, ...] = ()

@@ -15,7 +15,7 @@ import msgspec
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.explain.ends import RehearsedUpstream
 from portway_proxy.explain.props import AtOnce, Good, Journal, Side, Still, Transport
-from portway_proxy.explain.scenario import Door, Rehearsal, Scenario
+from portway_proxy.explain.scenario import Arrival, Door, Rehearsal, Scenario
 from portway_proxy.explain.trace import Trace, Watched
 from portway_proxy.l7.client import ClientConnection
 from portway_proxy.l7.http import Http
@@ -26,7 +26,7 @@ from portway_proxy.metrics import Counters
 from portway_proxy.routing import NameTable, RouteTable
 from portway_proxy.snapshot import Origin, PathMatch, Policy, Route, Snapshot
 from portway_proxy.tls_terms import TlsTerms
-from portway_proxy.upstreams import LiveUpstream, Surroundings
+from portway_proxy.upstreams import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,6 +85,11 @@ class Served:
         client.data_received(question.data)
         found.answer = bytes(transport.written)
         return found
+
+    def relay(self, upstream: str, client: str) -> Arrival:
+        """Return the endpoint that a connection of `client` passes through to; raises the reason why there is none."""
+        around = Surroundings(zone=self.settings.zone)
+        return _Upstreams(self, around, Rehearsal(), Scenario())[upstream].relay(client)
 
 
 class _Worker:
@@ -191,7 +196,7 @@ class _Absent(BadSnapshot, KeyError):
     """The snapshot refers to what it does not have: no proxy would serve it."""
 
 
-class _Upstreams(Mapping[str, LiveUpstream]):
+class _Upstreams(Mapping[str, RehearsedUpstream]):
     """The upstreams that are asked for, made then."""
 
     def __init__(self, served: Served, around: Surroundings, found: Rehearsal, scenario: Scenario) -> None:
@@ -201,7 +206,7 @@ class _Upstreams(Mapping[str, LiveUpstream]):
         self._scenario = scenario
         self._made: dict[str, RehearsedUpstream] = {}
 
-    def __getitem__(self, name: str) -> LiveUpstream:
+    def __getitem__(self, name: str) -> RehearsedUpstream:
         """Return an upstream; raises `_Absent` for one that the snapshot does not have."""
         if name not in self._made:
             upstream = self._served.upstreams.get(name)
