@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
 from hypothesis import strategies as st
 
 from portway_proxy.snapshot import (
@@ -46,7 +50,7 @@ from portway_proxy.snapshot import (
     UpstreamPolicy,
 )
 
-__all__ = ["FULL", "HASH", "KEY", "snapshots", "upstreams"]
+__all__ = ["FULL", "HASH", "KEY", "histories", "snapshots", "upstreams"]
 
 WEB = Origin("Ingress", "shop", "web", "spec.rules[0].http.paths[0]")
 HASH = "$2y$05$secretsecretsecretsecret"
@@ -252,3 +256,32 @@ snapshots = st.builds(
     ).map(tuple),
 )
 """Any snapshot, sensible or not; no two upstreams have one name."""
+
+Part = TypeVar("Part", Host, Certificate, Upstream, Sources)
+
+
+def sorted_parts(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """Return the parts with names of at most a letter, so that two snapshots have some in common, as compiles do."""
+    found = {one.name[:1]: msgspec.structs.replace(one, name=one.name[:1]) for one in parts}
+    return tuple(found[name] for name in sorted(found))
+
+
+def canonical(snapshot: Snapshot) -> Snapshot:
+    return msgspec.structs.replace(
+        snapshot,
+        hosts=sorted_parts(snapshot.hosts),
+        certificates=sorted_parts(snapshot.certificates),
+        upstreams=sorted_parts(snapshot.upstreams),
+        sources=sorted_parts(snapshot.sources),
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Snapshot]:
+    """Draw snapshots of which each has something of the one before."""
+    found = [canonical(draw(snapshots))]
+    for _ in range(draw(st.integers(1, 3))):
+        new = canonical(draw(snapshots))
+        kept = draw(st.sets(st.sampled_from(Snapshot.__struct_fields__)))
+        found.append(msgspec.structs.replace(new, **{name: getattr(found[-1], name) for name in kept}))
+    return found

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TextIO
 
 from portway_proxy.snapshot import Origin, Problem, Snapshot
+from portway_proxy.summary import changes, count, routes_of
 
-__all__ = ["Console", "changes", "count", "line_of_problem", "printable"]
+__all__ = ["Console", "line_of_problem", "printable"]
 
 
 def printable(text: str) -> str:
@@ -22,47 +23,6 @@ def printable(text: str) -> str:
 def line_of_problem(problem: Problem, place: str = "") -> str:
     """Return the problem as one line, with the place in a file in front when it is known."""
     return printable(f"{place}: {problem}" if place else str(problem)).rstrip()
-
-
-def count(number: int, noun: str) -> str:
-    """Return `1 route` or `2 routes`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def changes(before: Snapshot, after: Snapshot) -> str:
-    """Return what differs between two snapshots: `2 routes new, 1 route gone, 1 problem new`."""
-    parts = []
-    for noun, parts_of in _PARTS.items():
-        old, new = parts_of(before), parts_of(after)
-        changed = sum(1 for key in old.keys() & new.keys() if old[key] != new[key])
-        kinds = {"new": len(new.keys() - old.keys()), "changed": changed, "gone": len(old.keys() - new.keys())}
-        parts += [f"{count(number, noun)} {word}" for word, number in kinds.items() if number]
-    return ", ".join(parts) or "nothing that shows"
-
-
-def _routes(snapshot: Snapshot) -> Mapping[object, object]:
-    upstreams = {upstream.name: upstream for upstream in snapshot.upstreams}
-    routes: dict[object, object] = {
-        (host.name, route.match, route.path): (route, upstreams.get(route.upstream))
-        for host in snapshot.hosts
-        for route in host.routes
-    }
-    if snapshot.default is not None:
-        routes["default"] = (snapshot.default, upstreams.get(snapshot.default.upstream))
-    return routes
-
-
-def _listeners(snapshot: Snapshot) -> Mapping[object, object]:
-    upstreams = {upstream.name: upstream for upstream in snapshot.upstreams}
-    return {(each.transport, each.port): (each, upstreams.get(each.upstream)) for each in snapshot.listeners}
-
-
-_PARTS: Mapping[str, Callable[[Snapshot], Mapping[object, object]]] = {
-    "route": _routes,
-    "listener": _listeners,
-    "certificate": lambda snapshot: {each.name: each for each in snapshot.certificates},
-    "problem": lambda snapshot: dict.fromkeys(snapshot.problems),
-}
 
 
 class Console:
@@ -83,7 +43,7 @@ class Console:
 
     def applied(self, generation: int, snapshot: Snapshot) -> None:
         """Say what is served now and what changed since, and what is wrong that was not before."""
-        routes, problems = len(_routes(snapshot)), len(snapshot.problems)
+        routes, problems = len(routes_of(snapshot)), len(snapshot.problems)
         parts = [count(routes, "route"), count(len(snapshot.listeners), "listener"), count(problems, "problem")]
         line = f"generation {generation}: {', '.join(parts)} ({changes(self._shown, snapshot)})"
         new = set(snapshot.problems) - set(self._shown.problems)

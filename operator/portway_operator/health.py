@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from portway_operator.objects import Kind
 from portway_operator.serving import Answer, Question
 from portway_proxy.admin_site import AdminSite
+from portway_proxy.history_pages import Chronicle, add_history
 
 __all__ = ["APPLIED_PATH", "Health", "Vital"]
 
@@ -36,6 +37,10 @@ class Vital(Protocol):
     def busy(self) -> float:
         """How much of that at most was its own work, in seconds."""
 
+    @property
+    def history(self) -> Chronicle:
+        """The last generations that were published."""
+
     def ailing(self) -> str:
         """Return why this process should be started anew, or nothing."""
 
@@ -56,6 +61,7 @@ class Health:
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(APPLIED_PATH, self._applied)
+        add_history(app, vital.history)
         self._site = AdminSite(app)
 
     async def start(self, address: str, port: int) -> int:

@@ -31,7 +31,7 @@ from portway_operator.operator_settings import OperatorSettings
 from portway_operator.pods import Pods
 from portway_operator.public_addresses import FixedAddresses, NodeAddresses, PublicAddresses, ServiceAddresses
 from portway_operator.publish import Proxy, Publisher
-from portway_operator.rebuild import Rebuild
+from portway_operator.rebuild import Rebuild, Update
 from portway_operator.rejections import exclude_rejected
 from portway_operator.serving import Answer, Question, Serving
 from portway_operator.sources.connection import Connection
@@ -41,6 +41,8 @@ from portway_operator.status import Status
 from portway_operator.store import ObjectStore
 from portway_operator.stream_service import StreamService
 from portway_operator.webhook import Webhook
+from portway_proxy.history import Step
+from portway_proxy.history_pages import Chronicle
 from portway_proxy.signals import ENDING, heard
 from portway_proxy.tasks import Tasks
 
@@ -63,7 +65,7 @@ class OperatorApp:
         """Put the parts together; raises `ValueError` with a sentence for the user when they cannot work."""
         self.health_port, self.webhook_port = settings.health_port, 0
         self.publisher = Publisher()
-        self.store = ObjectStore()
+        self.store, self.history = ObjectStore(), Chronicle()
         self.applied_objects = Applied()
         self._settings = settings
         self._tasks = Tasks()
@@ -76,7 +78,7 @@ class OperatorApp:
         self._api = api = ApiObjects(self._session, connection)
         pods = settings.pods
         self._pods = Pods(api, pods.namespace)
-        self.rebuild = Rebuild(self.store, settings.compile, self.publisher.publish, self._settled)
+        self.rebuild = Rebuild(self.store, settings.compile, self._publish, self._settled)
         self._admission = Admission(self.store, settings.compile)
         self._steer = steer(self.rebuild)
         self.source = KubeSource(connection, self.store, self._changed, settings.scope)
@@ -149,6 +151,7 @@ class OperatorApp:
         await self._tasks.close()
         await self.source.stop()
         await self._health.close()
+        await self.history.close()
         await self._exits.aclose()
 
     # --- what the health server asks for
@@ -205,6 +208,10 @@ class OperatorApp:
             before, after = (one if isinstance(one, Ingress) else None for one in (change.before, change.after))
             self._admission.change(before, after)
         self._steer(change)
+
+    async def _publish(self, update: Update) -> None:
+        await self.publisher.publish(update)
+        self.history.note(Step(self.publisher.version, update.snapshot, update.digest, update.delta, update.causes))
 
     def _reads(self, namespace: str) -> bool:
         """Return whether the Ingresses of a namespace are read."""

@@ -24,6 +24,7 @@ from portway_operator.store import ObjectStore
 from portway_proxy.codec import Digest
 from portway_proxy.deltas import Delta, diff, find, patch
 from portway_proxy.errors import ProxyError
+from portway_proxy.history import Cause
 from portway_proxy.snapshot import Snapshot, Upstream
 from portway_proxy.tasks import Tasks
 
@@ -45,12 +46,14 @@ _MOST = 1000  # Parts of a snapshot that change together; more are sooner read, 
 class Update:
     """A snapshot that differs from the one published before it.
 
-    With a `delta`, what differs is in it alone: who has the snapshot of its `base` needs nothing else.
+    With a `delta`, what differs is in it alone: who has the snapshot of its `base` needs nothing else. `causes` are the
+    objects that changed meanwhile, as far as anybody said it.
     """
 
     snapshot: Snapshot
     digest: str
     delta: Delta | None = None
+    causes: tuple[Cause, ...] = ()
 
 
 Publish = Callable[[Update], Awaitable[None]]

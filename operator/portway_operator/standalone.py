@@ -114,9 +114,9 @@ class Standalone:
     async def _publish(self, update: Update) -> None:
         try:
             if update.delta is None:
-                generation = await self._supervisor.apply(update.snapshot)
+                generation = await self._supervisor.apply(update.snapshot, update.digest, update.causes)
             else:
-                generation = await self._supervisor.patch(update.delta)
+                generation = await self._supervisor.patch(update.delta, update.causes)
         finally:
             self._first.set()
         self._console.applied(generation, update.snapshot)

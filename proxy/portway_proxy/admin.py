@@ -20,8 +20,10 @@ from portway_proxy.describe import describe, describe_json
 from portway_proxy.endpoint_states import EndpointPage, EndpointQuery, describe_endpoints
 from portway_proxy.exposition import CONTENT_TYPE, render
 from portway_proxy.flows import FlowPage, FlowQuery, describe_page
+from portway_proxy.history_pages import Chronicle, add_history
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.metrics import LOOP_LAG, MEMORY_SHARE, Sample
+from portway_proxy.pages import json_page, wants_json
 from portway_proxy.snapshot import Problem, Snapshot
 
 __all__ = ["Admin", "Served"]
@@ -39,6 +41,10 @@ class Served(Protocol):
     @property
     def problems(self) -> Sequence[Problem]:
         """What is wrong here, beyond the snapshot's own problems."""
+
+    @property
+    def history(self) -> Chronicle:
+        """The last generations that were served."""
 
     def unready(self) -> str:
         """Return why no traffic should come now, or nothing when it should."""
@@ -70,6 +76,7 @@ class Admin:
         app.router.add_get("/problems", self._problems)
         app.router.add_get("/flows", self._flows)
         app.router.add_get("/upstreams", self._upstreams)
+        add_history(app, served.history)
         if board is not None:
             DashboardPages(board).add_to(app)
         self._site = AdminSite(app)
@@ -111,27 +118,27 @@ class Admin:
     async def _routes(self, request: web.Request) -> web.Response:
         snapshot = self._served.snapshot or Snapshot()
         # In a thread: 100,000 routes are seconds of text, and readiness must answer meanwhile.
-        if _wants_json(request):
-            return web.Response(body=await asyncio.to_thread(describe_json, snapshot), content_type="application/json")
+        if wants_json(request):
+            return json_page(await asyncio.to_thread(describe_json, snapshot))
         return web.Response(text=await asyncio.to_thread(describe, snapshot))
 
     async def _problems(self, request: web.Request) -> web.Response:
         snapshot = self._served.snapshot or Snapshot()
         problems = (*snapshot.problems, *self._served.problems)
-        if _wants_json(request):
-            return web.Response(body=msgspec.json.encode(problems), content_type="application/json")
+        if wants_json(request):
+            return json_page(msgspec.json.encode(problems))
         return web.Response(text="".join(f"{problem.severity} {problem.code} {problem}\n" for problem in problems))
 
     async def _flows(self, request: web.Request) -> web.Response:
         page = await self._served.flows(_query(request, FlowQuery))
-        if _wants_json(request):
-            return web.Response(body=msgspec.json.encode(page), content_type="application/json")
+        if wants_json(request):
+            return json_page(msgspec.json.encode(page))
         return web.Response(text=describe_page(page))
 
     async def _upstreams(self, request: web.Request) -> web.Response:
         page = await self._served.endpoints(_query(request, EndpointQuery))
-        if _wants_json(request):
-            return web.Response(body=msgspec.json.encode(page), content_type="application/json")
+        if wants_json(request):
+            return json_page(msgspec.json.encode(page))
         return web.Response(text=describe_endpoints(page))
 
 
@@ -142,9 +149,3 @@ def _query(request: web.Request, kind: type[Q]) -> Q:
         return msgspec.convert(asked, kind, strict=False)
     except msgspec.ValidationError as error:
         raise web.HTTPBadRequest(text=f"{error}\n") from None
-
-
-def _wants_json(request: web.Request) -> bool:
-    if "format" in request.query:
-        return request.query["format"] == "json"
-    return "application/json" in request.headers.get("Accept", "")

@@ -33,6 +33,7 @@ __all__ = [
     "describe_trust",
     "describe_upstream",
     "describe_upstream_policy",
+    "printable",
 ]
 
 
@@ -41,7 +42,7 @@ def describe(snapshot: Snapshot) -> str:
 
     What would break a line or drive a terminal is shown escaped.
     """
-    return "".join(f"{_printable(line)}\n" for line in _lines(snapshot))
+    return "".join(f"{printable(line)}\n" for line in _lines(snapshot))
 
 
 def describe_json(snapshot: Snapshot) -> bytes:
@@ -187,7 +188,8 @@ def describe_trust(snapshot: Snapshot) -> list[str]:
     return [f"trust {' '.join(trust.networks) or 'nobody'} -> {', '.join(parts) or 'nothing'}", *lines]
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
+    """Return a line with everything escaped that could begin another, or steer a terminal."""
     if line.isprintable():
         return line
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)

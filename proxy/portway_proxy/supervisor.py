@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Final
 
@@ -28,6 +28,8 @@ from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.flows import FlowPage, FlowQuery
 from portway_proxy.gathering import Gathering, snapshot_samples
+from portway_proxy.history import Cause, Step
+from portway_proxy.history_pages import Chronicle
 from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller
 from portway_proxy.listeners import HTTP, HTTPS, Listeners
 from portway_proxy.metrics import (
@@ -81,6 +83,7 @@ class Supervisor:
         self.served_since = 0.0
         self.draining = False
         self.stale = False
+        self.history = Chronicle()
         self._content = codec.Digest.of(Snapshot())
         self._listeners = Listeners(settings.address, settings.workers)
         self._tasks = Tasks()
@@ -94,6 +97,7 @@ class Supervisor:
         self._admin = Admin(self, Access(AccessRules.of(settings.admin_access)), Board(OfProxy(self, self._crew, role)))
         self._ticket_age = _TICKET_AGE
         self._number = 0
+        self._began = 0.0
         self._rejected = 0
         self._ending = False
         self._stop = asyncio.Event()
@@ -145,8 +149,8 @@ class Supervisor:
             await self.close()
             raise
 
-    async def apply(self, snapshot: Snapshot, digest: str = "") -> int:
-        """Serve `snapshot` and return its generation, once every worker does.
+    async def apply(self, snapshot: Snapshot, digest: str = "", causes: Sequence[Cause] = ()) -> int:
+        """Serve `snapshot`, which `causes` led to, and return its generation, once every worker does.
 
         Raises `BadSnapshot` with the reason when a worker cannot; then all serve what they served before. The same
         for content that does not have the `digest` that it was sent with, where it is known.
@@ -162,10 +166,10 @@ class Supervisor:
                 await self._revert(error)
                 raise
             self._listeners.drop_unwanted()
-            self._now_serve(snapshot, generation, content)
+            self._now_serve(Step(generation, snapshot, str(content), None, causes), content)
             return generation
 
-    async def patch(self, delta: Delta) -> int:
+    async def patch(self, delta: Delta, causes: Sequence[Cause] = ()) -> int:
         """Serve what `delta` makes of the snapshot and return the generation, once every worker does.
 
         Raises `BadSnapshot` when the delta is not for the snapshot that is served, or cannot be applied; then all serve
@@ -186,7 +190,7 @@ class Supervisor:
             except BadSnapshot as error:
                 await self._revert(error)
                 raise
-            self._now_serve(snapshot, generation, content)
+            self._now_serve(Step(generation, snapshot, delta.digest, delta, causes), content)
             return generation
 
     def retell(self, sources: tuple[Sources, ...]) -> None:
@@ -248,6 +252,7 @@ class Supervisor:
         await self._crew.close()
         await self._tasks.close()
         await self._admin.close()
+        await self.history.close()
 
     # --- starting
 
@@ -301,12 +306,14 @@ class Supervisor:
         if self._ending:
             raise BadSnapshot("this proxy is shutting down")
         self._number += 1
+        self._began = time.monotonic()
         return self._number
 
-    def _now_serve(self, snapshot: Snapshot, generation: int, content: codec.Digest) -> None:
-        self.snapshot, self.generation, self.digest = snapshot, generation, str(content)
+    def _now_serve(self, step: Step, content: codec.Digest) -> None:
+        self.snapshot, self.generation, self.digest = step.snapshot, step.generation, step.digest
         self.served_since = time.time()
         self._content = content
+        self.history.note(step, time.monotonic() - self._began)
 
     async def _spread(self, generation: int, snapshot: Snapshot, digest: str) -> None:
         """Have workers serve a snapshot; where they all serve the one before, only what differs is sent."""

@@ -16,6 +16,7 @@ from portway_operator.cli_flows import table_of_flows
 from portway_proxy.admin import Admin
 from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
 from portway_proxy.flows import Flow, FlowPage, FlowQuery
+from portway_proxy.history_pages import Chronicle
 from portway_proxy.metrics import Sample
 
 DB = Flow("tcp/5432", "192.0.2.1:4711", "shop/db:5432/tcp", "10.0.0.1:5432", 5400.0, 7, 9_000_000)
@@ -29,6 +30,7 @@ class Proxy:
 
     snapshot = None
     problems = ()
+    history = Chronicle()
 
     def unready(self) -> str:
         return ""

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from rich.console import Console as Terminal
 
-from portway_operator.console import Console, changes, line_of_problem, printable
+from portway_operator.console import Console, line_of_problem, printable
 from portway_operator.table import table_of
 from portway_proxy.snapshot import (
     Certificate,
@@ -25,6 +25,7 @@ from portway_proxy.snapshot import (
     Snapshot,
     Upstream,
 )
+from portway_proxy.summary import changes
 
 ORIGIN = Origin("Ingress", "shop", "web", "spec.rules[0]")
 PROBLEM = Problem(ORIGIN, "service_missing", "There is no Service.", "It answers 503.", "Create it.")

@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import json
 import socket
+from base64 import b64decode
 from collections.abc import AsyncIterator
 
 import aiohttp
+import msgspec
 import pytest
 
 from certs import certificate
 from portway_proxy.admin import Admin
+from portway_proxy.describe import describe
 from portway_proxy.endpoint_states import EndpointPage, EndpointQuery, EndpointRow
 from portway_proxy.explain.explanation import EndpointState
 from portway_proxy.flows import Flow, FlowPage, FlowQuery
+from portway_proxy.history import Step
+from portway_proxy.history_pages import Chronicle
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.metrics import REPLIES, Sample
 from portway_proxy.snapshot import Endpoint, Host, Origin, PathMatch, Problem, Route, Snapshot, Upstream
@@ -34,6 +39,7 @@ class Proxy:
         self.snapshot: Snapshot | None = SNAPSHOT
         self.problems = (Problem(ORIGIN, "port_unavailable", "Port 1 is taken.", "It is closed.", "Free it."),)
         self.reason = ""
+        self.history = Chronicle()
 
     def unready(self) -> str:
         return self.reason
@@ -185,3 +191,36 @@ async def test_endpoints_are_told_of_the_upstreams_that_are_asked_for(
 async def test_a_state_that_is_none_is_refused_with_the_name_of_the_field(pages: Pages) -> None:
     status, _, text = await pages.get("/upstreams?state=happy")
     assert (status, text) == (400, "Invalid enum value 'happy' - at `$.state`\n")
+
+
+async def test_history_shows_what_was_served_and_never_a_key(pages: Pages) -> None:
+    assert await pages.get("/history") == (200, "text/plain", "nothing was served yet\n")
+    pages.proxy.history.note(Step(7, SNAPSHOT, "abc"), 0.25)
+    status, kind, text = await pages.get("/history?format=json")
+    assert (status, kind) == (200, "application/json")
+    (row,) = msgspec.json.decode(text)
+    assert row.pop("at").endswith("Z")
+    assert row == {
+        "generation": 7,
+        "first": 7,
+        "digest": "abc",
+        "causes": [],
+        "more": 0,
+        "summary": "the first: 1 route",
+        "endpoints": False,
+        "took": 0.25,
+        "kept": True,
+    }
+    _, _, text = await pages.get("/history/7?format=json")
+    assert msgspec.json.decode(text, type=Snapshot).hosts == SNAPSHOT.hosts
+    assert "fingerprint:" in b64decode(msgspec.json.decode(text)["certificates"][0]["key"]).decode()
+    _, _, text = await pages.get("/history/7")
+    lines = text.splitlines()
+    assert lines[0].endswith("UTC: the first: 1 route, applied in 250 ms (abc)")
+    assert lines[1:] == ["", *describe(SNAPSHOT).splitlines()]
+
+
+async def test_what_is_not_kept_is_404_and_says_what_is(pages: Pages) -> None:
+    pages.proxy.history.note(Step(7, SNAPSHOT, "abc"))
+    said = "Generation 8 is not kept: 7 is.\n"
+    assert await pages.get("/history/8?format=json") == (404, "text/plain", said)

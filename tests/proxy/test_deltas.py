@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import pairwise
-from typing import TypeVar
 
 import msgspec
 import pytest
@@ -15,40 +13,11 @@ from portway_proxy import stream
 from portway_proxy.codec import Digest, digest
 from portway_proxy.deltas import Changes, Delta, diff, find, join, patch
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.snapshot import Certificate, Endpoint, Host, Snapshot, Source, Sources, Upstream
+from portway_proxy.snapshot import Endpoint, Host, Snapshot, Source, Sources, Upstream
 from portway_proxy.stream import DeltaMessage
-from snapshots import FULL, snapshots, upstreams
+from snapshots import FULL, histories, snapshots, upstreams
 
 WEB = FULL.upstreams[-1]
-
-Part = TypeVar("Part", Host, Certificate, Upstream, Sources)
-
-
-def sorted_parts(parts: Iterable[Part]) -> tuple[Part, ...]:
-    """Return the parts with names of at most a letter, so that two snapshots have some in common, as compiles do."""
-    found = {one.name[:1]: msgspec.structs.replace(one, name=one.name[:1]) for one in parts}
-    return tuple(found[name] for name in sorted(found))
-
-
-def canonical(snapshot: Snapshot) -> Snapshot:
-    return msgspec.structs.replace(
-        snapshot,
-        hosts=sorted_parts(snapshot.hosts),
-        certificates=sorted_parts(snapshot.certificates),
-        upstreams=sorted_parts(snapshot.upstreams),
-        sources=sorted_parts(snapshot.sources),
-    )
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> list[Snapshot]:
-    """Draw snapshots of which each has something of the one before."""
-    found = [canonical(draw(snapshots))]
-    for _ in range(draw(st.integers(1, 3))):
-        new = canonical(draw(snapshots))
-        kept = draw(st.sets(st.sampled_from(Snapshot.__struct_fields__)))
-        found.append(msgspec.structs.replace(new, **{name: getattr(found[-1], name) for name in kept}))
-    return found
 
 
 def between(before: Snapshot, after: Snapshot) -> Delta:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from portway_operator.check.report import AnnotationTotal, Finding, IngressReport, Report, Served, Translation, Verdict
-from portway_operator.console import count
 from portway_operator.decode.meta import NGINX_PREFIX
 from portway_operator.settings import Compatibility
+from portway_proxy.summary import count
 
 __all__ = ["Item", "Section", "outline"]
 
