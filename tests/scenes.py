@@ -5,15 +5,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import yaml
 
 from certs import issue
 from portway_operator.compile import Compiled, compile_snapshot
-from portway_operator.decode import decode
+from portway_operator.decode import BadObject, decode
 from portway_operator.objects import Object
+from portway_operator.problems import bad_object
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
 from portway_proxy.describe import describe
+
+CASES = sorted((Path(__file__).parent / "operator" / "golden").glob("*.yaml"))
+"""The golden cases of the compile."""
 
 INGRESS = """
 apiVersion: networking.k8s.io/v1
@@ -78,6 +85,24 @@ def documents(text: str) -> list[dict[str, object]]:
 def objects(text: str) -> list[Object]:
     """Return the objects in `text`."""
     return [found for raw in documents(text) if (found := decode(raw)) is not None]
+
+
+def scene(case: Path) -> tuple[ObjectStore, CompileSettings]:
+    """Return the objects of a golden case, and its settings."""
+    store, settings, problems = ObjectStore(), CompileSettings(), []
+    for raw in documents(case.read_text()):
+        if "settings" in raw:
+            settings = msgspec.convert(raw["settings"], CompileSettings)
+            continue
+        try:
+            found = decode(raw)
+        except BadObject as error:
+            problems.append(bad_object(error))
+        else:
+            assert found is not None
+            store.put(found)
+    store.report(case.name, problems)
+    return store, settings
 
 
 def store_of(*found: str | Object) -> ObjectStore:

@@ -83,6 +83,7 @@ class CompileSettings:
     server_tokens: answers without a Server field get ours.
     block_user_agents, block_referers: clients that say so get 403.
     config_map: `namespace/name` of the ConfigMap whose keys count over these settings (`compile.configuration`).
+    said: those of its keys that could be read, sorted.
     tuning: limits and timeouts of all proxies (`portway_proxy.tuning`), sorted by name.
     log_format_upstream, log_format_escape_json, disable_access_log, skip_access_log_urls: how proxies write access
         lines; what is empty or None leaves each proxy's own flags.
@@ -153,6 +154,7 @@ class CompileSettings:
     custom_http_errors: tuple[int, ...] = ()
     disable_proxy_intercept_errors: bool = False
     config_map: str = ""
+    said: tuple[str, ...] = ()
     tuning: tuple[Setting, ...] = ()
     log_format_upstream: str = ""
     log_format_escape_json: bool | None = None

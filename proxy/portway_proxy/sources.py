@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from portway_proxy.snapshot import Route, Snapshot, Upstream
+    from portway_proxy.snapshot import Listener, Route, Snapshot, Upstream
 
-__all__ = ["FOR_ALL", "Source", "Sources", "of_route", "of_upstream", "said_by"]
+__all__ = ["FOR_ALL", "Source", "Sources", "of_listener", "of_route", "of_upstream", "said_by"]
 
 FOR_ALL: Final = ""
 """The name of the sources that count for every object that has none of its own for a field."""
+
+_JOINED: Final = ("retries",)  # Elsewhere what an Ingress says of its endpoints counts over what their Service says.
 
 _name: Final = attrgetter("name")
 
@@ -66,8 +68,14 @@ def of_upstream(snapshot: Snapshot, upstream: Upstream, field: str) -> tuple[str
     if ingress:
         found = _places(snapshot, f"Ingress {service.partition('/')[0]}/{ingress}", field)
     of_service = _places(snapshot, f"Service {service}", field)
-    found += tuple(f"{place} of Service {service}" for place in of_service)
+    if not found or field in _JOINED:
+        found += tuple(f"{place} of Service {service}" for place in of_service)
     return found or _places(snapshot, FOR_ALL, field)
+
+
+def of_listener(snapshot: Snapshot, listener: Listener, field: str) -> tuple[str, ...]:
+    """Return the places that made a field of the policy of a listener; empty is the default."""
+    return said_by(snapshot, f"Service {listener.upstream.partition(':')[0]}", field)
 
 
 def _places(snapshot: Snapshot, name: str, field: str) -> tuple[str, ...]:

@@ -9,38 +9,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from portway_operator.compile import compile_snapshot
-from portway_operator.decode import BadObject, decode
 from portway_operator.objects import Kind
-from portway_operator.problems import bad_object
-from portway_operator.settings import CompileSettings
-from portway_operator.store import ObjectStore
 from portway_proxy import codec
 from portway_proxy.describe import describe
 from portway_proxy.snapshot import Snapshot
-from scenes import documents
-
-CASES = sorted((Path(__file__).parent / "golden").glob("*.yaml"))
-
-
-def scene(case: Path) -> tuple[ObjectStore, CompileSettings]:
-    store, settings, problems = ObjectStore(), CompileSettings(), []
-    for raw in documents(case.read_text()):
-        if "settings" in raw:
-            settings = msgspec.convert(raw["settings"], CompileSettings)
-            continue
-        try:
-            found = decode(raw)
-        except BadObject as error:
-            problems.append(bad_object(error))
-        else:
-            assert found is not None
-            store.put(found)
-    store.report(case.name, problems)
-    return store, settings
+from scenes import CASES, scene
 
 
 def compiled(case: Path) -> Snapshot:

@@ -19,8 +19,9 @@ from portway_operator.rebuild import LIMIT, QUIET, Rebuild, Update
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
 from portway_proxy import codec, deltas
+from portway_proxy.deltas import Changes, Delta
 from portway_proxy.errors import BadSnapshot
-from portway_proxy.snapshot import Endpoint
+from portway_proxy.snapshot import Endpoint, Source
 
 pytestmark = pytest.mark.looptime
 
@@ -189,6 +190,28 @@ async def test_what_compiles_to_the_same_is_not_published_again() -> None:
         published.rebuild.poke()
         await asyncio.sleep(1)
         assert len(published.updates) == 1
+
+
+async def test_another_source_of_the_same_values_is_published_under_the_same_digest() -> None:
+    def limited(name: str) -> Object:
+        found = ingress("web")
+        assert isinstance(found, Ingress)
+        return replace(found, meta=replace(found.meta, annotations={name: "8m"}))
+
+    published = Published()
+    published.put(service(), endpoints("10.0.0.1"), limited("nginx.ingress.kubernetes.io/proxy-body-size"))
+    async with published.running():
+        published.put(limited("portway.dev/body-size"))
+        published.rebuild.poke()
+        await asyncio.sleep(1)
+        first, second = published.updates
+        (told,) = second.snapshot.sources
+        assert told.fields == (Source("body_size", ("annotation portway.dev/body-size",)),)
+        assert first.digest == second.digest == codec.digest(second.snapshot)
+        assert second.delta == Delta(first.digest, first.digest, (), Changes(sources=(told,)))
+        published.rebuild.poke()
+        await asyncio.sleep(1)
+        assert len(published.updates) == 2
 
 
 async def test_a_change_during_a_publish_is_published_after_it() -> None:

@@ -15,7 +15,7 @@ from certs import certificate
 from eventually import eventually
 from portway_proxy import feed
 from portway_proxy.dial import Operators, Target
-from portway_proxy.snapshot import Endpoint, Host, PathMatch, Route, Snapshot, Upstream
+from portway_proxy.snapshot import Endpoint, Host, PathMatch, Route, Snapshot, Source, Sources, Upstream
 from portway_proxy.stream import Hello, Position, SnapshotMessage
 from portway_proxy.supervisor import Supervisor
 from wire.parts import (
@@ -97,6 +97,32 @@ async def test_a_change_of_routes_is_sent_alone_and_an_older_proxy_gets_a_snapsh
         assert [type(message) for message in sent] == [Hello, SnapshotMessage, SnapshotMessage]
         assert op.publisher.counts.deltas == 1
         assert op.publisher.counts.snapshots == 3
+
+
+async def test_where_values_came_from_reaches_proxies_and_no_worker(shared: Cluster, op: Operator, web: Web) -> None:
+    told = Sources("Ingress shop/web", (Source("body_size", ("annotation portway.dev/body-size",)),))
+    before = msgspec.structs.replace(snapshot(web.port), sources=(told,))
+    await op.publish(before)
+    async with following(shared.credentials(), op.address) as proxy:
+        await op.applied()
+        assert proxy.snapshot == before
+        generation = proxy.generation
+        other = Sources("Ingress shop/web", (Source("body_size", ("ConfigMap a/b key proxy-body-size",)),))
+        alone = msgspec.structs.replace(before, sources=(other,))
+        await op.change(alone)
+        await op.applied()
+        assert proxy.snapshot == alone
+        whole = msgspec.structs.replace(before, sources=())
+        await op.publish(whole)
+        await op.applied()
+        assert proxy.snapshot == whole
+        assert (proxy.generation, proxy.digest) == (generation, op.digest)
+        page = Host("page.example", (Route("/", PathMatch.PREFIX, WEB, ORIGIN),))
+        both = msgspec.structs.replace(before, hosts=(*before.hosts, page))
+        await op.change(both)
+        await op.applied()
+        assert proxy.snapshot == both
+        assert proxy.generation > generation
 
 
 async def test_a_proxy_that_comes_before_the_first_snapshot_waits_for_it(

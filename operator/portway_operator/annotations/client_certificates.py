@@ -32,6 +32,7 @@ class ClientCertificateAnnotations:
         "auth-tls-secret",
         object_reference,
         default="",
+        makes="certificate",
         doc="The Secret with the authorities (`ca.crt`) whose certificates clients of the hosts have to show, and "
         "perhaps lists of revoked ones (`ca.crl`), as `name`, or `namespace/name` where that is the Ingress's own "
         "namespace. Endpoints are told by `ssl-client-verify`, `ssl-client-subject-dn` and `ssl-client-issuer-dn`.",
@@ -43,6 +44,7 @@ class ClientCertificateAnnotations:
         "auth-tls-verify-client",
         one_of(VerifyClient),
         default=VerifyClient.ON,
+        makes="certificate",
         doc="`on`: a good certificate is needed, without TLS too; others get 400. `optional`: who has one has to "
         "have a good one. `optional_no_ca`: it may be of an authority that nobody knows. `off`: nobody is asked.",
         invalid=Invalid.CLOSE,
@@ -53,6 +55,7 @@ class ClientCertificateAnnotations:
         "auth-tls-verify-depth",
         count(0, 100),
         default=1,
+        makes="certificate",
         doc="How many certificates may stand between a client's and the authority's.",
         invalid=Invalid.CLOSE,
         nginx="auth-tls-verify-depth",
@@ -62,6 +65,7 @@ class ClientCertificateAnnotations:
         "auth-tls-error-page",
         url,
         default="",
+        makes="certificate",
         doc="Where clients without a good certificate are sent by a 302, in the place of the 400.",
         nginx="auth-tls-error-page",
         requires=_SECRET,
@@ -70,6 +74,7 @@ class ClientCertificateAnnotations:
         "auth-tls-pass-certificate-to-upstream",
         boolean,
         default=False,
+        makes="certificate",
         doc="Whether the endpoint gets the whole certificate, as `ssl-client-cert`.",
         nginx="auth-tls-pass-certificate-to-upstream",
         requires=_SECRET,
@@ -78,6 +83,7 @@ class ClientCertificateAnnotations:
         "auth-tls-match-cn",
         subject_pattern,
         default="",
+        makes="certificate",
         doc="A regular expression for the name in a client's certificate (`CN=alice`); others get 403.",
         invalid=Invalid.CLOSE,
         nginx="auth-tls-match-cn",

@@ -23,6 +23,7 @@ class EndpointTlsAnnotations:
         "proxy-ssl-secret",
         object_reference,
         default="",
+        makes="tls",
         doc="The Secret for TLS to endpoints, as `name`, or `namespace/name` where that is the Ingress's own "
         "namespace: the certificate and key that they are shown (`tls.crt`, `tls.key`), the authorities by which "
         "they are verified (`ca.crt`) and perhaps lists of revoked certificates (`ca.crl`).",
@@ -33,6 +34,7 @@ class EndpointTlsAnnotations:
         "proxy-ssl-verify",
         switch,
         default=False,
+        makes="tls",
         doc="`on`: an endpoint that does not show a good certificate gets no request, its clients 502. Without "
         "`ca.crt` in the Secret the authorities of the system are believed.",
         invalid=Invalid.CLOSE,
@@ -43,6 +45,7 @@ class EndpointTlsAnnotations:
         "proxy-ssl-verify-depth",
         count(0, 100),
         default=1,
+        makes="tls",
         doc="How many certificates may stand between an endpoint's and the authority's.",
         invalid=Invalid.CLOSE,
         nginx="proxy-ssl-verify-depth",
@@ -52,6 +55,7 @@ class EndpointTlsAnnotations:
         "proxy-ssl-name",
         certificate_name,
         default="",
+        makes="tls",
         doc="The name or address that certificates of endpoints must have, and that endpoints are told. Without it, "
         "`SERVICE.NAMESPACE.svc`, or the external name of an ExternalName Service.",
         invalid=Invalid.CLOSE,
@@ -63,6 +67,7 @@ class EndpointTlsAnnotations:
         "proxy-ssl-server-name",
         switch,
         default=False,
+        makes="tls",
         doc="`on`: endpoints are told the name (SNI). Servers of external names always are.",
         nginx="proxy-ssl-server-name",
         fidelity=_ALONE,
@@ -71,6 +76,7 @@ class EndpointTlsAnnotations:
         "proxy-ssl-protocols",
         protocols,
         default=(),
+        makes="tls",
         doc="The versions of TLS to endpoints (`TLSv1.2 TLSv1.3`); older ones are left out beside newer.",
         invalid=Invalid.CLOSE,
         nginx="proxy-ssl-protocols",
@@ -80,6 +86,7 @@ class EndpointTlsAnnotations:
         "proxy-ssl-ciphers",
         ciphers,
         default="",
+        makes="tls",
         doc="The ciphers of TLS 1.2 to endpoints, as OpenSSL lists them.",
         invalid=Invalid.CLOSE,
         nginx="proxy-ssl-ciphers",

@@ -19,6 +19,7 @@ class ErrorAnnotations:
         "custom-http-errors",
         statuses,
         default=(),
+        makes="errors",
         doc="The statuses (`404, 503`) in whose place the page of `default-backend` reaches the client, be they an "
         "endpoint's or the proxy's own. The default backend gets the status as X-Code, and X-Format, X-Original-URI, "
         "X-Namespace, X-Ingress-Name, X-Service-Name, X-Service-Port and X-Request-ID, and answers with a status of "
@@ -30,6 +31,7 @@ class ErrorAnnotations:
         "default-backend",
         service_name,
         default="",
+        makes="errors",
         doc="The Service of the same namespace that makes these pages, and that gets the requests, with an X-Code of "
         "503, for which there is no endpoint; unset, the settings' default backend makes the pages.",
         nginx="default-backend",
@@ -38,6 +40,7 @@ class ErrorAnnotations:
         "disable-proxy-intercept-errors",
         boolean,
         default=False,
+        makes="errors",
         doc="Whether the ConfigMap's `custom-http-errors` do not count here.",
         nginx="disable-proxy-intercept-errors",
     )

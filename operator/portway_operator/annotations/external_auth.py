@@ -24,6 +24,7 @@ class ExternalAuthAnnotations:
         "auth-url",
         auth_url,
         default=None,
+        makes="external",
         doc="The URL of a service that says of each request whether it may pass (`http://auth.sso.svc/verify`): it "
         "gets the head of the request, and 2xx lets it pass. 401 and 403 go to the client, anything else is a 500. "
         "`http://NAME.NAMESPACE.svc` is that Service and its endpoints; `$host` is the host of the request, whose "
@@ -39,6 +40,7 @@ class ExternalAuthAnnotations:
         "auth-method",
         token,
         default="GET",
+        makes="external",
         doc="The method of the request to `auth-url`.",
         invalid=_CLOSE,
         nginx="auth-method",
@@ -48,6 +50,7 @@ class ExternalAuthAnnotations:
         "auth-signin",
         location,
         default="",
+        makes="external",
         doc="Where a 401 of `auth-url` sends the client, by a 302, with the URL to come back to as a parameter.",
         invalid=_CLOSE,
         nginx="auth-signin",
@@ -57,6 +60,7 @@ class ExternalAuthAnnotations:
         "auth-signin-redirect-param",
         token,
         default="rd",
+        makes="external",
         doc="The name of that parameter; where `auth-signin` has it already, none is added.",
         invalid=_CLOSE,
         nginx="auth-signin-redirect-param",
@@ -66,6 +70,7 @@ class ExternalAuthAnnotations:
         "auth-response-headers",
         copied_fields,
         default=(),
+        makes="external",
         doc="The fields of `auth-url`'s answer that the endpoint gets (`X-Auth-Request-User, Authorization`), in the "
         "place of the client's, which it never gets.",
         invalid=_CLOSE,
@@ -76,6 +81,7 @@ class ExternalAuthAnnotations:
         "auth-request-redirect",
         returned_to,
         default="",
+        makes="external",
         doc="The X-Auth-Request-Redirect that `auth-url` gets, perhaps with variables; unset, it is the request's path "
         "and query.",
         invalid=_CLOSE,
@@ -86,6 +92,7 @@ class ExternalAuthAnnotations:
         "auth-fields",
         fields,
         default=(),
+        makes="external",
         doc="Further header fields that `auth-url` gets, in the place of the client's, one a line (`X-Team: shop`).",
         invalid=_CLOSE,
         requires=_URL,
@@ -94,6 +101,7 @@ class ExternalAuthAnnotations:
         "auth-proxy-set-headers",
         map_reference,
         default="",
+        makes="external",
         doc="The ConfigMap of the same namespace whose keys and values are further such fields.",
         invalid=_CLOSE,
         nginx="auth-proxy-set-headers",
@@ -103,6 +111,7 @@ class ExternalAuthAnnotations:
         "auth-cache-key",
         remembered_by,
         default="",
+        makes="external",
         doc="What `auth-url`'s answers are remembered by, for each host and path of the Ingress, in each worker "
         "(`$cookie_session$http_authorization`); requests in which that is empty are asked about each time.",
         invalid=_CLOSE,
@@ -114,6 +123,7 @@ class ExternalAuthAnnotations:
         "auth-cache-duration",
         durations,
         default=((200, 300.0), (202, 300.0), (401, 300.0)),
+        makes="external",
         doc="How long they are, by their status (`200 202 401 5m, 403 10s`); times without a status are of 200, and "
         "`any` is every status.",
         invalid=_CLOSE,
@@ -133,6 +143,7 @@ class ExternalAuthAnnotations:
         "auth-always-set-cookie",
         boolean,
         default=False,
+        makes="external",
         doc="Whether cookies of `auth-url`'s answer reach the client whatever the status of the response; else they do "
         "with 200, 201, 204, 206, 301 to 304, 307 and 308.",
         nginx="auth-always-set-cookie",

@@ -60,6 +60,7 @@ class IngressAnnotations(
         "connect-timeout",
         seconds(0, _DAY),
         default=0.0,
+        makes="patience",
         doc="How long an endpoint may take to accept a connection (`5s`); 0 leaves the proxy's own time.",
         nginx="proxy-connect-timeout",
         fidelity=_UNITS,
@@ -68,6 +69,7 @@ class IngressAnnotations(
         "read-timeout",
         seconds(0, _DAY),
         default=0.0,
+        makes="patience",
         doc="How long an endpoint may be silent before its answer, within it, and on a WebSocket (`1h`); 0 leaves the "
         "proxy's own times.",
         nginx="proxy-read-timeout",
@@ -77,6 +79,7 @@ class IngressAnnotations(
         "send-timeout",
         seconds(0, _DAY),
         default=0.0,
+        makes="patience",
         doc="How long an endpoint may take nothing of a request; 0 leaves the proxy's own time.",
         nginx="proxy-send-timeout",
         fidelity=_UNITS,
@@ -85,6 +88,7 @@ class IngressAnnotations(
         "response-headers",
         fields,
         default=(),
+        makes="answer",
         doc="Header fields that every answer has, in the place of the endpoint's of these names, one a line "
         "(`X-Frame-Options: DENY`).",
     )
@@ -92,6 +96,7 @@ class IngressAnnotations(
         "request-headers",
         request_fields,
         default=(),
+        makes="request",
         doc="Header fields that the endpoint gets in the place of the client's of these names, one a line, perhaps "
         "with variables (`X-Client: $remote_addr`); one that comes out empty is left out.",
     )
@@ -99,6 +104,7 @@ class IngressAnnotations(
         "custom-headers",
         map_reference,
         default="",
+        makes="answer",
         doc="The ConfigMap of the same namespace whose keys and values are header fields that every answer has, each "
         "one of those that the settings' `global-allowed-response-headers` lists.",
         invalid=Invalid.CLOSE,
@@ -108,6 +114,7 @@ class IngressAnnotations(
         "access-log",
         boolean,
         default=True,
+        makes="unlogged",
         doc="Whether requests are written to the access log; they are counted all the same.",
         nginx="enable-access-log",
     )
@@ -115,6 +122,7 @@ class IngressAnnotations(
         "body-size",
         size,
         default=None,
+        makes="body_size",
         doc="The most that a request body may have (`8m`); 0 is no limit, unset leaves the proxy's own.",
         nginx="proxy-body-size",
     )

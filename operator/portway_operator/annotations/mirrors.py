@@ -23,6 +23,7 @@ class MirrorAnnotations:
         "mirror-target",
         service_url,
         default=None,
+        makes="mirror",
         doc="Where a copy of each request goes that may reach an endpoint (`http://twin.shop.svc$request_uri`); the "
         "answer to it is dropped, and nobody waits for it. `http://NAME.NAMESPACE.svc` is that Service and its "
         "endpoints; other names are looked up again and again.",
@@ -37,6 +38,7 @@ class MirrorAnnotations:
         "mirror-host",
         template,
         default="",
+        makes="mirror",
         doc="The Host of the copies, perhaps with variables; unset, it is that of the target.",
         nginx="mirror-host",
         requires=_TARGET,
@@ -45,6 +47,7 @@ class MirrorAnnotations:
         "mirror-request-body",
         switch,
         default=True,
+        makes="mirror",
         doc="Whether copies have the request's body (`on`), or none (`off`).",
         nginx="mirror-request-body",
         requires=_TARGET,

@@ -21,6 +21,7 @@ class RoutingAnnotations:
         "compatibility",
         one_of(Compatibility),
         default=None,
+        makes="redirect",
         doc="`strict` reads the Ingress as the specification has it, `ingress-nginx` as that does where the two "
         "differ; unset, the annotation of this name on the IngressClass says, else the settings.",
     )
@@ -41,6 +42,7 @@ class RoutingAnnotations:
         "rewrite-target",
         replacement,
         default="",
+        makes=("rewrite", "prefix"),
         doc="What the endpoint gets for the path, with `$1` to `$9` for the groups of the path as a regular expression "
         "(see `use-regex`, which this implies); the query stays.",
         nginx="rewrite-target",
@@ -50,6 +52,7 @@ class RoutingAnnotations:
         "forwarded-prefix",
         prefix,
         default="",
+        makes="prefix",
         doc="The X-Forwarded-Prefix that the endpoint gets beside `rewrite-target`.",
         nginx="x-forwarded-prefix",
         requires=("rewrite_target",),
@@ -58,6 +61,7 @@ class RoutingAnnotations:
         "app-root",
         prefix,
         default="",
+        makes=("app_root", "relative"),
         doc="Where a request for exactly `/` is sent, by a 302.",
         nginx="app-root",
     )
@@ -65,6 +69,7 @@ class RoutingAnnotations:
         "ssl-redirect",
         boolean,
         default=None,
+        makes="https_redirect",
         doc="Whether requests without TLS are sent to https on hosts that have TLS; unset, the settings say.",
         nginx="ssl-redirect",
         fidelity=close("A slash at the end of the path stays, as with preserve-trailing-slash."),
@@ -73,6 +78,7 @@ class RoutingAnnotations:
         "force-ssl-redirect",
         boolean,
         default=None,
+        makes="https_redirect",
         doc="Whether they are on hosts without TLS too; for a balancer before Portway that has the "
         "certificates; unset, the settings say.",
         nginx="force-ssl-redirect",
@@ -82,6 +88,7 @@ class RoutingAnnotations:
         "permanent-redirect",
         location,
         default="",
+        makes="redirect",
         doc="Where every request is sent, perhaps with variables (`https://new.example$request_uri`).",
         nginx="permanent-redirect",
     )
@@ -89,6 +96,7 @@ class RoutingAnnotations:
         "permanent-redirect-code",
         redirect_status(308),
         default=301,
+        makes="redirect",
         doc="The status of that redirect.",
         nginx="permanent-redirect-code",
         requires=("permanent_redirect",),
@@ -97,6 +105,7 @@ class RoutingAnnotations:
         "temporal-redirect",
         location,
         default="",
+        makes="redirect",
         doc="Where every request is sent for the time being; it wins over `permanent-redirect`.",
         nginx="temporal-redirect",
     )
@@ -104,6 +113,7 @@ class RoutingAnnotations:
         "temporal-redirect-code",
         redirect_status(307),
         default=302,
+        makes="redirect",
         doc="The status of that redirect.",
         nginx="temporal-redirect-code",
         requires=("temporal_redirect",),
@@ -112,6 +122,7 @@ class RoutingAnnotations:
         "from-to-www-redirect",
         boolean,
         default=False,
+        makes="www",
         doc="Whether `www.` before a host of the Ingress, or the host without it, is sent to the host by a 308; hosts "
         "that an Ingress declares, and wildcards, are not.",
         nginx="from-to-www-redirect",
@@ -129,6 +140,7 @@ class RoutingAnnotations:
         "relative-redirects",
         boolean,
         default=False,
+        makes=("relative", "redirect"),
         doc="Whether the Location of `app-root`, and of the slash that `compatibility: ingress-nginx` adds, is the "
         "path alone.",
         nginx="relative-redirects",
@@ -137,6 +149,7 @@ class RoutingAnnotations:
         "use-port-in-redirects",
         boolean,
         default=False,
+        makes="redirect",
         doc="Whether the Location of that slash names the port.",
         nginx="use-port-in-redirects",
     )
@@ -144,6 +157,7 @@ class RoutingAnnotations:
         "upstream-host",
         template,
         default="",
+        makes="host",
         doc="The Host that the endpoint gets in the place of the client's, perhaps with variables.",
         nginx="upstream-vhost",
     )

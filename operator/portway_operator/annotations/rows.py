@@ -46,7 +46,7 @@ class Row:
 
     `nginx` are the names of ingress-nginx's annotations that mean the same; ours wins over them, and the first over the
     second. `name` is empty for one that only ingress-nginx has. One that `requires` other fields has an effect only
-    beside one of them.
+    beside one of them. It `makes` fields of the policies of routes, upstreams and listeners, alone or with others.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Row:
     nginx: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     fidelity: Fidelity = EXACT
+    makes: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -74,23 +75,30 @@ def row(  # noqa: PLR0913 - the columns of the table
     nginx: str | tuple[str, ...] = (),
     requires: tuple[str, ...] = (),
     fidelity: Fidelity = EXACT,
+    makes: str | tuple[str, ...] = (),
 ) -> T:
     """Return the dataclass field of an annotation."""
-    twins = (nginx,) if isinstance(nginx, str) else nginx
-    entry = Row(name, parse, doc, invalid, twins, requires, fidelity)
+    entry = Row(name, parse, doc, invalid, _several(nginx), requires, fidelity, _several(makes))
     return dataclasses.field(default=default, metadata={"row": entry})
+
+
+def _several(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names
 
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[S]):
     """The values of an object's annotations and what is wrong with them.
 
-    `closed` is the code of the problem for which nothing may pass; empty for none.
+    `closed` is the code of the problem for which nothing may pass; empty for none. `said` are the fields whose
+    annotations could be read, each with the full name that counts. `closing` are those for which nothing may pass.
     """
 
     values: S
     problems: tuple[Problem, ...] = ()
     closed: str = ""
+    said: tuple[tuple[str, str], ...] = ()
+    closing: tuple[str, ...] = ()
 
 
 @cache
@@ -130,7 +138,8 @@ def read_scope(
     reading = _Reading(owner, scopes)
     reading.take(_index(scope), usual)  # type: ignore[arg-type] # mypy takes no generic class for hashable
     values: S = dataclasses.replace(usual, **reading.values)  # type: ignore[type-var] # a scope is a dataclass
-    return Reading(values, tuple(sorted(reading.problems)), reading.closed)
+    said, closing = tuple(reading.said.items()), tuple(reading.closing)
+    return Reading(values, tuple(sorted(reading.problems)), reading.closed, said, closing)
 
 
 @cache
@@ -165,8 +174,10 @@ class _Reading:
 
     def __init__(self, owner: Ingress | Service, scopes: Mapping[Kind, type]) -> None:
         self.values: dict[str, object] = {}
+        self.said: dict[str, str] = {}
         self.problems: list[Problem] = []
         self.closed = ""
+        self.closing: list[str] = []
         self._owner = owner
         self._scopes = scopes
 
@@ -190,18 +201,22 @@ class _Reading:
         try:
             self.values[field] = entry.parse(value.strip(" "))
         except ValueError as error:
-            self._say(annotation_invalid(self._at(key), value, str(error), closes=_closes(entry)), entry)
+            self._say(key, annotation_invalid(self._at(key), value, str(error), closes=_closes(entry)), entry)
+        else:
+            self.said[field] = key
 
     def _refuse(self, key: str, value: str, entry: Row) -> None:
         """Say that an annotation is not built, unless its value asks for nothing."""
         if not entry.parse(value.strip(" ")):
             return
         reason, remedy = entry.fidelity.words, entry.fidelity.remedy
-        self._say(annotation_refused(self._at(key), reason, remedy, closes=_closes(entry)), entry)
+        self._say(key, annotation_refused(self._at(key), reason, remedy, closes=_closes(entry)), entry)
 
-    def _say(self, problem: Problem, entry: Row) -> None:
+    def _say(self, key: str, problem: Problem, entry: Row) -> None:
         self.problems.append(problem)
-        self.closed = problem.code if _closes(entry) else self.closed
+        if _closes(entry):
+            self.closed = problem.code
+            self.closing.append(key)
 
     def _idle(self, used: Mapping[str, tuple[str, _Entry]], usual: object) -> None:
         """Say of each value that has no effect that what it belongs to is off."""

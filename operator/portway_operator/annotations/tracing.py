@@ -19,6 +19,7 @@ class TracingAnnotations:
         "enable-opentelemetry",
         boolean,
         default=None,
+        makes="tracing",
         doc="Whether requests are traced, where the ConfigMap names a collector; unset, its key of this name says.",
         nginx="enable-opentelemetry",
     )
@@ -26,6 +27,7 @@ class TracingAnnotations:
         "opentelemetry-trust-incoming-span",
         boolean,
         default=None,
+        makes="tracing",
         doc="Whether the trace that a request comes with goes on; unset, the ConfigMap's key of this name says.",
         nginx="opentelemetry-trust-incoming-span",
     )
@@ -33,6 +35,7 @@ class TracingAnnotations:
         "opentelemetry-operation-name",
         span_name,
         default="",
+        makes="tracing",
         doc="What the spans are called, perhaps with variables (`HTTP $request_method $uri`); unset, by the method and "
         "the path of the rule.",
         nginx="opentelemetry-operation-name",

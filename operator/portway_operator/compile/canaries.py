@@ -9,6 +9,7 @@ import msgspec
 from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations
 from portway_operator.annotations.balancing import CanaryBehavior
+from portway_operator.compile.sources import Loan
 from portway_operator.compile.upstreams import Upstreams, parse_name
 from portway_operator.problems import Problem
 from portway_proxy.snapshot import Canary, PathMatch, Policy, Route
@@ -35,12 +36,16 @@ def canary_of(values: IngressAnnotations, upstream: str, *, sticky: bool) -> Can
 
 
 class Canaries:
-    """The canaries' routes, taken from the oldest Ingress to the youngest: each path has one at most."""
+    """The canaries' routes, taken from the oldest Ingress to the youngest: each path has one at most.
 
-    __slots__ = ("_found", "_upstreams", "problems")
+    `loans` are those that have joined others.
+    """
+
+    __slots__ = ("_found", "_upstreams", "loans", "problems")
 
     def __init__(self, upstreams: Upstreams) -> None:
         self.problems: list[Problem] = []
+        self.loans: list[Loan] = []
         self._upstreams = upstreams
         self._found: dict[Claim, tuple[Route, IngressAnnotations]] = {}
 
@@ -60,6 +65,7 @@ class Canaries:
         if found is None:
             return route
         canary, values = found
+        self.loans.append(Loan("canary", route.origin, canary.origin))
         shared = None if values.affinity_canary_behavior is CanaryBehavior.LEGACY else self._like(route, canary)
         of = canary_of(values, shared or canary.upstream, sticky=shared is not None)
         return msgspec.structs.replace(route, policy=msgspec.structs.replace(route.policy or _NONE, canary=of))

@@ -14,6 +14,7 @@ from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations, key_of, rows
 from portway_operator.annotations.client_certificates import VerifyClient
 from portway_operator.compile.access import Access
+from portway_operator.compile.sources import Loan
 from portway_operator.compile.tls import DAY, SOON
 from portway_operator.objects import Ingress, Secret
 from portway_operator.problems import Origin, Problem, at
@@ -31,14 +32,16 @@ _LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----",
 class ClientCertificates:
     """Reads what Ingresses ask of clients' certificates, from the oldest to the youngest.
 
-    `secrets` are the namespaces and names of all Secrets that they named so far. `today` is the day since the epoch; 0
+    `secrets` are the namespaces and names of all Secrets that they named so far, `loans` the rules that others' routes
+    got. `today` is the day since the epoch; 0
     is unknown.
     """
 
-    __slots__ = ("_authorities", "_hosts", "_store", "_today", "secrets")
+    __slots__ = ("_authorities", "_hosts", "_store", "_today", "loans", "secrets")
 
     def __init__(self, store: ObjectStore, today: int = 0) -> None:
         self.secrets: set[Key] = set()
+        self.loans: list[Loan] = []
         self._store = store
         self._today = today
         self._authorities: dict[str, ClientAuthority] = {}
@@ -122,7 +125,14 @@ class ClientCertificates:
         found = self._hosts.get(host.name)
         if found is None:
             return host
-        return msgspec.structs.replace(host, routes=tuple(_with(route, found[0]) for route in host.routes))
+        return msgspec.structs.replace(host, routes=tuple(self._with(route, *found) for route in host.routes))
+
+    def _with(self, route: Route, certificate: ClientCertificate, origin: Origin) -> Route:
+        policy = route.policy or _NONE
+        if policy.certificate is not None or policy.closed:
+            return route
+        self.loans.append(Loan("certificate", route.origin, origin))
+        return msgspec.structs.replace(route, policy=msgspec.structs.replace(policy, certificate=certificate))
 
 
 def _lists(pem: bytes) -> list[x509.CertificateRevocationList]:
@@ -137,13 +147,6 @@ def own_namespace(reference: str, ingress: Ingress) -> Key | None:
     """Return the namespace and name of what an Ingress refers to, or None: it is of another namespace."""
     namespace, slash, name = reference.rpartition("/")
     return None if slash and namespace != ingress.meta.namespace else (ingress.meta.namespace, name)
-
-
-def _with(route: Route, certificate: ClientCertificate) -> Route:
-    policy = route.policy or _NONE
-    if policy.certificate is not None or policy.closed:
-        return route
-    return msgspec.structs.replace(route, policy=msgspec.structs.replace(policy, certificate=certificate))
 
 
 def _authority(secret: Secret, depth: int) -> ClientAuthority | str:

@@ -63,6 +63,13 @@ class Modes:
             mode = None if named is None else self._by_class.get(named.meta.name)
         return (mode or self._usual) is Compatibility.INGRESS_NGINX
 
+    def place(self, ingress: Ingress, values: IngressAnnotations) -> str:
+        """Return the annotation of the class that says how an Ingress with these annotations is read; or nothing."""
+        named = self._classes.named(ingress) if values.compatibility is None and self._by_class else None
+        if named is None or named.meta.name not in self._by_class:
+            return ""
+        return f"annotation {_KEY} of IngressClass {named.meta.name}"
+
     def problems(self) -> list[Problem]:
         """Return what is wrong with what the classes say."""
         return self._found

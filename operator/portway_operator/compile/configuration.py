@@ -35,11 +35,15 @@ __all__ = ["KEYS", "configured"]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of the ConfigMap: the setting that it sets, the parser of its value, and whether it keeps anybody away."""
+    """A key of the ConfigMap: the setting that it sets, the parser of its value, and whether it keeps anybody away.
+
+    It `makes` a field of the policies of routes or listeners, alone or with others.
+    """
 
     setting: str
     parse: Callable[[str], object]
     guards: bool = False
+    makes: str = ""
 
 
 def _service(text: str) -> str:
@@ -50,37 +54,37 @@ def _service(text: str) -> str:
 
 
 KEYS: Final = {
-    "add-headers": Key("add_headers", map_reference),
-    "allow-backend-server-header": Key("allow_backend_server_header", boolean),
+    "add-headers": Key("add_headers", map_reference, makes="answer"),
+    "allow-backend-server-header": Key("allow_backend_server_header", boolean, makes="hidden"),
     "allow-external-name": Key("allow_external_name", boolean),
-    "allowlist-source-range": Key("allow_source_range", networks, guards=True),
-    "block-cidrs": Key("block_cidrs", networks, guards=True),
-    "block-referers": Key("block_referers", texts, guards=True),
-    "block-user-agents": Key("block_user_agents", texts, guards=True),
+    "allowlist-source-range": Key("allow_source_range", networks, guards=True, makes="allow"),
+    "block-cidrs": Key("block_cidrs", networks, guards=True, makes="deny"),
+    "block-referers": Key("block_referers", texts, guards=True, makes="blocked"),
+    "block-user-agents": Key("block_user_agents", texts, guards=True, makes="blocked"),
     "catch-all": Key("allow_catch_all", boolean),
-    "compatibility": Key("compatibility", one_of(Compatibility)),
+    "compatibility": Key("compatibility", one_of(Compatibility), makes="redirect"),
     "compute-full-forwarded-for": Key("compute_full_forwarded_for", boolean),
-    "custom-http-errors": Key("custom_http_errors", statuses),
-    "default-backend-service": Key("default_backend_service", _service),
-    "denylist-source-range": Key("deny_source_range", networks, guards=True),
+    "custom-http-errors": Key("custom_http_errors", statuses, makes="errors"),
+    "default-backend-service": Key("default_backend_service", _service, makes="errors"),
+    "denylist-source-range": Key("deny_source_range", networks, guards=True, makes="deny"),
     "disable-access-log": Key("disable_access_log", boolean),
     "disable-proxy-intercept-errors": Key("disable_proxy_intercept_errors", boolean),
     "enable-opentelemetry": Key("enable_opentelemetry", boolean),
     "enable-real-ip": Key("enable_real_ip", boolean),
     "explain-to": Key("explain_to", networks),
-    "force-ssl-redirect": Key("force_ssl_redirect", boolean),
+    "force-ssl-redirect": Key("force_ssl_redirect", boolean, makes="https_redirect"),
     "forwarded-for-header": Key("forwarded_for_header", field_name),
     "generate-request-id": Key("generate_request_id", boolean),
     "global-allowed-response-headers": Key("global_allowed_response_headers", names),
-    "hide-headers": Key("hide_headers", names),
+    "hide-headers": Key("hide_headers", names, makes="hidden"),
     "hsts": Key("hsts", boolean),
     "hsts-include-subdomains": Key("hsts_include_subdomains", boolean),
     "hsts-max-age": Key("hsts_max_age", count(0, 10 * 366 * 86400)),
     "hsts-preload": Key("hsts_preload", boolean),
     "http-redirect-code": Key("http_redirect_code", tls_terms.redirect_code),
     "ingress-class-by-name": Key("ingress_class_by_name", boolean),
-    "limit-conn-status-code": Key("limit_conn_status_code", count(400, 599)),
-    "limit-req-status-code": Key("limit_req_status_code", count(400, 599)),
+    "limit-conn-status-code": Key("limit_conn_status_code", count(400, 599), makes="limit"),
+    "limit-req-status-code": Key("limit_req_status_code", count(400, 599), makes="limit"),
     "log-format-escape-json": Key("log_format_escape_json", boolean),
     "log-format-upstream": Key("log_format_upstream", observing.log_template),
     "no-tls-redirect-locations": Key("no_tls_redirect_locations", observing.paths),
@@ -91,17 +95,17 @@ KEYS: Final = {
     "otel-service-name": Key("otel_service_name", str),
     "otlp-collector-host": Key("otlp_collector_host", observing.server_name),
     "otlp-collector-port": Key("otlp_collector_port", observing.port),
-    "proxy-add-original-uri-header": Key("proxy_add_original_uri_header", boolean),
+    "proxy-add-original-uri-header": Key("proxy_add_original_uri_header", boolean, makes="request"),
     "proxy-protocol-header-timeout": Key("proxy_protocol_header_timeout", seconds(0.1, 300)),
     "proxy-real-ip-cidr": Key("proxy_real_ip_cidr", networks),
-    "proxy-set-headers": Key("proxy_set_headers", map_reference),
-    "proxy-stream-timeout": Key("stream_timeout", seconds(1, 30 * 86400)),
+    "proxy-set-headers": Key("proxy_set_headers", map_reference, makes="request"),
+    "proxy-stream-timeout": Key("stream_timeout", seconds(1, 30 * 86400), makes="idle"),
     "server-tokens": Key("server_tokens", boolean),
     "skip-access-log-urls": Key("skip_access_log_urls", observing.paths),
     "ssl-ciphers": Key("ssl_ciphers", ciphers),
     "ssl-ecdh-curve": Key("ssl_ecdh_curve", tls_terms.curves),
     "ssl-protocols": Key("ssl_protocols", protocols),
-    "ssl-redirect": Key("ssl_redirect", boolean),
+    "ssl-redirect": Key("ssl_redirect", boolean, makes="https_redirect"),
     "ssl-reject-handshake": Key("ssl_reject_handshake", boolean),
     "ssl-session-tickets": Key("ssl_session_tickets", boolean),
     "ssl-session-timeout": Key("ssl_session_timeout", seconds(1, 7 * 86400)),
@@ -109,7 +113,7 @@ KEYS: Final = {
     "use-http2": Key("use_http2", boolean),
     "use-proxy-protocol": Key("use_proxy_protocol", boolean),
     "watch-ingress-without-class": Key("watch_ingress_without_class", boolean),
-    "whitelist-source-range": Key("allow_source_range", networks, guards=True),
+    "whitelist-source-range": Key("allow_source_range", networks, guards=True, makes="allow"),
 }
 """Every key, by its name."""
 
@@ -162,7 +166,13 @@ def _read(store: ObjectStore, found: ConfigMap, settings: CompileSettings) -> tu
     spread, wrong = _for_all(found, common)
     noted += wrong
     closed = closed or next((one.code for one in wrong if for_all.guards(one.origin.field[5:-1])), "")
-    return replace(settings, **changes, **spread, tuning=tuning.settings(tuned), closed=closed), noted
+    said = _readable(found, noted)
+    return replace(settings, **changes, **spread, tuning=tuning.settings(tuned), closed=closed, said=said), noted
+
+
+def _readable(found: ConfigMap, noted: list[Problem]) -> tuple[str, ...]:
+    wrong = {problem.origin.field for problem in noted if problem.origin.name == found.meta.name}
+    return tuple(name for name in sorted(found.data) if f"data[{name}]" not in wrong)
 
 
 def _unread(origin: Origin, name: str, value: str) -> Problem | None:

@@ -14,7 +14,7 @@ from portway_operator.compile.observing import paths
 from portway_operator.parse import boolean
 from portway_operator.settings import CompileSettings
 
-__all__ = ["KEYS", "changes", "default", "guards", "usual"]
+__all__ = ["KEYS", "changes", "default", "field", "guards", "usual"]
 
 Said = tuple[tuple[str, Any], ...]
 
@@ -68,7 +68,14 @@ def default(name: str) -> object:
     """Return what a key sets where it is not there."""
     if name in (_NO_AUTH, _AGAIN):
         return CompileSettings().no_auth_locations if name == _NO_AUTH else False
-    return getattr(IngressAnnotations, _FIELDS[name.removeprefix(_GLOBAL)])
+    return getattr(IngressAnnotations, field(name))
+
+
+def field(name: str) -> str:
+    """Return the field of `IngressAnnotations` that a key sets; empty for none."""
+    if name in (_NO_AUTH, _AGAIN):
+        return "" if name == _NO_AUTH else "next_upstream"
+    return _FIELDS[name.removeprefix(_GLOBAL)]
 
 
 def guards(name: str) -> bool:
@@ -90,9 +97,8 @@ def changes(said: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
             elif name == _AGAIN:
                 again = boolean(value)
             elif value:
-                field = _FIELDS[name.removeprefix(_GLOBAL)]
-                parsed = rows(IngressAnnotations)[field].parse(value.strip(" "))
-                (auth if guards(name) else found)[field] = parsed
+                parsed = rows(IngressAnnotations)[field(name)].parse(value.strip(" "))
+                (auth if guards(name) else found)[field(name)] = parsed
         except ValueError as error:
             wrong[name] = str(error)
     if again and found.get("next_upstream", True) != ():

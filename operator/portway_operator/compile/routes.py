@@ -13,10 +13,11 @@ from portway_operator.compile.canaries import Canaries
 from portway_operator.compile.compatibility import Surprises
 from portway_operator.compile.hosts import MoreHosts
 from portway_operator.compile.policies import Policies
+from portway_operator.compile.sources import Loan
 from portway_operator.compile.upstreams import Upstreams, Wanted
 from portway_operator.objects import Backend, Ingress, IngressPath, IngressRule
 from portway_operator.problems import Origin, Problem, at
-from portway_proxy.snapshot import Host, PathMatch, Route, Severity
+from portway_proxy.snapshot import Host, PathMatch, Route, Severity, Sources
 
 __all__ = ["HostTable", "IngressRoutes", "RouteReader"]
 
@@ -34,7 +35,8 @@ PathKey = tuple[str, PathMatch]
 class IngressRoutes:
     """What one Ingress asks for: its routes, and its default backend as a route of any host and of each of its own.
 
-    `values` are what its annotations say. `nginx` tells that it is read as ingress-nginx would.
+    `values` are what its annotations say, `sources` where its policies came from. `nginx` tells that it is read as
+    ingress-nginx would.
     """
 
     ingress: Ingress
@@ -44,6 +46,7 @@ class IngressRoutes:
     problems: tuple[Problem, ...] = ()
     values: IngressAnnotations = _UNSAID
     nginx: bool = False
+    sources: Sources | None = None
 
 
 class RouteReader:
@@ -184,6 +187,11 @@ class HostTable:
         self.problems += [*self._canaries.problems, *self._canaries.rest(), *self._more.problems]
         self.problems += self._surprises.problems
         return tuple(hosts[name] for name in sorted(hosts))
+
+    @property
+    def loans(self) -> list[Loan]:
+        """What Ingresses say of routes of others."""
+        return self._canaries.loans
 
     def _add_hosts(self, found: IngressRoutes) -> None:
         """Note the further hosts that an Ingress asks for."""

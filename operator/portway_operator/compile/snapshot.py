@@ -14,7 +14,7 @@ import msgspec
 from portway_operator import problems
 from portway_operator.annotations import IngressAnnotations, read
 from portway_operator.compile import for_all
-from portway_operator.compile.access import AccessReader
+from portway_operator.compile.access import Access, AccessReader
 from portway_operator.compile.auth_services import AuthServices
 from portway_operator.compile.by_url import ByUrl
 from portway_operator.compile.classes import Classes
@@ -37,6 +37,7 @@ from portway_operator.compile.policies import Elsewhere, Policies
 from portway_operator.compile.port_maps import PortMap, port_maps
 from portway_operator.compile.readings import Kept, Readings, refers
 from portway_operator.compile.routes import HostTable, IngressRoutes, RouteReader
+from portway_operator.compile.sources import SourceReader, join_sources, lent, place_of
 from portway_operator.compile.tls import TlsClaims, TlsTable, find_key_pair, pair_problems, read_tls, secret_problem
 from portway_operator.compile.tls_terms import terms_of
 from portway_operator.compile.trust import trust_of, trust_problems
@@ -47,7 +48,7 @@ from portway_operator.ports import is_l4
 from portway_operator.problems import Origin, Problem, at
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
-from portway_proxy.snapshot import Balance, Host, Listener, Policy, Route, SharedKey, Snapshot, Upstream
+from portway_proxy.snapshot import Balance, Host, Listener, Policy, Route, SharedKey, Snapshot, Sources, Upstream
 
 __all__ = ["Compiled", "compile_snapshot", "compile_upstream"]
 
@@ -121,6 +122,7 @@ class _Compile:
         self._before = before if before is not None and before.settings == self._settings else None
         made = self._before.made if self._before is not None else {}
         self._modes = Modes(self._classes, self._settings)
+        self._sources = SourceReader(self._settings, found)
         self._access = AccessReader(store)
         self._clients = ClientCertificates(store, self._settings.today)
         self._keys = EndpointSecrets()
@@ -166,9 +168,17 @@ class _Compile:
         )
         self.problems += [*tls.problems, *hosts.problems, *self._passed.problems, *self._malformed()]
         self.problems += self._modes.problems()
-        return self._finish(snapshot, ingresses, readings.made)
+        sources: list[Sources | None] = [one.sources for one in found]
+        sources += [*lent(sources, (*hosts.loans, *self._clients.loans)), self._sources.for_all()]
+        return self._finish(snapshot, sources, ingresses, readings.made)
 
-    def _finish(self, snapshot: Snapshot, ingresses: Iterable[Ingress], kept: Mapping[Key, Kept]) -> Compiled:
+    def _finish(
+        self,
+        snapshot: Snapshot,
+        sources: list[Sources | None],
+        ingresses: Iterable[Ingress],
+        kept: Mapping[Key, Kept],
+    ) -> Compiled:
         """Add what routes and listeners refer to."""
         used = {route.upstream for host in snapshot.hosts for route in host.routes} | _other_upstreams(snapshot)
         used |= {listener.upstream for listener in snapshot.listeners}
@@ -186,6 +196,7 @@ class _Compile:
                 continue
             wanted, one = resolved[name]
             upstreams.append(one.upstream)
+            sources.append(self._upstreams.made[wanted].sources)
             self.problems += one.problems
             service = (wanted.namespace, wanted.service)
             by_service[service] = (*by_service.get(service, ()), name)
@@ -199,6 +210,7 @@ class _Compile:
                 problems=tuple(sorted(set(self.problems))),
                 affinity_key=key,
                 keyrings=keyrings(self._store, upstreams),
+                sources=join_sources(sources),
             ),
             by_service,
             frozenset(ingress.meta.key for ingress in ingresses),
@@ -275,7 +287,18 @@ class _Compile:
         passed = self._passed.read(ingress, reading.values.tls_passthrough, guarded=policies.guarded)
         found = RouteReader(ingress, self._upstreams, policies, secured, passed).read()
         self.problems += found.problems
-        return replace(found, nginx=True) if self._modes.nginx(ingress, reading.values) else found
+        sources = self._sources.of_ingress(ingress, reading, self._more(found, access))
+        nginx = self._modes.nginx(ingress, reading.values)
+        return replace(found, nginx=nginx, sources=sources) if nginx or sources is not None else found
+
+    def _more(self, found: IngressRoutes, access: Access) -> Iterator[tuple[str, str]]:
+        """Yield fields of policies, and where they came from, that no table tells: what closes paths, and slashes."""
+        for problem in access.problems:
+            if problem.code == access.closed:
+                yield "closed", place_of(problem)
+        place = self._modes.place(found.ingress, found.values)
+        if place and any(len(route.path) > 1 and route.path.endswith("/") for _, route in found.routes):
+            yield "redirect", place
 
     def _named(self) -> frozenset[Named]:
         """Return the Secrets and ConfigMaps that were named."""

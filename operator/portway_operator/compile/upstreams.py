@@ -16,6 +16,7 @@ from portway_operator.annotations import IngressAnnotations, Reading, ServiceAnn
 from portway_operator.compile import for_all
 from portway_operator.compile.client_certificates import own_namespace
 from portway_operator.compile.endpoint_tls import endpoint_tls
+from portway_operator.compile.sources import of_service
 from portway_operator.compile.upstream_policies import as_asked_by, as_asked_of_all, with_policy
 from portway_operator.endpoints import Found, SlicePick, find_endpoints
 from portway_operator.objects import EndpointSlice, Ingress, Kind, PortRef, Secret, Service, ServicePort
@@ -23,7 +24,7 @@ from portway_operator.ports import find_port, port_names, speaks, speaks_unknown
 from portway_operator.problems import Problem, at
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
-from portway_proxy.snapshot import Endpoint, Origin, Protocol, Severity, Transport, Upstream
+from portway_proxy.snapshot import Endpoint, Origin, Protocol, Severity, Sources, Transport, Upstream
 
 __all__ = ["Made", "Resolved", "Upstreams", "Wanted", "parse_name"]
 
@@ -92,6 +93,7 @@ class Made:
     resolved: Resolved
     named: Key | None = None
     secret: Secret | None = None
+    sources: Sources | None = None
 
     def of(self, service: Service | None, slices: tuple[EndpointSlice, ...], ingress: Ingress | None) -> bool:
         """Return whether it was made of these very objects; the Secret that the Ingress named is another matter."""
@@ -130,8 +132,8 @@ class Upstreams:
             if found is None or not self._stands(wanted, found):
                 key, ingress = (wanted.namespace, wanted.service), self._ingress(wanted)
                 service, slices = self._store.services.get(key), self._store.endpoint_slices.of(*key)
-                resolved, named = self._make(wanted), self._named(ingress)
-                found = Made(service, slices, ingress, resolved, named, self._secret(named))
+                (resolved, sources), named = self._make(wanted), self._named(ingress)
+                found = Made(service, slices, ingress, resolved, named, self._secret(named), sources)
             self.made[wanted] = found
         return found.resolved
 
@@ -184,13 +186,15 @@ class Upstreams:
             found = self._annotations[key] = read(ServiceAnnotations, service)
         return found
 
-    def _make(self, wanted: Wanted) -> Resolved:
+    def _make(self, wanted: Wanted) -> tuple[Resolved, Sources | None]:
         try:
-            return self._resolve(wanted)
+            service = self._store.services.get((wanted.namespace, wanted.service))
+            sources = None if service is None else of_service(service, self.annotations(service))
+            return self._resolve(wanted), sources
         except Exception as error:  # noqa: BLE001 - one bad Service costs itself only; the problem names the error
             upstream = msgspec.structs.replace(wanted.upstream(), reason="internal")
             origin = Origin(Kind.SERVICE, wanted.namespace, wanted.service)
-            return Resolved(upstream, (problems.internal(origin, error),))
+            return Resolved(upstream, (problems.internal(origin, error),)), None
 
     def _resolve(self, wanted: Wanted) -> Resolved:
         service = self._store.services.get((wanted.namespace, wanted.service))
