@@ -6,7 +6,6 @@ Nothing that it answers ever holds a key. `admin_access` says who may see it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -17,30 +16,23 @@ from portway_proxy.admin_site import AdminSite
 from portway_proxy.dashboard.board import Board
 from portway_proxy.dashboard.pages import DashboardPages
 from portway_proxy.describe import describe, describe_json
-from portway_proxy.endpoint_states import EndpointPage, EndpointQuery, describe_endpoints
+from portway_proxy.endpoint_states import EndpointQuery, describe_endpoints
+from portway_proxy.explain.page import Explained, ExplainPage
 from portway_proxy.exposition import CONTENT_TYPE, render
 from portway_proxy.flows import FlowPage, FlowQuery, describe_page
 from portway_proxy.history_pages import Chronicle, add_history
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.metrics import LOOP_LAG, MEMORY_SHARE, Sample
 from portway_proxy.pages import json_page, wants_json
-from portway_proxy.snapshot import Problem, Snapshot
+from portway_proxy.snapshot import Snapshot
 
 __all__ = ["Admin", "Served"]
 
 Q = TypeVar("Q")
 
 
-class Served(Protocol):
+class Served(Explained, Protocol):
     """What the admin server shows: the proxy behind it."""
-
-    @property
-    def snapshot(self) -> Snapshot | None:
-        """The snapshot that is served, or None before the first."""
-
-    @property
-    def problems(self) -> Sequence[Problem]:
-        """What is wrong here, beyond the snapshot's own problems."""
 
     @property
     def history(self) -> Chronicle:
@@ -54,9 +46,6 @@ class Served(Protocol):
 
     async def flows(self, query: FlowQuery) -> FlowPage:
         """Return what passes through at layer 4 and is asked for."""
-
-    async def endpoints(self, query: EndpointQuery) -> EndpointPage:
-        """Return how the endpoints fare that are asked for."""
 
 
 class Admin:
@@ -77,6 +66,7 @@ class Admin:
         app.router.add_get("/flows", self._flows)
         app.router.add_get("/upstreams", self._upstreams)
         add_history(app, served.history)
+        ExplainPage(served).add_to(app)
         if board is not None:
             DashboardPages(board).add_to(app)
         self._site = AdminSite(app)

@@ -69,7 +69,7 @@ class Supervisor:
     `http_port`, `https_port` and `admin_port` are the real ones after `start`. `generation` is the number of
     `snapshot`, and 0 before the first; numbers of snapshots that were rejected are not used again. It is served since
     `served_since` (seconds since the epoch). `stale` is for whoever feeds it to set: nobody vouches that what is served
-    is what should be. `role` is what its dashboard says that it is.
+    is what should be. `role` is what its dashboard says that it is; `affinity_key` signs cookies for who has no key.
     """
 
     def __init__(self, settings: ProxySettings, role: Role = Role.PROXY) -> None:
@@ -88,8 +88,8 @@ class Supervisor:
         self._listeners = Listeners(settings.address, settings.workers)
         self._tasks = Tasks()
         # Of no use to anyone but the workers, of which each may have to know what another one issued.
-        self._affinity_key = secrets.token_bytes(32)
-        self._configure = Configure(settings, affinity_key=self._affinity_key)
+        self.affinity_key = secrets.token_bytes(32)
+        self._configure = Configure(settings, affinity_key=self.affinity_key)
         self._lock = asyncio.Lock()
         self._gathering = Gathering(lambda: self._crew.processes)
         self._crew = Crew(self._bring_up, self._gathering.retire)
@@ -267,7 +267,7 @@ class Supervisor:
         self.admin_port = await self._admin.start(settings.admin_address, settings.admin_port)
         # Workers name their ports in redirects and forwarded fields: they need the real ones.
         real = msgspec.structs.replace(settings, http_port=self.http_port, https_port=self.https_port)
-        self._configure = Configure(real, chain, key, self._affinity_key, ticket_key=secrets.token_bytes(TICKET_KEY))
+        self._configure = Configure(real, chain, key, self.affinity_key, ticket_key=secrets.token_bytes(TICKET_KEY))
 
     async def _change_ticket_keys(self) -> None:
         """Give up the key of session tickets now and then, for ever: who finds it reads what was said under it."""

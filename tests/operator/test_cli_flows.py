@@ -18,6 +18,7 @@ from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
 from portway_proxy.flows import Flow, FlowPage, FlowQuery
 from portway_proxy.history_pages import Chronicle
 from portway_proxy.metrics import Sample
+from portway_proxy.settings import ProxySettings
 
 DB = Flow("tcp/5432", "192.0.2.1:4711", "shop/db:5432/tcp", "10.0.0.1:5432", 5400.0, 7, 9_000_000)
 DNS = Flow("udp/53", "192.0.2.1:53000", "net/dns:53/udp", "", 3.0, 0, 0)
@@ -28,6 +29,11 @@ runner = CliRunner()
 class Proxy:
     """A proxy through which two flows pass."""
 
+    settings = ProxySettings()
+    http_port: int | None = 80
+    https_port: int | None = 443
+    generation = 1
+    affinity_key = b""
     snapshot = None
     problems = ()
     history = Chronicle()

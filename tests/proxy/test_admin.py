@@ -19,6 +19,7 @@ from portway_proxy.history import Step
 from portway_proxy.history_pages import Chronicle
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.metrics import REPLIES, Sample
+from portway_proxy.settings import ProxySettings
 from portway_proxy.snapshot import Endpoint, Host, Origin, PathMatch, Problem, Route, Snapshot, Upstream
 
 ORIGIN = Origin("Ingress", "shop", "web", "spec.rules[0]")
@@ -34,6 +35,12 @@ SNAPSHOT = Snapshot(
 
 class Proxy:
     """What an admin server shows, set by the test."""
+
+    settings = ProxySettings()
+    http_port: int | None = 80
+    https_port: int | None = 443
+    generation = 7
+    affinity_key = b""
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = SNAPSHOT

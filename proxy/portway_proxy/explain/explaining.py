@@ -30,7 +30,7 @@ from portway_proxy.explain.explanation import (
 from portway_proxy.explain.listeners import Entrance, entrance
 from portway_proxy.explain.outcomes import alternatives, forwarded, outcome_of, settled
 from portway_proxy.explain.parts import policy_parts, upstream_parts
-from portway_proxy.explain.rehearsal import Served
+from portway_proxy.explain.rehearsal import Around, Served
 from portway_proxy.explain.relevance import related
 from portway_proxy.explain.routes import host_stage, route_stage, shown_route
 from portway_proxy.explain.scenario import Arrival, Door, Rehearsal, Scenario
@@ -56,7 +56,8 @@ class View:
     """What is served, and what is known around it.
 
     `now` is seconds since the epoch. `rows` are the states of endpoints, by the names of their upstreams, where a
-    running proxy tells them. `problems` are those of the proxy itself. Without `settings` ports are 80 and 443.
+    running proxy tells them. `problems` are those of the proxy itself. Without `settings` ports are 80 and 443. `key`
+    signs affinity cookies where the snapshot brings no key.
     """
 
     snapshot: Snapshot
@@ -65,6 +66,12 @@ class View:
     settings: ProxySettings = _USUAL
     rows: Mapping[str, tuple[EndpointRow, ...]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    key: bytes = field(default=b"", repr=False)
+
+    @property
+    def around(self) -> Around:
+        """What a rehearsal has to know of it beside the snapshot."""
+        return Around(self.now, self.rows, self.key)
 
 
 def explain(question: Question, view: View) -> Explanation:
@@ -77,7 +84,7 @@ def explain(question: Question, view: View) -> Explanation:
         return account.ended(came)
     if came.upstream:
         return account.passed_on(came.upstream, OutcomeKind.RELAY)
-    served = Served(snapshot, {_host_of(question), question.name}, settings, view.rows, view.now)
+    served = Served(snapshot, {_host_of(question), question.name}, settings, view.around)
     door = Door(question.real_port)
     if question.secure:
         passed = NameTable(snapshot.passthroughs).match(question.name)
@@ -151,7 +158,9 @@ class _Account:
         """Explain that the bytes of the connection go to an endpoint of an upstream."""
         upstream = self.upstreams[name]
         problems = self._related(upstream=upstream, port=self.question.port, host=self.question.name)
-        served = Served(self.view.snapshot, (), self.view.settings, self.view.rows, self.view.now)
+        served = Served(
+            self.view.snapshot, (), self.view.settings, Around(self.view.now, self.view.rows, self.view.key)
+        )
         policies = tuple(upstream_parts(self.view.snapshot, upstream))
         try:
             arrival = served.relay(name, self.question.client)

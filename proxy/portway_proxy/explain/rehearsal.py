@@ -8,7 +8,7 @@ kept. Nothing is counted, written, asked or remembered.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -47,25 +47,28 @@ _NOWHERE: Final = Origin("", "", "")
 _MADE: Final = b"..."  # In the place of what is another one for each request.
 
 
+class Around(NamedTuple):
+    """What is known beside the snapshot.
+
+    `now` is seconds since the epoch, `rows` are the endpoints' states by the names of their upstreams, where they are
+    known. `key` signs affinity cookies where the snapshot brings no key.
+    """
+
+    now: float
+    rows: Mapping[str, tuple[EndpointRow, ...]]
+    key: bytes = b""
+
+
 class Served:
     """What is served, as far as requests for a few hosts go.
 
-    `rows` are the endpoints' states by the names of their upstreams, where they are known; `now` is seconds since the
-    epoch. Making it costs a look at each host and upstream of the snapshot, and nothing for each of its routes.
+    Making it costs a look at each host and upstream of the snapshot, and nothing for each of its routes.
     """
 
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        hosts: Iterable[str],
-        settings: ProxySettings,
-        rows: Mapping[str, tuple[EndpointRow, ...]],
-        now: float,
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, hosts: Iterable[str], settings: ProxySettings, around: Around) -> None:
         self.snapshot = snapshot
         self.settings = settings
-        self.rows = rows
-        self.now = now
+        self.around = around
         wanted = {""}
         for host in hosts:
             wanted |= {host, "*." + host.partition(".")[2]}
@@ -96,7 +99,7 @@ class _Worker:
     """What layer 7 asks of its worker; `http` are its shared parts."""
 
     def __init__(self, served: Served, found: Rehearsal, scenario: Scenario) -> None:
-        still = Still(served.now)
+        still = Still(served.around.now)
         self.loop: Any = still
         self.clock: Any = still
         self.splicer: Any = None
@@ -213,8 +216,8 @@ class _Upstreams(Mapping[str, RehearsedUpstream]):
             if upstream is None:
                 raise _Absent(f"the snapshot has no upstream {name}")
             key = self._served.snapshot.affinity_key
-            made = RehearsedUpstream(upstream, self._around, b"" if key is None else key.value)
-            made.rehearse(self._found, self._scenario, self._served.rows.get(name, ()))
+            made = RehearsedUpstream(upstream, self._around, self._served.around.key if key is None else key.value)
+            made.rehearse(self._found, self._scenario, self._served.around.rows.get(name, ()))
             self._made[name] = made
         return self._made[name]
 
