@@ -20,19 +20,19 @@ from portway_operator.apps import run_app
 from portway_operator.compile import compile_snapshot
 from portway_operator.console import line_of_problem, printable
 from portway_operator.demo import Demo
+from portway_operator.flag_values import admin_access
 from portway_operator.parse import networks, size
 from portway_operator.settings import Compatibility, CompileSettings
 from portway_operator.sources.files import FileSource, Unreadable
 from portway_operator.standalone import Standalone
 from portway_operator.store import ObjectStore
 from portway_operator.table import table_of
-from portway_proxy.admin_tokens import TokenFile
 from portway_proxy.describe import describe, describe_json
 from portway_proxy.log_format import check
 from portway_proxy.logs import log_to_stderr
 from portway_proxy.memory import give_back, keep_to_itself
 from portway_proxy.process import WorkerEnded
-from portway_proxy.settings import AdminAccess, Limits, ProxySettings, Timeouts
+from portway_proxy.settings import Limits, ProxySettings, Timeouts
 
 __all__ = ["app", "main"]
 
@@ -106,16 +106,6 @@ def _bytes(text: str) -> int:
         raise typer.BadParameter(f"{text!r}: {error}.", param_hint="--body-size") from None
 
 
-def _admin(token_file: Path | None) -> AdminAccess:
-    if token_file is None:
-        return AdminAccess()
-    try:
-        TokenFile(token_file).check()
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--admin-token-file") from None
-    return AdminAccess(str(token_file))
-
-
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it
     if asked:
         typer.echo(f"portway {importlib.metadata.version('portway')}")
@@ -162,7 +152,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
         https_port=https_port,
         admin_address=admin_address,
         admin_port=admin_port,
-        admin_access=_admin(admin_token_file),
+        admin_access=admin_access(admin_token_file),
         public_https_port=public_https_port,
         access_log=access_log,
         log_format=_format(log_format),

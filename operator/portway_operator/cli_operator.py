@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperOption
 from portway_operator import collector, nginx_flags
 from portway_operator.authority_store import KeptNames
 from portway_operator.console import printable
-from portway_operator.flag_values import addresses, affinity_key, named_object, namespaces, ports, several
+from portway_operator.flag_values import addresses, admin_access, affinity_key, named_object, namespaces, ports, several
 from portway_operator.leader import Terms
 from portway_operator.objects import Kind
 from portway_operator.operator_settings import (
@@ -175,6 +175,16 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
     # --- the rest
     health_address: Annotated[str, typer.Option(help="Where /livez /readyz /metrics answer.")] = "127.0.0.1",
     health_port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes any that is free.")] = 8081,
+    admin_token_file: Annotated[
+        Path | None, typer.Option(help="Whose token lets others than this machine see the other pages there.")
+    ] = None,
+    admin_review: Annotated[
+        bool, typer.Option(help="A token for the audience portway-admin does, of who may get /portway/admin.")
+    ] = True,
+    admin_hosts: Annotated[str, typer.Option(help="What this machine calls us beside localhost, with commas.")] = "",
+    admin_protect_metrics: Annotated[
+        bool, typer.Option("--admin-protect-metrics", help="Metrics only for whom the other pages are.")
+    ] = False,
     validating_webhook: Annotated[str, typer.Option(help="ADDRESS:PORT of the admission webhook; none without.")] = "",
     validating_webhook_certificate: Annotated[
         Path | None, typer.Option(help="Its certificate (PEM); without it, one by our own authority.")
@@ -273,6 +283,8 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
         terms=_terms(election_ttl),
         health_address=health_address,
         health_port=health_port,
+        admin=admin_access(admin_token_file, admin_hosts, protect_metrics=admin_protect_metrics),
+        admin_review=admin_review,
     )
     give_back()
     keep_to_itself()

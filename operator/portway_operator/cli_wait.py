@@ -10,9 +10,11 @@ from typing import Annotated, Final
 import aiohttp
 import typer
 
+from portway_operator.ask_admin import AdminToken, admin_token
 from portway_operator.console import printable
 from portway_operator.serving import Answer
 from portway_operator.sources.connection import Connection, NoCluster
+from portway_operator.viewer_token import ViewerTokens
 from portway_operator.wait_applied import (
     Asked,
     CannotAsk,
@@ -29,7 +31,7 @@ _DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m|h)?")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def wait_applied_command(
+def wait_applied_command(  # noqa: PLR0913 - the options of a command are its arguments
     what: Annotated[str, typer.Argument(metavar="ingress/NAME", help="An Ingress, or service/NAME at layer 4.")],
     *,
     namespace: Annotated[str, typer.Option("-n", "--namespace", show_default="the context's")] = "",
@@ -37,6 +39,7 @@ def wait_applied_command(
     operator: Annotated[
         str, typer.Option(help="Where the operator is: namespace/service[:port] in the cluster, or http://HOST:PORT.")
     ] = "portway/portway-operator",
+    admin_token_file: AdminToken = None,
     kubeconfig: Annotated[str | None, typer.Option(help="A kubeconfig.")] = None,
     context: Annotated[str | None, typer.Option(help="A context of the kubeconfig.")] = None,
 ) -> None:
@@ -48,7 +51,8 @@ def wait_applied_command(
         connection = _connection(kubeconfig, context, place)
         if connection is not None and not namespace:
             asked = replace(asked, namespace=connection.namespace)
-        answer, asked = asyncio.run(_wait(connection, place, asked, seconds))
+        token = admin_token(admin_token_file)
+        answer, asked = asyncio.run(_wait(connection, place, token, asked, seconds))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     except (CannotAsk, NoCluster) as error:
@@ -69,15 +73,19 @@ def _connection(kubeconfig: str | None, context: str | None, place: OperatorPlac
 
 
 async def _wait(
-    connection: Connection | None, place: OperatorPlace, asked: Asked, seconds: float
+    connection: Connection | None, place: OperatorPlace, token: str, asked: Asked, seconds: float
 ) -> tuple[Answer, Asked]:
     if connection is None:
         async with aiohttp.ClientSession() as plain:
-            return await wait_applied(RemoteOperator(plain, place.url), asked, seconds), asked
+            return await wait_applied(RemoteOperator(plain, place.url, token), asked, seconds), asked
     async with connection.session() as session, aiohttp.ClientSession() as plain:
         asked = await current_version(session, connection, asked)
         # Our credentials are for the API server alone.
-        operator = RemoteOperator(plain, place.url) if place.url else RemoteOperator(session, place.on(connection))
+        if place.url:
+            operator = RemoteOperator(plain, place.url, token)
+        else:
+            tokens = ViewerTokens(session, connection, *place.viewer)
+            operator = RemoteOperator(session, place.on(connection), token, tokens)
         return await wait_applied(operator, asked, seconds), asked
 
 

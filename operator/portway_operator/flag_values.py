@@ -10,7 +10,11 @@ from typing import Final
 
 import typer
 
-__all__ = ["addresses", "affinity_key", "named_object", "namespaces", "ports", "several"]
+from portway_proxy.admin_options import host_names
+from portway_proxy.admin_tokens import TokenFile
+from portway_proxy.settings import AdminAccess
+
+__all__ = ["addresses", "admin_access", "affinity_key", "named_object", "namespaces", "ports", "several"]
 
 _SHORTEST_KEY: Final = 16  # Bytes: 128 bits cannot be guessed.
 
@@ -59,6 +63,17 @@ def ports(text: str) -> frozenset[int]:
     if not all(port.isdecimal() and 0 < int(port) < 65536 for port in found):
         raise typer.BadParameter(f"--reserved-ports: {text!r} is no list of ports; write 8080,8443.")
     return frozenset(map(int, found))
+
+
+def admin_access(token_file: Path | None, hosts: str = "", *, protect_metrics: bool = False) -> AdminAccess:
+    """Return who may see an admin port."""
+    try:
+        if token_file is not None:
+            TokenFile(token_file).check()
+        names = host_names(hosts)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}") from None
+    return AdminAccess("" if token_file is None else str(token_file), names, protect_metrics)
 
 
 def affinity_key(file: Path | None) -> bytes:

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from portway_operator.objects import Kind
 from portway_operator.serving import Answer, Question
+from portway_proxy.admin_access import Access
 from portway_proxy.admin_site import AdminSite
 from portway_proxy.history_pages import Chronicle, add_history
 
@@ -52,11 +53,12 @@ class Vital(Protocol):
 
 
 class Health:
-    """The server and its pages; it only ever reads."""
+    """The server and its pages, for those whom `access` lets in; it only ever reads."""
 
-    def __init__(self, vital: Vital) -> None:
+    def __init__(self, vital: Vital, access: Access | None = None) -> None:
         self._vital = vital
         app = web.Application()
+        (access or Access()).guard(app)
         app.router.add_get("/livez", self._live)
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/metrics", self._metrics)

@@ -8,11 +8,13 @@ import time
 import uuid
 from collections.abc import Collection
 from contextlib import AbstractContextManager, AsyncExitStack, suppress
+from dataclasses import replace
 from typing import Final, Self
 
 from prometheus_client import CollectorRegistry
 
 from portway_operator import collector
+from portway_operator.admin_review import ADMIN_AUDIENCE, ReviewedTokens
 from portway_operator.admission import Admission
 from portway_operator.api_objects import ApiObjects, ApiUnavailable
 from portway_operator.applied import Applied
@@ -40,7 +42,9 @@ from portway_operator.sources.resources import Target
 from portway_operator.status import Status
 from portway_operator.store import ObjectStore
 from portway_operator.stream_service import StreamService
+from portway_operator.token_review import TokenReviews
 from portway_operator.webhook import Webhook
+from portway_proxy.admin_access import Access, AccessRules
 from portway_proxy.history import Step
 from portway_proxy.history_pages import Chronicle
 from portway_proxy.signals import ENDING, heard
@@ -92,7 +96,7 @@ class OperatorApp:
         self._heartbeat = Heartbeat()
         self._metrics = OperatorMetrics(Parts(self.source, self.publisher, self.leader, self._heartbeat, api))
         self._serving = Serving(self.store, self.applied_objects, self.publisher, self._pods, pods.proxies)
-        self._health = Health(self)
+        self._health = Health(self, Access(self._admin_rules(api)))
         self._webhook = Webhook(self._admission, self._reads, self.source.listed.is_set, self._metrics.reviewed)
 
     # --- life
@@ -258,6 +262,14 @@ class OperatorApp:
     def _poke_status(self) -> None:
         if self._status is not None:
             self._status.poke()
+
+    def _admin_rules(self, api: ApiObjects) -> AccessRules:
+        """Return who may see our pages from elsewhere: by the token in a file, and by one that the cluster knows."""
+        rules = AccessRules.of(self._settings.admin)
+        if not self._settings.admin_review:
+            return rules
+        reviewed = ReviewedTokens(TokenReviews(api, ADMIN_AUDIENCE), api)
+        return replace(rules, verifiers=(*rules.verifiers, reviewed))
 
     def _status_writer(self, api: ApiObjects) -> Status | None:
         """Return what writes statuses; None when none are to be written, or nobody could know what."""

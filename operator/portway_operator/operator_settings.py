@@ -10,6 +10,7 @@ from portway_operator.leader import Terms
 from portway_operator.settings import CompileSettings
 from portway_operator.sources.scope import Scope
 from portway_operator.stream_settings import StreamSettings
+from portway_proxy.settings import AdminAccess
 
 __all__ = ["OperatorSettings", "OwnCertificate", "OwnPods", "StatusSettings", "WebhookSettings"]
 
@@ -66,7 +67,8 @@ class OperatorSettings:
     """Everything that is fixed while an operator runs.
 
     expose: `(namespace, name)` of the Service whose ports are kept equal to the listeners. election: the name of the
-    Lease. health_address, health_port: of /livez, /readyz, /metrics and /v1/applied.
+    Lease. health_address, health_port: of /livez, /readyz, /metrics and /v1/applied. admin: who may see the last, and
+    what else there is to see; admin_review: whether that are holders of tokens whom the cluster allows it, too.
     """
 
     pods: OwnPods
@@ -80,3 +82,5 @@ class OperatorSettings:
     terms: Terms = field(default_factory=Terms)
     health_address: str = "127.0.0.1"
     health_port: int = 8081
+    admin: AdminAccess = field(default_factory=AdminAccess)
+    admin_review: bool = True

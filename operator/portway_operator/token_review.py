@@ -37,11 +37,15 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TokenHolder:
-    """Whom a token belongs to: the account, the pod it is bound to (or empty), and when it expires (epoch seconds)."""
+    """Whom a token belongs to: the account, the pod it is bound to (or empty), and when it expires (epoch seconds).
+
+    groups: those that the account is in, which roles may be bound to.
+    """
 
     account: str
     pod: str
     expires: float
+    groups: tuple[str, ...] = ()
 
 
 class TokenReviewer(Protocol):
@@ -58,6 +62,7 @@ class _Claims(msgspec.Struct, frozen=True):
 
 class _User(msgspec.Struct, frozen=True):
     username: str = ""
+    groups: tuple[str, ...] = ()
     extra: dict[str, list[str]] = {}
 
 
@@ -138,7 +143,7 @@ class TokenReviews:
         if self._audience not in status.audiences:
             return InvalidToken(f"the token is not for the audience {self._audience}")
         pods = status.user.extra.get(_POD, [])
-        return TokenHolder(status.user.username, pods[0] if pods else "", claims.exp)
+        return TokenHolder(status.user.username, pods[0] if pods else "", claims.exp, status.user.groups)
 
 
 def _because(error: str) -> str:

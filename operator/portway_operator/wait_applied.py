@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+from aiohttp import hdrs
 
 from portway_operator.health import APPLIED_PATH
 from portway_operator.objects import Kind
@@ -17,6 +18,8 @@ from portway_operator.serving import Answer
 from portway_operator.sources.connection import Connection
 from portway_operator.sources.listing import ApiRefused, refusal
 from portway_operator.sources.resources import RESOURCES
+from portway_operator.viewer_token import NoViewerToken, ViewerTokens
+from portway_proxy.admin_access import TOKEN_FIELD
 
 __all__ = [
     "Asked",
@@ -44,6 +47,10 @@ _FINAL: Final = frozenset({400, 401, 403, 404})
 
 class CannotAsk(Exception):
     """Nobody can be asked, or there is nothing to ask about; the message is for the user."""
+
+
+class _TokenWanted(Exception):
+    """The operator shows nothing without another token; the message is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,13 @@ class OperatorPlace:
             raise ValueError(f"{text!r} is no operator; write namespace/service[:port], or a URL.")
         return cls("", (found[1], found[2], found[3] or _PORT))
 
+    @property
+    def viewer(self) -> tuple[str, str]:
+        """Return namespace and name of the account that may look at it: `portway-viewer` for `portway-operator`."""
+        namespace, name, _ = self.service
+        # With operator and proxy in one pod it is the Service of the metrics that leads there.
+        return namespace, f"{name.removesuffix('-operator').removesuffix('-metrics')}-viewer"
+
     def on(self, connection: Connection) -> str:
         """Return the URL to ask by way of an API server, without the path."""
         namespace, name, port = self.service
@@ -99,20 +113,28 @@ class Operator(Protocol):
 
 
 class RemoteOperator:
-    """An operator at a URL."""
+    """An operator at a URL, which is shown `token`, and one of `tokens` when it wants one."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, token: str = "", tokens: ViewerTokens | None = None
+    ) -> None:
         self._session = session
         self._url = url + APPLIED_PATH
+        self._token = token
+        self._tokens = tokens
 
     async def ask(self, asked: Asked) -> Answer:
         """Return the answer; raises `CannotAsk` when asking again is no use, and `OSError` otherwise."""
-        timeout = aiohttp.ClientTimeout(total=_SECONDS)
         try:
-            async with self._session.get(self._url, params=asked.query(), timeout=timeout) as response:
-                if response.status != 200:
-                    raise await refusal(response)
-                return msgspec.json.decode(await response.read(), type=Answer)
+            try:
+                return await self._ask(asked)
+            except _TokenWanted as error:
+                if self._tokens is None:
+                    raise CannotAsk(f"{error} Show one with --admin-token-file.") from None
+                self._token = await self._tokens.request()
+                return await self._ask(asked)
+        except (_TokenWanted, NoViewerToken) as error:
+            raise CannotAsk(str(error)) from None
         except ApiRefused as error:
             if error.status in _FINAL:
                 raise CannotAsk(f"The operator cannot be asked: {error}.") from None
@@ -121,6 +143,17 @@ class RemoteOperator:
             raise CannotAsk(f"What answers is no operator: {error}.") from None
         except aiohttp.ClientError as error:
             raise OSError(str(error) or type(error).__name__) from None
+
+    async def _ask(self, asked: Asked) -> Answer:
+        timeout = aiohttp.ClientTimeout(total=_SECONDS)
+        fields = {TOKEN_FIELD: self._token} if self._token else {}
+        async with self._session.get(self._url, params=asked.query(), headers=fields, timeout=timeout) as response:
+            # An API server in between has a 401 of its own.
+            if response.status == 401 and "portway" in response.headers.get(hdrs.WWW_AUTHENTICATE, ""):
+                raise _TokenWanted(f"The operator says: {(await response.text()).strip()}")
+            if response.status != 200:
+                raise await refusal(response)
+            return msgspec.json.decode(await response.read(), type=Answer)
 
 
 def parse_asked(text: str, namespace: str) -> Asked:

@@ -98,12 +98,14 @@ def test_every_object_is_in_the_release_and_labelled(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", ci_files())
-def test_the_programs_take_the_flags_that_arerendered(file: str) -> None:
+def test_the_programs_take_the_flags_that_are_rendered(file: str, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("correct-horse-battery-staple")
     command = typer.main.get_command(app).commands["operator"]  # type: ignore[attr-defined]
     for container in _containers(rendered(file), "operator"):
         command.make_context("operator", list(container["args"][1:]))
     for container in _containers(rendered(file), "proxy"):
-        read_options(container["args"][1:], {})
+        read_options([each.replace("/etc/portway/admin/token", str(token)) for each in container["args"][1:]], {})
 
 
 def test_flags_and_values_that_are_set_reach_the_programs() -> None:
@@ -125,6 +127,41 @@ def test_flags_and_values_that_are_set_reach_the_programs() -> None:
     }
     annotations = find(objects, "IngressClass", "internal")["metadata"]["annotations"]
     assert annotations["ingressclass.kubernetes.io/is-default-class"] == "true"
+
+
+def test_the_admin_token_reaches_both_halves_and_prometheus() -> None:
+    objects = rendered("admin-values.yaml")
+    for program in ("operator", "proxy"):
+        [container] = _containers(objects, program)
+        assert {
+            "--admin-token-file=/etc/portway/admin/token",
+            "--admin-hosts=portway.test,bastion.example",
+            "--admin-protect-metrics",
+        } <= set(container["args"])
+        assert {"name": "admin", "mountPath": "/etc/portway/admin", "readOnly": True} in container["volumeMounts"]
+    shown = {"type": "Bearer", "credentials": {"name": "portway-admin", "key": "token"}}
+    for kind, where in (("ServiceMonitor", "endpoints"), ("PodMonitor", "podMetricsEndpoints")):
+        for half in ("proxy", "operator"):
+            [endpoint] = find(objects, kind, f"portway-{half}")["spec"][where]
+            assert endpoint["authorization"] == shown
+    assert "--no-admin-review" in _containers(objects, "operator")[0]["args"]
+    assert not [raw for raw in objects if raw["metadata"]["name"].endswith("-viewer")]
+
+
+def test_metrics_are_not_protected_by_a_token_that_nobody_has() -> None:
+    with pytest.raises(HelmError, match="protectMetrics needs"):
+        render({"admin": {"protectMetrics": True}})
+
+
+def test_of_the_viewer_nobody_is_but_its_account_until_somebody_says_so() -> None:
+    objects = rendered("default-values.yaml")
+    assert find(objects, "ClusterRole", "portway-viewer")["rules"] == [
+        {"nonResourceURLs": ["/portway/admin"], "verbs": ["get"]}
+    ]
+    subjects = [{"kind": "ServiceAccount", "name": "portway-viewer", "namespace": NAMESPACE}]
+    assert find(objects, "ClusterRoleBinding", "portway-viewer")["subjects"] == subjects
+    bound = [raw["roleRef"]["name"] for raw in objects if raw["kind"] == "RoleBinding"]
+    assert "portway-viewer" not in bound
 
 
 @pytest.mark.parametrize("file", ci_files())
@@ -222,7 +259,12 @@ def test_the_rights_are_those_of_the_manifest_and_no_others() -> None:
 def test_with_a_scope_no_right_to_objects_holds_in_the_whole_cluster() -> None:
     objects = rendered("scope-values.yaml")
     rules = find(objects, "ClusterRole", "portway-operator")["rules"]
-    assert {resource for rule in rules for resource in rule["resources"]} == {"ingressclasses", "nodes", "tokenreviews"}
+    assert {resource for rule in rules for resource in rule["resources"]} == {
+        "ingressclasses",
+        "nodes",
+        "subjectaccessreviews",
+        "tokenreviews",
+    }
     secrets = {
         (raw["metadata"]["namespace"], tuple(rule.get("resourceNames", ["*"])))
         for raw in objects

@@ -60,6 +60,43 @@ labels:
 {{ default (printf "%s-proxy" (include "portway.fullname" .)) .Values.proxyServiceAccount.name }}
 {{- end }}
 
+{{/* The beginning of names of objects that have no namespace. */}}
+{{- define "portway.clusterName" -}}
+{{- $name := include "portway.fullname" . -}}
+{{ if ne .Release.Namespace $name }}{{ .Release.Namespace }}-{{ end }}{{ $name }}
+{{- end }}
+
+{{- define "portway.adminArgs" -}}
+{{- $a := .Values.admin -}}
+{{- if $a.existingSecret }}
+- --admin-token-file=/etc/portway/admin/token
+{{- else if $a.protectMetrics }}
+{{- fail "admin.protectMetrics needs admin.existingSecret: proxies know no other token." }}
+{{- end }}
+{{- with $a.hosts }}
+- --admin-hosts={{ join "," . }}
+{{- end }}
+{{- if $a.protectMetrics }}
+- --admin-protect-metrics
+{{- end }}
+{{- end }}
+
+{{- define "portway.adminMount" -}}
+{{- if .Values.admin.existingSecret }}
+- {name: admin, mountPath: /etc/portway/admin, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "portway.adminVolume" -}}
+{{- with .Values.admin.existingSecret }}
+- name: admin
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+    items: [{key: token, path: token}]
+{{- end }}
+{{- end }}
+
 {{- define "portway.election" -}}
 {{ default (include "portway.fullname" .) .Values.controller.electionID }}
 {{- end }}
@@ -71,10 +108,9 @@ labels:
 {{- end }}
 {{- end }}
 
-{{/* The ValidatingWebhookConfiguration, which has no namespace of its own. */}}
+{{/* The ValidatingWebhookConfiguration. */}}
 {{- define "portway.webhookConfiguration" -}}
-{{- $name := include "portway.fullname" . -}}
-{{ if ne .Release.Namespace $name }}{{ .Release.Namespace }}-{{ end }}{{ $name }}
+{{ include "portway.clusterName" . }}
 {{- end }}
 
 {{- define "portway.webhookHost" -}}

@@ -78,6 +78,10 @@
 {{- end }}
 - "--health-address={{ .Values.listenAddress }}"
 - --health-port={{ .Values.operator.healthPort }}
+{{- include "portway.adminArgs" . }}
+{{- if not .Values.admin.tokenReview }}
+- --no-admin-review
+{{- end }}
 {{- if $c.admissionWebhooks.enabled }}
 - "--validating-webhook={{ if contains ":" .Values.listenAddress }}[{{ .Values.listenAddress }}]{{ else }}{{ .Values.listenAddress }}{{ end }}:{{ $c.admissionWebhooks.port }}"
 {{- if include "portway.webhookMounted" . }}
@@ -113,6 +117,7 @@
 - --http-port={{ $c.containerPort.http }}
 - --https-port={{ $c.containerPort.https }}
 - --admin-port={{ $c.adminPort }}
+{{- include "portway.adminArgs" . }}
 {{- if $c.hostPort.enabled }}
 - --public-http-port={{ $c.hostPort.ports.http }}
 - --public-https-port={{ $c.hostPort.ports.https }}
@@ -176,6 +181,7 @@ volumeMounts:
 {{- if .Values.singlePod }}
 - {name: run, mountPath: /run/portway}
 {{- end }}
+{{- include "portway.adminMount" . }}
 {{- with .Values.operator.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -201,6 +207,7 @@ volumeMounts:
 - name: webhook
   secret: {secretName: {{ include "portway.webhookSecret" . }}, defaultMode: 0440}
 {{- end }}
+{{- include "portway.adminVolume" . }}
 {{- with .Values.operator.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
@@ -276,6 +283,7 @@ volumeMounts:
 - {name: token, mountPath: /var/run/secrets/portway, readOnly: true}
 {{- end }}
 {{- end }}
+{{- include "portway.adminMount" . }}
 {{- with $c.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -304,6 +312,9 @@ volumeMounts:
     sources:
     - serviceAccountToken: {path: token, audience: portway-config, expirationSeconds: {{ .Values.controlPlane.tokenSeconds }}}
 {{- end }}
+{{- end }}
+{{- if not .Values.singlePod }}
+{{- include "portway.adminVolume" . }}
 {{- end }}
 {{- with .Values.controller.extraVolumes }}
 {{ toYaml . }}

@@ -1,0 +1,108 @@
+"""Who sees an operator's pages from another address: whom the real API server knows and allows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster.kubectl import Kubectl, Raw
+from cluster.pod_network import PodNetwork
+from cluster.replicas import Fleet, Replica
+from cluster.rights import NAMESPACE
+from cluster.wire import Wire
+from portway_operator.admin_review import ADMIN_AUDIENCE
+
+PAGE = "/v1/applied?kind=ingress&namespace=shop&name=web"
+FILED = "correct-horse-battery-staple"
+
+
+async def asked(fleet: Fleet, url: str, path: str, token: str = "") -> tuple[int, str]:
+    """Return status and text of a page."""
+    fields = {"Authorization": f"Bearer {token}"} if token else {}
+    async with fleet.client.get(url + path, headers=fields) as response:
+        return response.status, (await response.text()).strip()
+
+
+async def account(kubectl: Kubectl, namespace: str, name: str, *bindings: Raw) -> str:
+    """Return a token for operators of a new account, which the bindings are for."""
+    named = {"name": name, "namespace": namespace}
+    await kubectl.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": named}, *bindings)
+    return await kubectl.token(namespace, name, ADMIN_AUDIENCE)
+
+
+def binding(name: str, subject: Raw) -> Raw:
+    """Return a binding of the role that may look."""
+    group = "rbac.authorization.k8s.io"
+    return {
+        "apiVersion": f"{group}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "portway-viewer"},
+        "subjects": [subject],
+    }
+
+
+async def elsewhere(ships: Fleet, pod_network: PodNetwork, *flags: str, server: str = "") -> tuple[Replica, str]:
+    """Start an operator, and return it and where others than its machine reach it."""
+    operator = await ships.operator("--health-address", "0.0.0.0", *flags, server=server)
+    await operator.ready()
+    return operator, f"http://{pod_network.outer}:{operator.health_port}"
+
+
+async def test_whom_the_cluster_allows_it_sees_the_pages(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod_network: PodNetwork
+) -> None:
+    operator, url = await elsewhere(ships, pod_network)
+    assert (await operator.get(PAGE))[0] == 200, "this machine needs no token"
+    assert [(await asked(ships, url, path))[0] for path in ("/livez", "/readyz", "/metrics", PAGE)] == [200] * 3 + [401]
+
+    viewer = await kubectl.token(NAMESPACE, "portway-viewer", ADMIN_AUDIENCE)
+    assert (await asked(ships, url, PAGE, viewer))[0] == 200
+    group: Raw = {
+        "kind": "Group",
+        "name": f"system:serviceaccounts:{namespace}",
+        "apiGroup": "rbac.authorization.k8s.io",
+    }
+    of_group = await account(kubectl, namespace, "one-of-many", binding(f"lookers-of-{namespace}", group))
+    assert (await asked(ships, url, PAGE, of_group))[0] == 200
+
+
+async def test_whom_the_cluster_does_not_know_or_allow_sees_nothing(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod_network: PodNetwork
+) -> None:
+    _, url = await elsewhere(ships, pod_network)
+    stranger = await account(kubectl, namespace, "stranger")
+    status, said = await asked(ships, url, PAGE, stranger)
+    assert status == 403
+    assert said.startswith(f"system:serviceaccount:{namespace}:stranger may not get /portway/admin: ")
+    for audiences in ([], ["portway-config"]):
+        for_others = await kubectl.token(NAMESPACE, "portway-viewer", *audiences)
+        status, said = await asked(ships, url, PAGE, for_others)
+        assert (status, said) == (401, "The token does not count: the token is not for the audience portway-admin.")
+    viewer = await kubectl.token(NAMESPACE, "portway-viewer", ADMIN_AUDIENCE)
+    head, claims, signature = viewer.split(".")
+    forged = f"{head}.{claims}.{signature[::-1]}"
+    assert (await asked(ships, url, PAGE, forged))[0] == 401
+    assert (await asked(ships, url, PAGE, "guess"))[0] == 401
+
+
+async def test_without_an_api_server_the_token_of_the_file_still_counts(
+    ships: Fleet, kubectl: Kubectl, pod_network: PodNetwork, wire: Wire, tmp_path: Path
+) -> None:
+    file = tmp_path / "admin-token"
+    file.write_text(FILED)
+    server = f"https://127.0.0.1:{wire.port}"
+    _, url = await elsewhere(ships, pod_network, "--admin-token-file", str(file), server=server)
+    viewer = await kubectl.token(NAMESPACE, "portway-viewer", ADMIN_AUDIENCE)
+    await wire.cut()
+    assert (await asked(ships, url, PAGE, FILED))[0] == 200
+    assert await asked(ships, url, PAGE, viewer) == (503, "The API server cannot be asked about the token now.")
+
+
+@pytest.mark.parametrize(("flags", "status"), [((), 401), (("--no-admin-review",), 403)])
+async def test_without_review_and_token_there_is_no_way_in(
+    ships: Fleet, kubectl: Kubectl, pod_network: PodNetwork, flags: tuple[str, ...], status: int
+) -> None:
+    _, url = await elsewhere(ships, pod_network, *flags, "--admin-protect-metrics")
+    assert [(await asked(ships, url, path))[0] for path in ("/readyz", "/metrics", PAGE)] == [200, status, status]
