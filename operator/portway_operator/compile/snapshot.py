@@ -194,10 +194,10 @@ class _Compile:
             if (outside := self._by_url.outside.get(name)) is not None:
                 upstreams.append(outside)
                 continue
-            wanted, one = resolved[name]
-            upstreams.append(one.upstream)
-            sources.append(self._upstreams.made[wanted].sources)
-            self.problems += one.problems
+            wanted, made = resolved[name]
+            upstreams.append(made.resolved.upstream)
+            sources.append(made.sources)
+            self.problems += made.resolved.problems
             service = (wanted.namespace, wanted.service)
             by_service[service] = (*by_service.get(service, ()), name)
         owned: list[Ingress | Service] = [*ingresses, *filter(is_l4, self._store.services.values())]

@@ -104,13 +104,12 @@ def place_of(problem: Problem) -> str:
 
 def join_sources(found: Iterable[Sources | None]) -> tuple[Sources, ...]:
     """Return all of them in order; those of one object become one."""
-    joined: dict[str, Sources] = {}
-    for one in found:
-        if one is None:
-            continue
-        other = joined.setdefault(one.name, one)
-        if other is not one:
-            joined[one.name] = _together(other, one)
+    said = [one for one in found if one is not None]
+    joined = {one.name: one for one in reversed(said)}
+    if len(joined) < len(said):
+        for one in said:
+            first = joined[one.name]
+            joined[one.name] = first if first is one else _together(first, one)
     return tuple(joined[name] for name in sorted(joined))
 
 

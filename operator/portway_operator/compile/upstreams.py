@@ -119,9 +119,9 @@ class Upstreams:
         self._before = before
         self._annotations: dict[tuple[str, str], Reading[ServiceAnnotations]] = {}
 
-    def all(self) -> dict[str, tuple[Wanted, Resolved]]:
+    def all(self) -> dict[str, tuple[Wanted, Made]]:
         """Return everything that was referred to so far, by the name of the upstream."""
-        return {made.resolved.upstream.name: (wanted, made.resolved) for wanted, made in self.made.items()}
+        return {made.resolved.upstream.name: (wanted, made) for wanted, made in self.made.items()}
 
     def resolve(self, wanted: Wanted) -> Resolved:
         """Return the upstream of a reference; never raises."""
