@@ -11,7 +11,19 @@ from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
 from portway_proxy.snapshot import Snapshot
 
-__all__ = ["CHAINS", "authority", "compiled", "ingress", "passwords", "paths", "secret", "service", "slices", "tls"]
+__all__ = [
+    "CHAINS",
+    "INGRESS_CLASS",
+    "authority",
+    "compiled",
+    "ingress",
+    "passwords",
+    "paths",
+    "secret",
+    "service",
+    "slices",
+    "tls",
+]
 
 Raw = dict[str, Any]
 
@@ -102,7 +114,7 @@ def authority(name: str, *chains: str) -> Raw:
     return secret(name, ca_crt="".join(CHAINS[chain][0].decode() for chain in chains))
 
 
-_CLASS = {
+INGRESS_CLASS: Raw = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "IngressClass",
     "metadata": {"name": "portway"},
@@ -113,7 +125,7 @@ _CLASS = {
 def compiled(*objects: Raw, settings: CompileSettings | None = None) -> Snapshot:
     """Return the snapshot of these objects, and of Services that any of them may name."""
     store = ObjectStore()
-    usual = [_CLASS]
+    usual = [INGRESS_CLASS]
     for name, namespace in (("web", "shop"), ("api", "shop"), ("auth", "shop"), ("login", "shop"), ("web", "bank")):
         usual += [service(name, namespace), slices(name, namespace)]
     for raw in (*usual, *objects):

@@ -71,6 +71,11 @@ class Access:
             named = policy.allow or not self._either
             self._ranges = admitted(policy.allow, policy.deny) if named else NOBODY
 
+    @property
+    def nobody(self) -> bool:
+        """Whether no client can come."""
+        return all(NOBODY in way for way in self._ways())
+
     def losses(self, new: Access) -> Iterator[Loss]:
         """Yield what `new` does not ask for any more, if that lets anybody in who had to stay out."""
         if all(any(self._covers(way, other, new) for way in self._ways()) for other in new._ways()):

@@ -6,9 +6,10 @@ from typing import Final
 
 from portway_operator.diff.common import compare_common
 from portway_operator.diff.doors import compare_doors
-from portway_operator.diff.findings import Difference, Effect, Finding
+from portway_operator.diff.findings import Counted, Difference, Effect, Finding
 from portway_operator.diff.hosts import compare_hosts
 from portway_operator.diff.side import Side
+from portway_operator.diff.veil import NOTE, redacted, veiled
 from portway_proxy.snapshot import Snapshot
 
 __all__ = ["compare"]
@@ -16,14 +17,29 @@ __all__ = ["compare"]
 _RANK: Final = {effect: rank for rank, effect in enumerate(Effect)}
 
 
-def compare(old: Snapshot, new: Snapshot) -> Difference:
+def compare(old: Snapshot, new: Snapshot, *, one_history: bool = False) -> Difference:
     """Return what `new` does otherwise than `old`; raises `BadSnapshot` for one that no proxy would serve.
 
-    Takes about a tenth of a millisecond for each route.
+    `one_history`: both come from the history of one process, so that fingerprints for secrets can be compared. Takes
+    about 60 us for each route.
     """
+    counts = _counted(old), _counted(new)
+    notes = _notes(old, new)
+    if not one_history and (redacted(old) or redacted(new)):
+        old, new = veiled(old), veiled(new)
+        notes.append(NOTE)
     sides = Side(old), Side(new)
     found = [*compare_hosts(*sides), *compare_doors(*sides), *compare_common(*sides)]
-    return Difference(findings=tuple(sorted(found, key=_order)), notes=tuple(_notes(old, new)))
+    return Difference(*counts, tuple(sorted(found, key=_order)), tuple(notes))
+
+
+def _counted(snapshot: Snapshot) -> Counted:
+    return Counted(
+        hosts=len(snapshot.hosts),
+        routes=sum(len(host.routes) for host in snapshot.hosts),
+        listeners=len(snapshot.listeners),
+        problems=len(snapshot.problems),
+    )
 
 
 def _order(finding: Finding) -> tuple[int, str, str, str, str]:

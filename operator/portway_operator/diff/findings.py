@@ -12,7 +12,7 @@ import msgspec
 
 from portway_proxy.snapshot import Origin
 
-__all__ = ["VERSION", "Difference", "Effect", "Finding"]
+__all__ = ["VERSION", "Counted", "Difference", "Effect", "Finding"]
 
 VERSION: Final = 1
 
@@ -49,12 +49,24 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     after: Origin | None = None
 
 
-class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
+class Counted(msgspec.Struct, frozen=True):
+    """What one side has; `name` is what the user called it."""
+
+    name: str = ""
+    hosts: int = 0
+    routes: int = 0
+    listeners: int = 0
+    problems: int = 0
+
+
+class Difference(msgspec.Struct, frozen=True):
     """All findings, sorted by effect, host and path; `notes` say what could not be compared, and why."""
 
-    version: int = VERSION
-    findings: tuple[Finding, ...] = ()
+    old: Counted
+    new: Counted
+    findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    version: int = VERSION
 
     @property
     def gravest(self) -> Effect | None:

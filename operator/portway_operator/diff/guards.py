@@ -21,7 +21,7 @@ from portway_proxy.snapshot import (
 
 __all__ = ["ACCESS", "Way", "losses"]
 
-ACCESS: Final = frozenset(("client_certificate", "either", "external", "networks", "password"))
+ACCESS: Final = frozenset(("client_certificate", "closure", "either", "external", "networks", "password"))
 """The subjects of losses that say who may come; others say how."""
 
 
@@ -57,13 +57,14 @@ class Way:
 
 def losses(old: Way, new: Way) -> Iterator[Loss]:
     """Yield what guarded a request that went the way `old`, and does not guard it now."""
-    if new.ends:
+    access = Access(new.policy, new.side)
+    if new.ends or access.nobody:
         return
     if old.policy.closed:
         if not new.policy.guards:
-            yield Loss("opened", f"is closed to everybody ({old.policy.closed})", "is open to anybody")
+            yield Loss("closure_lost", f"is closed to everybody ({old.policy.closed})", "is open to anybody")
         return
-    yield from Access(old.policy, old.side).losses(Access(new.policy, new.side))
+    yield from Access(old.policy, old.side).losses(access)
     yield from _certificates(old, new)
     yield from _https(old.policy, new.policy)
     yield from _limits(old.policy.limit, new.policy.limit)

@@ -13,6 +13,7 @@ from portway_proxy.describe_policies import policy_parts
 from portway_proxy.errors import BadTarget, NoHost, NoPath
 from portway_proxy.routing import HostRoutes, RouteTable
 from portway_proxy.snapshot import Route
+from portway_proxy.summary import count
 
 __all__ = ["compare_hosts"]
 
@@ -63,9 +64,9 @@ def _of_host(pairs: list[_Pair], old: Side, new: Side) -> Iterator[Finding]:
     before = [pair for pair in pairs if _served(pair.old, old)]
     after = [pair for pair in pairs if _served(pair.new, new)]
     if before and not after:
-        yield _gone(before[0], new, whole=True)
+        yield _gone(before[0], new, len({id(pair.old) for pair in before}))
     elif after and not before:
-        yield _come(after[0], old, whole=True)
+        yield _come(after[0], old, len({id(pair.new) for pair in after}))
     else:
         yield from _of_routes(pairs, old, new)
 
@@ -80,9 +81,9 @@ def _of_routes(pairs: list[_Pair], old: Side, new: Side) -> Iterator[Finding]:
     for pair in pairs:
         served = _served(pair.old, old), _served(pair.new, new)
         if served == (True, False):
-            yield _gone(pair, new, whole=False)
+            yield _gone(pair, new)
         elif served == (False, True):
-            yield _come(pair, old, whole=False)
+            yield _come(pair, old)
         elif pair.old is not None and pair.new is not None:
             yield from _changed(pair, pair.old, pair.new, hands)
     yield from map(_handed, hands.values())
@@ -103,20 +104,23 @@ def _guards(pair: _Pair, old: Side, new: Side) -> Iterator[Finding]:
         )
     subjects = {one.subject for one in lost}
     for subject, one in {one.subject: one for one in gained if one.subject not in subjects}.items():
-        if subject:
+        # What was closed by mistake is traffic lost.
+        if subject != "closure":
             yield _finding(pair, Effect.PROTECTION_GAINED, f"{subject}_gained", ("", one.asks), f"now {one.asks}")
 
 
-def _gone(pair: _Pair, new: Side, *, whole: bool) -> Finding:
+def _gone(pair: _Pair, new: Side, routes: int = 0) -> Finding:
+    """Return that a path is not served any more, or a host with so many `routes`."""
     now = "gets 404" if new.table.default is None else "goes to the default backend"
-    was = f"went to {bare(pair.old.upstream) if pair.old is not None else ''}"
-    return _shape(pair, Effect.TRAFFIC_LOST, "host_gone" if whole else "route_gone", (was, now))
+    was = f"had {count(routes, 'route')}" if routes else f"went to {bare(pair.old.upstream) if pair.old else ''}"
+    return _shape(pair, Effect.TRAFFIC_LOST, "host_gone" if routes else "route_gone", (was, now))
 
 
-def _come(pair: _Pair, old: Side, *, whole: bool) -> Finding:
+def _come(pair: _Pair, old: Side, routes: int = 0) -> Finding:
+    """Return that a path is served now, or a host with so many `routes`."""
     was = "got 404" if old.table.default is None else "went to the default backend"
-    now = f"goes to {bare(pair.new.upstream) if pair.new is not None else ''}"
-    return _shape(pair, Effect.ADDED, "host_added" if whole else "route_added", (was, now))
+    now = f"has {count(routes, 'route')}" if routes else f"goes to {bare(pair.new.upstream) if pair.new else ''}"
+    return _shape(pair, Effect.ADDED, "host_added" if routes else "route_added", (was, now))
 
 
 def _changed(pair: _Pair, before: Route, after: Route, hands: dict[tuple[str, str], list[_Pair]]) -> Iterator[Finding]:

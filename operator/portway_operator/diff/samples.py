@@ -52,7 +52,7 @@ def _part(sign: Any, value: Any) -> list[str]:  # noqa: ANN401 - as the parser h
         case signs.ANY:
             return ["x"]
         case signs.IN:
-            return [_one_of(value)]
+            return _some_of(value)
         case signs.BRANCH:
             return [text for branch in value[1] for text in _texts(branch)][:_MOST]
         case signs.SUBPATTERN:
@@ -64,11 +64,14 @@ def _part(sign: Any, value: Any) -> list[str]:  # noqa: ANN401 - as the parser h
     return [""]
 
 
-def _one_of(members: Sequence[Any]) -> str:
-    """Return a character of a class."""
+def _some_of(members: Sequence[Any]) -> list[str]:
+    """Return characters of a class: one for each member, or one that is no member."""
     if members[0][0] is signs.NEGATE:
-        return next((one for one in _FILLERS if not any(_has(member, one) for member in members[1:])), "!")
-    sign, value = members[0]
+        return [next((one for one in _FILLERS if not any(_has(member, one) for member in members[1:])), "!")]
+    return [_member(sign, value) for sign, value in members[:_MOST]]
+
+
+def _member(sign: Any, value: Any) -> str:  # noqa: ANN401 - as above
     if sign is signs.RANGE:
         return chr(value[0])
     return _CLASSES.get(value, "x") if sign is signs.CATEGORY else chr(value)

@@ -229,7 +229,7 @@ PAIRS = {
         [ingress(allow_source_range="10.0.0.0/33")],
         [ingress()],
         [
-            (LOST, "opened", SHOP, "/"),
+            (LOST, "closure_lost", SHOP, "/"),
             (CHANGED, "policy_changed", SHOP, "/"),
             (MENDED, "problem_mended", "", ""),
             (MENDED, "route_open", SHOP, "/"),

@@ -1,0 +1,148 @@
+"""The forms of a difference: text for a terminal, Markdown for pull requests, and JSON."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from portway_operator.console import printable
+from portway_operator.diff.findings import Counted, Difference, Effect, Finding
+from portway_proxy.summary import count
+
+__all__ = ["as_json", "as_markdown", "as_schema", "print_text", "summary"]
+
+_TITLES: Final = {
+    Effect.PROTECTION_LOST: "Protection lost",
+    Effect.TRAFFIC_LOST: "Traffic lost",
+    Effect.HANDS: "Changed hands",
+    Effect.SHADOWED: "Newly shadowed",
+    Effect.CHANGED: "Changed",
+    Effect.PROTECTION_GAINED: "Protection gained",
+    Effect.ADDED: "Added",
+    Effect.MENDED: "Mended",
+}
+_STYLES: Final = {
+    Effect.PROTECTION_LOST: "bold red",
+    Effect.TRAFFIC_LOST: "red",
+    Effect.HANDS: "magenta",
+    Effect.SHADOWED: "yellow",
+    Effect.PROTECTION_GAINED: "green",
+    Effect.MENDED: "green",
+}
+_NOTHING: Final = "Nothing differs that a request could tell."
+_OPEN: Final = (Effect.PROTECTION_LOST, Effect.TRAFFIC_LOST)
+_SHORT: Final = 10  # Rows that a table has before it is folded.
+_MOST: Final = 100  # Rows of a table in Markdown: a comment on GitHub has at most 65,536 characters.
+_LONGEST: Final = 200  # Characters of a cell.
+_SIGN: Final = re.compile(r"([\\`*_{}\[\]()~|!+=-])")
+_UNSAFE: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# What GitHub makes links and mentions of, even where it is escaped: a sign of no width parts it.
+_LINKED: Final = re.compile(r"(?<=[@#])(?=\w)|(?<=:)(?=//)|(?<=www)(?=\.)|(?<=GH)(?=-)|(?<=\w)(?=@)", re.IGNORECASE)
+_APART: Final = "\u200b"
+
+
+def as_json(difference: Difference) -> str:
+    """Return the difference as JSON, by the schema of `as_schema`."""
+    return msgspec.json.format(msgspec.json.encode(difference)).decode() + "\n"
+
+
+def as_schema() -> str:
+    """Return the JSON Schema of a difference: `make reference` writes it to docs/diff.schema.json."""
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Difference))).decode() + "\n"
+
+
+def summary(difference: Difference) -> str:
+    """Return `2 protection lost, 1 changed`, or that nothing differs."""
+    found = [(effect, len(difference.of(effect))) for effect in Effect]
+    return ", ".join(f"{number} {_TITLES[effect].lower()}" for effect, number in found if number) or _NOTHING
+
+
+def print_text(difference: Difference, terminal: Console) -> None:
+    """Print the difference for people, the gravest first; no name in it can steer the terminal."""
+    for line, style in _lines(difference):
+        terminal.print(Text(line, style), soft_wrap=True)
+
+
+def _lines(difference: Difference) -> Iterator[tuple[str, str]]:
+    for effect in Effect:
+        found = difference.of(effect)
+        if found:
+            style = _STYLES.get(effect, "")
+            yield f"{_TITLES[effect]} ({len(found)})", f"bold {style}"
+            for one in found:
+                yield f"  {printable(one.sentence)}", style
+                yield from ((f"      {printable(line)}", "dim") for line in _origins(one))
+            yield "", ""
+    for side in (difference.old, difference.new):
+        yield printable(_counts(side)), "dim"
+    yield from ((printable(note), "yellow") for note in difference.notes)
+    yield printable(summary(difference)), "bold"
+
+
+def _origins(finding: Finding) -> list[str]:
+    before, after = str(finding.before or ""), str(finding.after or "")
+    if before == after:
+        return [before] if before else []
+    return [f"{mark} {origin}" for mark, origin in (("-", before), ("+", after)) if origin]
+
+
+def _counts(side: Counted) -> str:
+    parts = (
+        count(side.hosts, "host"),
+        count(side.routes, "route"),
+        count(side.listeners, "listener"),
+        count(side.problems, "problem"),
+    )
+    return f"{side.name}: {', '.join(parts)}"
+
+
+def as_markdown(difference: Difference) -> str:
+    """Return the difference as Markdown; no name in it is markup, a link or a mention."""
+    return "\n".join(_markdown(difference)) + "\n"
+
+
+def _markdown(difference: Difference) -> Iterator[str]:
+    yield f"### Portway: {escaped(summary(difference)).removesuffix('.')}\n"
+    for effect in Effect:
+        found = difference.of(effect)
+        if found:
+            yield from _table(effect, found)
+    yield from (f"> {escaped(note)}\n" for note in difference.notes)
+    yield "  \n".join(f"{name}: {escaped(_counts(side))}" for name, side in _sides(difference))
+
+
+def _sides(difference: Difference) -> tuple[tuple[str, Counted], tuple[str, Counted]]:
+    return ("Old", difference.old), ("New", difference.new)
+
+
+def _table(effect: Effect, found: tuple[Finding, ...]) -> Iterator[str]:
+    """Yield a table of findings, folded where it is long or nothing to worry about."""
+    folded = len(found) > _SHORT or effect not in _OPEN
+    sign = "\N{LARGE RED CIRCLE} " if effect is Effect.PROTECTION_LOST else ""
+    title = f"{sign}{_TITLES[effect]} ({len(found)})"
+    opened = " open" if effect in _OPEN else ""
+    yield f"<details{opened}><summary><b>{title}</b></summary>\n" if folded else f"#### {title}\n"
+    yield "| What | From |"
+    yield "| --- | --- |"
+    yield from (f"| {escaped(one.sentence)} | {'<br>'.join(map(escaped, _origins(one)))} |" for one in found[:_MOST])
+    if len(found) > _MOST:
+        yield f"| and {len(found) - _MOST} more | |"
+    yield "\n</details>\n" if folded else ""
+
+
+def escaped(text: str) -> str:
+    """Return text that is shown as it is in a cell of a table on GitHub; what is too long ends in dots."""
+    whole = printable(text)
+    short = whole if len(whole) <= _LONGEST else f"{whole[:_LONGEST]}..."
+    apart = _LINKED.sub(_APART, short)
+    return _SIGN.sub(r"\\\1", "".join(_UNSAFE.get(sign, sign) for sign in apart))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_schema())
