@@ -24,7 +24,7 @@ from portway_operator.sources.survey import Survey, Unreachable
 from portway_operator.store import ObjectStore
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.explain.explanation import Explanation
-from portway_proxy.explain.question import BadQuestion, Question
+from portway_proxy.explain.question import STRANGER, BadQuestion, Question
 from portway_proxy.explain.text import Line, Tone, describe_explanation, lines_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def explain_command(  # noqa: PLR0913 - the options of a command are its argumen
         list[str] | None, typer.Option("-H", "--header", metavar="'NAME: VALUE'", help="A field; may be repeated.")
     ] = None,
     client_ip: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Who connects to the proxy.", show_default="192.0.2.1")
+        str, typer.Option(metavar="ADDRESS", help="Who connects to the proxy.", show_default=STRANGER)
     ] = "",
     file: Annotated[
         list[Path] | None,

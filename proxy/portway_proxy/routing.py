@@ -22,7 +22,7 @@ from portway_proxy.errors import BadSnapshot, BadTarget, NoHost, NoPath
 from portway_proxy.patterns import BadPattern, PatternSet
 from portway_proxy.snapshot import Host, Passthrough, PathMatch, Policy, Route, Snapshot
 
-__all__ = ["HostRoutes", "NameTable", "PatternRoutes", "RouteTable"]
+__all__ = ["HostRoutes", "NameTable", "PatternRoutes", "RouteTable", "other_readings"]
 
 # Numbers: to look for `b"%"` with `in` costs ten times as much.
 _PERCENT = 0x25
@@ -170,7 +170,7 @@ class RouteTable:
         return routes.groups(route, path) if isinstance(routes, PatternRoutes) else ()
 
     def _insist(self, routes: HostRoutes, path: bytes, route: Route | None) -> None:
-        for reading in _other_readings(path):
+        for reading in other_readings(path):
             other = routes.match(reading) or self.default
             if other is not route and _effect(other) != _effect(route):
                 raise BadTarget("the path has two readings, and a rule depends on which one is meant")
@@ -189,7 +189,7 @@ def _effect(route: Route | None) -> tuple[str, Policy | None] | None:
     return None if route is None else (route.upstream, route.policy)
 
 
-def _other_readings(path: bytes) -> Iterator[bytes]:
+def other_readings(path: bytes) -> Iterator[bytes]:
     """Return `path` as servers read it that take encoded slashes for slashes, parameters out of segments, or both."""
     stripped = _PARAMETERS.sub(b"", path)
     decoded = _SLASHES.sub(b"/", path)

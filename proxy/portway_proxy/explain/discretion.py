@@ -46,7 +46,8 @@ def _discreet(name: str, value: str) -> str:
     lower = name.lower()
     if lower in _OF_URLS:
         return discreet_url(value)
-    return HIDDEN if value and lower not in _OPEN and _SECRET.search(name) else value
+    open_ = lower in _OPEN or lower.startswith("access-control-")
+    return HIDDEN if value and not open_ and _SECRET.search(name) else value
 
 
 def _discreet_parameter(found: re.Match[str]) -> str:

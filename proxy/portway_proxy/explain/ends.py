@@ -99,7 +99,7 @@ class RehearsedUpstream(LiveUpstream):
             return "whatever addresses the name has: each proxy looks them up again and again"
         if candidates == 1:
             return "the only one" if len(self.pools) == 1 else "the only one that is well"
-        return f"any of {candidates}: {_WAYS[self.upstream.balance]}"
+        return f"any of {candidates}, {_WAYS[self.upstream.balance]}"
 
     def _arrive(self, exchange: Exchange) -> Arrival:
         pool = self._place(exchange, self._tie_of(exchange))
@@ -130,7 +130,7 @@ class RehearsedUpstream(LiveUpstream):
             one = f"one of the {subset} that" if subset else "the one that"
             return candidates == 1 or not subset, f"{one} the hash of {what} leads to"
         if spreads and candidates > 1:
-            return False, f"any of {candidates}: the hash of a new cookie"
+            return False, f"any of {candidates}, by the hash of a new cookie"
         return candidates == 1, self._any(candidates)
 
     def _answer(self, exchange: Exchange, client: Errand) -> None:

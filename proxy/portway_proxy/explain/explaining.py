@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from portway_proxy.endpoint_states import EndpointRow
-from portway_proxy.errors import BadHost, NoEndpoints, ProxyError
+from portway_proxy.errors import BadHost, NoEndpoints, NoHost, NoPath, ProxyError
 from portway_proxy.explain.certificates import shown_certificate
 from portway_proxy.explain.clients import client_stage
 from portway_proxy.explain.discretion import discreet_fields, discreet_head, discreet_url
@@ -198,7 +198,10 @@ class _Account:
             policies += policy_parts(snapshot, route, base, tls=door.tls)
             parts["route"] = shown_route(table, hosts, route)
         end = self._end(base, policies, parts)
-        problems = self._related(upstream=end, host=host, origin=None if route is None else route.origin)
+        missed = host if exchange.reason in (NoHost.reason, NoPath.reason) else ""
+        origin = None if route is None else route.origin
+        name = self.question.name if door.tls else ""
+        problems = self._related(upstream=end, host=missed, origin=origin, name=name)
         others = alternatives(served, self.question, door, base)
         outcome = msgspec.structs.replace(outcome_of(base, problems), otherwise=others)
         if base.answer:

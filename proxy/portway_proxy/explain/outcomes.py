@@ -13,6 +13,7 @@ from portway_proxy.explain.discretion import discreet_url
 from portway_proxy.explain.explanation import Alternative, Outcome, OutcomeKind
 from portway_proxy.explain.reasons import REASONS, Reason
 from portway_proxy.explain.scenario import Arrival, Rehearsal, Scenario
+from portway_proxy.explain.trace import kind_of
 from portway_proxy.l7.lookup import field
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 def forwarded(arrival: Arrival, kind: OutcomeKind, reason: str = "") -> Outcome:
     """Return the outcome of what came to an upstream; `reason` is that of the error for whose page it did."""
-    where = f"{arrival.upstream}, {arrival.endpoint or arrival.why}"
+    where = f"{arrival.upstream}: {arrival.endpoint or arrival.why}"
     page = f" for the page of an error ({reason})" if reason else ""
     return Outcome(kind, reason=reason, endpoint=arrival.endpoint, says=f"{_HOW[kind]} {where}{page}.")
 
@@ -49,7 +50,24 @@ def outcome_of(found: Rehearsal, problems: tuple[Problem, ...] = ()) -> Outcome:
     # What closes a path has a code of its own, under which its problem stands.
     code = policy.closed if policy is not None and reason == Closed.reason else reason
     problem = next((one for one in problems if one.code == code), None)
-    return settled(OutcomeKind.ANSWER, status, reason, problem, location=location, why=found.refused)
+    return settled(OutcomeKind.ANSWER, status, reason, problem, location=location, why=found.refused or _why(found))
+
+
+def _why(found: Rehearsal) -> str:
+    """Return why the step answered that did, where more is known of it than its reason says."""
+    act = found.trace.acts[-1] if found.trace.acts and not found.trace.arrived else None
+    exchange = found.exchange
+    if act is None or act.passed or exchange is None:
+        return ""
+    match kind_of(act.step):
+        case "FromNetworks":
+            return f"{exchange.peer.decode()} is in no network that may come here, or in one that may not"
+        case "BlockClients":
+            return "the client's User-Agent or Referer is blocked"
+        case "AskPassword":
+            known = field(exchange.head.lines, b"authorization") is not None
+            return "the user or the password is wrong" if known else "the request has no Authorization"
+    return act.why if act.why != act.reason else ""
 
 
 def settled(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from portway_proxy.describe import describe_upstream_policy
 from portway_proxy.describe_policies import described_fields
 from portway_proxy.explain.explanation import PolicyPart
+from portway_proxy.networks import Networks
 from portway_proxy.snapshot import Balance, Protocol, UpstreamPolicy
 from portway_proxy.sources import of_route, of_upstream
 
@@ -193,11 +194,17 @@ def _access(seen: _Seen) -> str:
 
 
 def _canary(seen: _Seen) -> str:
-    exchange, canary = seen.rehearsal.exchange, seen.policy.canary
-    if exchange is None or exchange.upstream is None or canary is None:
+    exchange = seen.rehearsal.exchange
+    if exchange is None or exchange.upstream is None:
         return ""
-    chance = f"; by chance {canary.weight} of {canary.total} go to the canary" if canary.weight else ""
-    return f"it stays with {exchange.upstream.upstream.name}{chance}"
+    return f"it stays with {exchange.upstream.upstream.name}"
+
+
+def _limit(seen: _Seen) -> str:
+    limit = seen.policy.limit
+    if limit is not None and limit.exempt and Networks(limit.exempt).hold(seen.peer.encode()):
+        return f"nothing: {seen.peer} may ask for as much as it likes"
+    return f"lets it pass, as long as {seen.peer} asks for no more"
 
 
 def _external(seen: _Seen) -> str:
@@ -230,7 +237,7 @@ _PASSED: Final[Mapping[str, Callable[[_Seen], str]]] = {
     "app_root": lambda _: "nothing: only requests for / are sent there",
     "cors": lambda _: "nothing: the request names no Origin that may read the answer",
     "blocked": lambda _: "nothing: its User-Agent and Referer are not among them",
-    "limit": lambda seen: f"lets it pass, as long as {seen.peer} asks for no more",
+    "limit": _limit,
     "allow": _access,
     "deny": _access,
     "any_suffices": _access,
@@ -240,7 +247,7 @@ _PASSED: Final[Mapping[str, Callable[[_Seen], str]]] = {
     "certificate": _certificate,
     "mirror": _mirror,
     "rewrite": lambda _: "the path stays as it is",
-    "patience": lambda _: "so long the endpoint has",
+    "patience": lambda _: "the endpoint has so long",
     "edits": lambda _: "the endpoint's cookies and redirects are changed for the client",
     "rate": lambda _: "the answer comes no faster",
 }

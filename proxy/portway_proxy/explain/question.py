@@ -13,7 +13,7 @@ from portway_proxy.networks import parse_address
 
 __all__ = ["STRANGER", "BadQuestion", "Question"]
 
-STRANGER: Final = "192.0.2.1"
+STRANGER: Final = "198.51.100.1"
 """Whom a request comes from when nobody says it: an address that is nobody's (RFC 5737)."""
 
 # Beyond what the proxy itself takes, so that it can be seen refusing it.

@@ -15,19 +15,23 @@ __all__ = ["related"]
 
 _MOST: Final = 6
 _RULES: Final = "spec.rules"
+_OF_TLS: Final = ("certificate_", "secret_", "passthrough_", "host_passed_")
 
 
 def related(
     problems: Iterable[Problem],
     *,
     host: str = "",
+    name: str = "",
     port: int = 0,
     upstream: Upstream | None = None,
     origin: Origin | None = None,
 ) -> tuple[Problem, ...]:
-    """Return the problems of a route (by its origin), a host, a port and an upstream; errors come first."""
-    words = [word for word in (host, f"tcp/{port}" if port else "", f"udp/{port}" if port else "") if word]
-    names = re.compile("|".join(rf"(?<![\w.-]){re.escape(word)}(?![\w-])" for word in words)) if words else None
+    """Return the problems of a route (by its origin), a host, a port and an upstream; errors come first.
+
+    Of `name`, a TLS client's, those count that are about certificates and what passes through.
+    """
+    hosts, names = _word(host), _word(name)
     number = re.compile(rf"\b{port}\b") if port else None
     service = ("", "") if upstream is None else _service(upstream)
     found = [
@@ -35,11 +39,17 @@ def related(
         for problem in problems
         if _of_route(problem, origin)
         or (problem.origin.kind == "Service" and (problem.origin.namespace, problem.origin.name) == service)
-        or (names is not None and names.search(problem.found) is not None)
+        or (origin is not None and str(origin) in problem.found)
+        or (hosts is not None and hosts.search(problem.found) is not None)
+        or (names is not None and problem.code.startswith(_OF_TLS) and names.search(problem.found) is not None)
         or (number is not None and "port" in problem.code and number.search(problem.found) is not None)
     ]
     found.sort(key=lambda problem: problem.severity is not Severity.ERROR)
     return tuple(found[:_MOST])
+
+
+def _word(word: str) -> re.Pattern[str] | None:
+    return re.compile(rf"(?<![\w.-]){re.escape(word)}(?![\w-])") if word else None
 
 
 def _of_route(problem: Problem, origin: Origin | None) -> bool:

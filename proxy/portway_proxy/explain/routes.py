@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from portway_proxy.explain.explanation import Rival, ShownRoute, Stage, StageName
 from portway_proxy.patterns import BadPattern, compile_pattern
+from portway_proxy.routing import other_readings
 from portway_proxy.snapshot import PathMatch
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def host_stage(snapshot: Snapshot, table: RouteTable, name: str) -> Stage:
         why = f"no rule is for {name or 'requests without a host'}, and none for any host"
         return Stage(StageName.HOST, "none", why, "", tuple(near))
     passed: list[Rival] = []
-    why = f"the very host {name}"
+    why = "the very host that is asked for"
     if chosen.name.startswith("*."):
         why = f"{name} has no rule of its own, and this wildcard stands for one label before the rest"
     elif not chosen.name:
@@ -58,13 +59,15 @@ def _near_hosts(snapshot: Snapshot, name: str) -> list[str]:
         return []
     above = [host.name for host in snapshot.hosts if host.name.startswith("*.") and name.endswith(host.name[1:])]
     rest = name.partition(".")[2]
-    likely = (
-        host.name
-        for host in snapshot.hosts
-        if host.name not in ("", name) and (abs(len(host.name) - len(name)) <= 2 or (rest and host.name.endswith(rest)))
-    )
+    likely = (host.name for host in snapshot.hosts if _looks_like(host.name, name, rest))
     alike = difflib.get_close_matches(name, list(islice(likely, _COMPARED)), 3, _ALIKE)
     return list(dict.fromkeys([*above[:2], *alike]))
+
+
+def _looks_like(host: str, name: str, rest: str) -> bool:
+    if host in ("", name) or host.startswith("*"):
+        return False
+    return abs(len(host) - len(name)) <= 2 or bool(rest and host.endswith(rest))
 
 
 def _why_not_host(name: str, host: str) -> str:
@@ -72,13 +75,17 @@ def _why_not_host(name: str, host: str) -> str:
         return f"a wildcard stands for one label alone, and {name} has more before {host[1:]}"
     if host == f"*.{name}":
         return f"a wildcard stands for one label, and {name} has none before it"
-    return f"did you mean this host? {name} is another one"
+    return "did you mean this host?"
 
 
 def route_stage(
     snapshot: Snapshot, table: RouteTable, hosts: HostRoutes | None, chosen: Route | None, path: str
 ) -> Stage:
     """Return which route of a host serves `path`, and why no other does."""
+    if hosts is not None and chosen is None and (two := _two_readings(table, hosts, path)):
+        return Stage(
+            StageName.ROUTE, "none", "the path has two readings, and a rule depends on which is meant", "", two
+        )
     if hosts is None or chosen is None or chosen is table.default:
         return _fallen_through(hosts, chosen, path)
     rivals = list(_rivals(hosts.host.routes, chosen, path))
@@ -96,6 +103,18 @@ def _fallen_through(hosts: HostRoutes | None, default: Route | None, path: str) 
     if default is None:
         return Stage(StageName.ROUTE, "none", f"{lost}, and there is no default backend", "", near)
     return Stage(StageName.ROUTE, "the default backend", lost, str(default.origin), near)
+
+
+def _two_readings(table: RouteTable, hosts: HostRoutes, path: str) -> tuple[Rival, ...]:
+    """Return where each reading of a path leads that is refused for having several; nothing for any other path."""
+    readings = dict.fromkeys((path.encode(), *other_readings(path.encode())))
+    found = {reading: hosts.match(reading) or table.default for reading in readings}
+    if not any(found.values()):
+        return ()
+    return tuple(
+        Rival("nothing" if route is None else _name(route), f"if {reading.decode()} is meant")
+        for reading, route in found.items()
+    )
 
 
 def shown_route(table: RouteTable, hosts: HostRoutes | None, route: Route) -> ShownRoute:
@@ -124,7 +143,7 @@ def _rivals(routes: Iterable[Route], chosen: Route, path: str) -> Iterator[Rival
             continue
         if _fits(route, path):
             yield Rival(_name(route), _why_lost(route, chosen))
-        elif (why := _why_missed(route, path)) and chosen.path == "/":
+        elif (why := _why_missed(route, path)) and (chosen.path == "/" or len(route.path) > len(chosen.path)):
             yield Rival(_name(route), why)
 
 
@@ -179,7 +198,7 @@ def _misses(routes: Iterable[Route], path: str) -> Iterator[Rival]:
     alike = difflib.get_close_matches(path, [route.path for route in few], 3, _ALIKE)
     for route in few:
         if route.path in alike:
-            named.setdefault(_name(route), "did you mean this path? It is another one")
+            named.setdefault(_name(route), "did you mean this path?")
     if not named:
         named = {_name(route): _why_other(route) for route in few[:3]}
     yield from (Rival(name, why) for name, why in list(named.items())[:_MOST])

@@ -6,18 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from portway_proxy.errors import ProxyError
-from portway_proxy.l7.exchange import DONE
 
 if TYPE_CHECKING:
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.l7.passage import Passage, Step
 
-__all__ = ["Act", "Trace", "Watched"]
+__all__ = ["Act", "Trace", "Watched", "kind_of"]
 
 
 @dataclass(slots=True)
 class Act:
-    """What one step did: it let the request pass, or answered it (`status` and `reason`).
+    """What one step did: it let the request pass, or answered it (`status`, `reason` and `why`).
 
     `changes` are sentences about what it made of the request and of the answer.
     """
@@ -26,6 +25,7 @@ class Act:
     passed: bool = False
     status: int = 0
     reason: str = ""
+    why: str = ""
     changes: tuple[str, ...] = ()
 
 
@@ -58,14 +58,14 @@ class Watched:
         try:
             passed = self._step(exchange, passage)
         except ProxyError as error:
-            act.status, act.reason = error.status, error.reason
+            act.status, act.reason, act.why = error.status, error.reason, str(error)
             raise
         # Where a step holds the request and lets it go on by itself, those that are left were come to meanwhile.
         act.passed = passed or self._trace.arrived or self._trace.acts[-1] is not act
         if passed:
             act.changes = tuple(_differences(before, _look(exchange, passage)))
-        elif exchange.state is DONE and not act.passed:
-            act.status, act.reason = exchange.status, exchange.reason
+        elif not act.passed:
+            act.status, act.reason = exchange.status or passage.failed, exchange.reason
         return passed
 
 
@@ -115,8 +115,8 @@ def _differences(before: _Look, after: _Look) -> list[str]:
     answer = _names(after.answer[len(before.answer) :])
     if answer:
         found.append(f"the client gets {answer}")
-    hidden = ", ".join(sorted(name.decode() for name in after.replaced - before.replaced if name))
-    if hidden and hidden != answer.lower():
+    gone_too = {name.decode() for name in after.replaced - before.replaced} - set(answer.lower().split(", "))
+    if hidden := ", ".join(sorted(gone_too)):
         found.append(f"the client does not get the endpoint's own {hidden}")
     return found
 
