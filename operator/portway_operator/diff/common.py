@@ -14,6 +14,7 @@ from portway_proxy.snapshot import Belief, Problem, Severity, Snapshot, TlsTerms
 
 __all__ = ["compare_common"]
 
+_ENDLESS = "no_endpoints"
 _SHADOWING = frozenset(
     (
         "alias_taken",
@@ -38,7 +39,7 @@ def compare_common(old: Side, new: Side) -> Iterator[Finding]:
     yield from _trust(old.snapshot, new.snapshot)
     yield from _tls(old.snapshot.tls or TlsTerms(), new.snapshot.tls or TlsTerms())
     yield from _settings(old.snapshot, new.snapshot)
-    yield from _problems(old.snapshot.problems, new.snapshot.problems)
+    yield from _problems(old, new)
 
 
 # --- upstreams
@@ -46,7 +47,7 @@ def compare_common(old: Side, new: Side) -> Iterator[Finding]:
 
 def _upstreams(old: Side, new: Side) -> Iterator[Finding]:
     sides = _by_name(old.snapshot), _by_name(new.snapshot)
-    known = all(any(map(_answers, side.snapshot.upstreams)) for side in (old, new))
+    known = not (old.blind or new.blind)
     for name in sorted(sides[0].keys() & sides[1].keys()):
         before, after = sides[0][name], sides[1][name]
         if known and _answers(before) != _answers(after):
@@ -160,8 +161,10 @@ def _lines(kind: str, old: Iterable[str], new: Iterable[str]) -> Iterator[Findin
         yield Finding(Effect.CHANGED, kind, says, was=was, now=now)
 
 
-def _problems(old: Iterable[Problem], new: Iterable[Problem]) -> Iterator[Finding]:
-    before, after = {_key(one): one for one in old}, {_key(one): one for one in new}
+def _problems(old: Side, new: Side) -> Iterator[Finding]:
+    untold = _ENDLESS if old.blind or new.blind else ""
+    sides = [{_key(one): one for one in side.snapshot.problems if one.code != untold} for side in (old, new)]
+    before, after = sides
     for key, one in after.items():
         if key not in before:
             effect = Effect.SHADOWED if one.code in _SHADOWING else Effect.ADDED

@@ -23,14 +23,11 @@ def compare(old: Snapshot, new: Snapshot, *, one_history: bool = False) -> Diffe
     `one_history`: both come from the history of one process, so that fingerprints for secrets can be compared. Takes
     about 60 us for each route.
     """
-    counts = _counted(old), _counted(new)
-    notes = _notes(old, new)
-    if not one_history and (redacted(old) or redacted(new)):
-        old, new = veiled(old), veiled(new)
-        notes.append(NOTE)
-    sides = Side(old), Side(new)
+    apart = not one_history and (redacted(old) or redacted(new))
+    sides = (Side(veiled(old)), Side(veiled(new))) if apart else (Side(old), Side(new))
     found = [*compare_hosts(*sides), *compare_doors(*sides), *compare_common(*sides)]
-    return Difference(*counts, tuple(sorted(found, key=_order)), tuple(notes))
+    notes = [*_notes(*sides), *([NOTE] if apart else [])]
+    return Difference(_counted(old), _counted(new), tuple(sorted(found, key=_order)), tuple(notes))
 
 
 def _counted(snapshot: Snapshot) -> Counted:
@@ -46,12 +43,7 @@ def _order(finding: Finding) -> tuple[int, str, str, str, str]:
     return _RANK[finding.effect], finding.host, finding.path, finding.kind, finding.sentence
 
 
-def _notes(old: Snapshot, new: Snapshot) -> list[str]:
+def _notes(old: Side, new: Side) -> list[str]:
     """Return what cannot be compared, and why."""
-    sides = {"old": old, "new": new}
-    blind = [
-        name
-        for name, one in sides.items()
-        if one.upstreams and not any(each.endpoints or each.external_name for each in one.upstreams)
-    ]
+    blind = [name for name, side in (("old", old), ("new", new)) if side.blind]
     return [f"The {name} side knows no endpoints: whether upstreams have any is not compared." for name in blind]

@@ -27,6 +27,11 @@ class Side:
         self.authorities = {one.name: one for one in snapshot.authorities}
         self.keyrings = {one.name: one for one in snapshot.keyrings}
 
+    @property
+    def blind(self) -> bool:
+        """Whether it has upstreams and knows no endpoint of any: files seldom do."""
+        return bool(self.upstreams) and not any(one.endpoints or one.external_name for one in self.upstreams.values())
+
     def upstream(self, name: str) -> Upstream:
         """Return the upstream of that name, or one without endpoints."""
         return self.upstreams.get(name) or Upstream(name)
