@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
+
+import msgspec
 
 from portway_operator.diff.access import Access, Loss
 from portway_operator.diff.side import Side
@@ -19,7 +21,7 @@ from portway_proxy.snapshot import (
     Verification,
 )
 
-__all__ = ["ACCESS", "Way", "losses"]
+__all__ = ["ACCESS", "Way", "losses", "without"]
 
 ACCESS: Final = frozenset(("client_certificate", "closure", "either", "external", "networks", "password"))
 """The subjects of losses that say who may come; others say how."""
@@ -30,6 +32,17 @@ _LAX: Final = tuple(Verification)  # From the strictest on.
 _TLS: Final = (Protocol.HTTPS, Protocol.H2)
 _BLOCK: Final = re.compile(rb"-----BEGIN [^-]+-----.*?-----END [^-]+-----", re.DOTALL)
 _BODY: Final = "proxy-body-size"
+_FIELDS: Final = {
+    "block": ("blocked",),
+    "body_size": ("body_size",),
+    "client_certificate": ("certificate",),
+    "either": ("any_suffices",),
+    "external": ("external",),
+    "https": ("https_redirect",),
+    "limit": ("limit",),
+    "networks": ("allow", "deny"),
+    "password": ("basic",),
+}
 
 
 class Way:
@@ -53,6 +66,12 @@ class Way:
         if self.policy.body_size is not None:
             return self.policy.body_size
         return next((int(one.value) for one in self.side.snapshot.settings if one.name == _BODY), 0)
+
+
+def without(policy: Policy, subjects: Iterable[str]) -> Policy:
+    """Return a policy without what losses of these subjects tell of it."""
+    names = [name for subject in subjects for name in _FIELDS.get(subject, ())]
+    return msgspec.structs.replace(policy, **{name: getattr(_NONE, name) for name in names})
 
 
 def losses(old: Way, new: Way) -> Iterator[Loss]:

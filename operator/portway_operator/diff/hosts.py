@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from portway_operator.diff.access import Loss
 from portway_operator.diff.findings import Effect, Finding
-from portway_operator.diff.guards import ACCESS, Way, losses
+from portway_operator.diff.guards import ACCESS, Way, losses, without
 from portway_operator.diff.probes import host_names, paths, probe_of
 from portway_operator.diff.side import Side, bare, plain
 from portway_proxy.describe_policies import policy_parts
 from portway_proxy.errors import BadTarget, NoHost, NoPath
 from portway_proxy.routing import HostRoutes, RouteTable
-from portway_proxy.snapshot import Route
+from portway_proxy.snapshot import Policy, Route
 from portway_proxy.summary import count
 
 __all__ = ["compare_hosts"]
@@ -85,28 +86,36 @@ def _of_routes(pairs: list[_Pair], old: Side, new: Side) -> Iterator[Finding]:
         elif served == (False, True):
             yield _come(pair, old)
         elif pair.old is not None and pair.new is not None:
-            yield from _changed(pair, pair.old, pair.new, hands)
+            yield from _opened(pair, pair.old, pair.new)
+            owners = _owner(pair.old), _owner(pair.new)
+            if owners[0] != owners[1] and _effect(pair.old) != _effect(pair.new):
+                hands.setdefault(owners, []).append(pair)
+            else:
+                yield from _changed(pair, old, new)
     yield from map(_handed, hands.values())
 
 
 def _guards(pair: _Pair, old: Side, new: Side) -> Iterator[Finding]:
     """Yield what guarded the requests of a pair and does not now, and what does now."""
+    lost, gained = _judged(pair, old, new)
+    for one in lost:
+        words = one.asked, one.other
+        yield _finding(pair, Effect.PROTECTION_LOST, one.kind, words, f"{words[0]}, now it {words[1]}")
+    for subject, one in gained.items():
+        yield _finding(pair, Effect.PROTECTION_GAINED, f"{subject}_gained", ("", one.asks), f"now {one.asks}")
+
+
+def _judged(pair: _Pair, old: Side, new: Side) -> tuple[list[Loss], dict[str, Loss]]:
+    """Return what is lost, and what is gained by its subject."""
     if pair.old is None or pair.new is None:
-        return
+        return [], {}
     ways = Way(old, pair.old.policy, pair.old.upstream), Way(new, pair.new.policy, pair.new.upstream)
-    lost, gained = list(losses(*ways)), list(losses(ways[1], ways[0]))
+    lost = list(losses(*ways))
     if _served(pair.old, old) and not _served(pair.new, new):
         # Other requests than these are the default backend's: only who may come to it tells the two apart.
-        lost, gained = [one for one in lost if one.subject in ACCESS], []
-    for one in lost:
-        yield _finding(
-            pair, Effect.PROTECTION_LOST, one.kind, (one.asked, one.other), f"{one.asked}, now it {one.other}"
-        )
-    subjects = {one.subject for one in lost}
-    for subject, one in {one.subject: one for one in gained if one.subject not in subjects}.items():
-        # What was closed by mistake is traffic lost.
-        if subject != "closure":
-            yield _finding(pair, Effect.PROTECTION_GAINED, f"{subject}_gained", ("", one.asks), f"now {one.asks}")
+        return [one for one in lost if one.subject in ACCESS], {}
+    subjects = {"closure", *(one.subject for one in lost)}  # What was closed by mistake is traffic lost.
+    return lost, {one.subject: one for one in losses(*ways[::-1]) if one.subject not in subjects}
 
 
 def _gone(pair: _Pair, new: Side, routes: int = 0) -> Finding:
@@ -123,25 +132,44 @@ def _come(pair: _Pair, old: Side, routes: int = 0) -> Finding:
     return _shape(pair, Effect.ADDED, "host_added" if routes else "route_added", (was, now))
 
 
-def _changed(pair: _Pair, before: Route, after: Route, hands: dict[tuple[str, str], list[_Pair]]) -> Iterator[Finding]:
-    old, new = plain(before.policy), plain(after.policy)
-    moved = bare(before.upstream) != bare(after.upstream)
-    if new.closed and not old.closed:
-        yield _shape(pair, Effect.TRAFFIC_LOST, "route_closed", ("was open", f"answers 503 ({new.closed})"))
-    elif old.closed and not new.closed:
-        yield _shape(pair, Effect.MENDED, "route_open", (f"answered 503 ({old.closed})", "is open"))
-    owners = _owner(before), _owner(after)
-    if owners[0] != owners[1] and (moved or old != new):
-        hands.setdefault(owners, []).append(pair)
-    elif moved:
-        words = f"went to {bare(before.upstream)}", f"goes to {bare(after.upstream)}"
+def _opened(pair: _Pair, before: Route, after: Route) -> Iterator[Finding]:
+    """Yield that a path is closed now, or is not any more."""
+    old, new = ("" if one.policy is None else one.policy.closed for one in (before, after))
+    if new and not old:
+        yield _shape(pair, Effect.TRAFFIC_LOST, "route_closed", ("was open", f"answers 503 ({new})"))
+    elif old and not new:
+        yield _shape(pair, Effect.MENDED, "route_open", (f"answered 503 ({old})", "is open"))
+
+
+def _changed(pair: _Pair, old: Side, new: Side) -> Iterator[Finding]:
+    """Yield what else becomes of requests that the same Ingress still serves."""
+    if pair.old is None or pair.new is None:
+        return
+    before, after = _effect(pair.old), _effect(pair.new)
+    if before[0] != after[0]:
+        words = f"went to {before[0]}", f"goes to {after[0]}"
         yield _shape(pair, Effect.CHANGED, "upstream_changed", words)
-    elif old != new:
-        parts = policy_parts(old), policy_parts(new)
-        was, now = (", ".join(part for part in one if part not in other) for one, other in (parts, parts[::-1]))
-        # What names alone show: the values behind the names differ.
-        words = f"had the policy {was or 'without'}", f"has {now or 'none of it'}"
-        yield _shape(pair, Effect.CHANGED, "policy_changed", words)
+    if before[1] != after[1] and not (before[1].closed or after[1].closed):
+        lost, gained = _judged(pair, old, new)
+        subjects = [*(one.subject for one in lost), *gained]
+        yield from _otherwise(pair, without(before[1], subjects), without(after[1], subjects))
+
+
+def _otherwise(pair: _Pair, before: Policy, after: Policy) -> Iterator[Finding]:
+    """Yield what policies say otherwise, beyond what guards requests."""
+    if before == after:
+        return
+    parts = policy_parts(before), policy_parts(after)
+    was, now = (", ".join(part for part in one if part not in other) for one, other in (parts, parts[::-1]))
+    words = (f"had {was or 'less'}", f"has {now or 'none of it'}")
+    if not was and not now:
+        words = "had the same policy with other values", "has new ones"
+    yield _shape(pair, Effect.CHANGED, "policy_changed", words)
+
+
+def _effect(route: Route) -> tuple[str, Policy]:
+    """Return what becomes of a route's requests, whatever the Ingress is called."""
+    return bare(route.upstream), plain(route.policy)
 
 
 def _handed(pairs: list[_Pair]) -> Finding:
