@@ -12,10 +12,11 @@ HIDDEN: Final = "..."
 """What stands in the place of a value that is not shown."""
 
 _SECRET = re.compile(
-    r"auth|cookie|token|secret|passw|pwd|api-?_?key|access-?_?key|session|credential|signature|jwt|client-cert|otp|\bsig\b"
-    r"|\bcode\b|\bkey\b|\bsid\b",
+    r"auth|cookie|token|secret|passw|pwd|api-?_?key|access-?_?key|session|credential|signature|jwt|client-cert|otp",
     re.IGNORECASE,
 )
+# What logins and signed URLs call it; no field of a head is called so for a secret.
+_OF_LOGINS: Final = frozenset({"code", "key", "sid", "sig", "state"})
 _PARAMETER = re.compile(r"([?&;])([^=&;#?\s]*)=([^&;#\s]*)")
 # They hold what everybody may know.
 _OPEN: Final = frozenset({":authority", "www-authenticate"})
@@ -51,5 +52,6 @@ def _discreet(name: str, value: str) -> str:
 
 
 def _discreet_parameter(found: re.Match[str]) -> str:
-    hidden = HIDDEN if found[3] and _SECRET.search(found[2]) else found[3]
+    secret = _SECRET.search(found[2]) or found[2].lower() in _OF_LOGINS
+    hidden = HIDDEN if found[3] and secret else found[3]
     return f"{found[1]}{found[2]}={hidden}"
