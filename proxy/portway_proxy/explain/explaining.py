@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from portway_proxy.discretion import discreet_fields, discreet_head, discreet_url
 from portway_proxy.endpoint_states import EndpointRow
 from portway_proxy.errors import BadHost, NoEndpoints, NoHost, NoPath, ProxyError
 from portway_proxy.explain.certificates import shown_certificate
 from portway_proxy.explain.clients import client_stage
-from portway_proxy.explain.discretion import discreet_fields, discreet_head, discreet_url
 from portway_proxy.explain.explanation import (
     Explanation,
     Outcome,
