@@ -65,6 +65,9 @@ def explain_command(  # noqa: PLR0913 - the options of a command are its argumen
     admin_token_file: AdminToken = None,
     context: Annotated[str | None, typer.Option(help="What the cluster of this context comes to.")] = None,
     kubeconfig: Annotated[str | None, typer.Option(help="A kubeconfig; in a pod, its service account.")] = None,
+    controller_class: Annotated[
+        str, typer.Option(help="Of a cluster: Ingresses whose IngressClass has one of these controllers, with commas.")
+    ] = CONTROLLER,
     watch_namespace: Annotated[str, typer.Option(help="Namespaces of the cluster, with commas; all without any.")] = "",
     configmap: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="The ConfigMap with settings.")] = "",
     tcp_services_configmap: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="That of TCP ports.")] = "",
@@ -97,7 +100,9 @@ def explain_command(  # noqa: PLR0913 - the options of a command are its argumen
         if file:
             found = _explained(question, _of_files(file, settings))
         elif context is not None or kubeconfig is not None:
-            reader = Reader(settings, frozenset({CONTROLLER}), _several(watch_namespace), kubeconfig, admin, None)
+            reader = Reader(
+                settings, frozenset(_several(controller_class)), _several(watch_namespace), kubeconfig, admin, None
+            )
             found = _explained(question, _of_cluster(reader, context))
         else:
             asked = [("method", method), ("url", url), ("client_ip", client_ip), *(("header", one) for one in fields)]
