@@ -45,7 +45,8 @@ _FIELDS: Final = {
     "Content-Security-Policy": CONTENT_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    # With none at all browsers send the login form with `Origin: null` (the Fetch standard has it so).
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
@@ -53,7 +54,7 @@ _NO_STORE: Final = "no-store"
 _PROBES: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _METRICS: Final = "/metrics"
 _BEARER: Final = "bearer "
-_CHALLENGE: Final = 'Bearer realm="portway"'
+_ASKING: Final = 'Bearer realm="portway"'
 # Sidecars of Istio hand on what came from elsewhere from this address.
 _MESH: Final = "127.0.0.6"
 # What somebody in between adds: then the connection is from here, and the request is not.
@@ -141,16 +142,14 @@ class Access:
             )
         token = _shown(request) or self._sessions.token(request, _peer(request))
         if not token:
-            if "text/html" in request.headers.get(hdrs.ACCEPT, ""):
-                return web.Response(status=303, headers={hdrs.LOCATION: LOGIN_PATH})
-            return _say(401, "A token is needed: Authorization: Bearer TOKEN.", {hdrs.WWW_AUTHENTICATE: _CHALLENGE})
+            return _to_login(request) or _challenge("A token is needed: Authorization: Bearer TOKEN.")
         try:
             await self._verify(token)
         except TokenRefused as error:
-            challenge: dict[str, str] = {}
-            if error.status == 401:
-                challenge[hdrs.WWW_AUTHENTICATE] = f'{_CHALLENGE}, error="invalid_token"'
-            return _say(error.status, str(error), challenge)
+            if error.status != 401:
+                return _say(error.status, str(error))
+            # A session whose token no longer counts begins again where it began.
+            return _to_login(request) or _challenge(str(error), ', error="invalid_token"')
         except TokenUnknowable as error:
             return _say(503, str(error))
         return None
@@ -184,6 +183,18 @@ class Access:
 
 def _say(status: int, sentence: str, fields: Mapping[str, str] | None = None) -> web.Response:
     return web.Response(text=f"{sentence}\n", status=status, headers=fields)
+
+
+def _challenge(sentence: str, more: str = "") -> web.Response:
+    """Return what asks for a token (RFC 6750, 3)."""
+    return _say(401, sentence, {hdrs.WWW_AUTHENTICATE: _ASKING + more})
+
+
+def _to_login(request: web.Request) -> web.Response | None:
+    """Return what leads a person's browser to the login page; None for programs, and for what a page asks."""
+    if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
+        return None
+    return web.Response(status=303, headers={hdrs.LOCATION: LOGIN_PATH})
 
 
 async def _login_page(_request: web.Request) -> web.Response:

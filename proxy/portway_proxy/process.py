@@ -42,7 +42,6 @@ from portway_proxy.channel import (
     pair,
     take_stored,
 )
-from portway_proxy.dashboard.figures import Depth
 from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.flows import FlowPage, FlowQuery
@@ -154,9 +153,9 @@ class WorkerProcess:
         """Return how the endpoints fare, for the worker, that are asked for. Raises as `report`."""
         return _endpoints.decode(await self._ask(lambda number: ListEndpoints(number, query), seconds))
 
-    async def look(self, depth: Depth, seconds: float) -> bytes:
+    async def look(self, seconds: float, *, last: bool) -> bytes:
         """Return what moved since the last look, a packed `Gathered`. Raises as `report`."""
-        return await self._ask(lambda number: Look(number, depth), seconds)
+        return await self._ask(lambda number: Look(number, last), seconds)
 
     def rekey(self, ticket_key: bytes) -> None:
         """Have the worker make tickets of TLS sessions with another key."""

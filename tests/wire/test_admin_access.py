@@ -210,7 +210,7 @@ async def test_every_answer_tells_browsers_to_keep_to_themselves(path: str) -> N
             fields = (await client.ask(path, Host=host)).headers
             assert fields["Content-Security-Policy"] == CONTENT_POLICY
             assert fields["X-Content-Type-Options"] == "nosniff"
-            assert fields["Referrer-Policy"] == "no-referrer"
+            assert fields["Referrer-Policy"] == "same-origin"
             assert fields["Cross-Origin-Resource-Policy"] == "same-origin"
             assert fields["Cross-Origin-Opener-Policy"] == "same-origin"
             assert fields["Cache-Control"] == "no-store"

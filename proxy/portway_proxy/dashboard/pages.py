@@ -14,11 +14,12 @@ from typing import Final, NamedTuple
 import msgspec
 from aiohttp import web
 
-from portway_proxy.dashboard.board import Board, Crowded
+from portway_proxy.dashboard.board import Board, Crowded, Reader
 
 __all__ = ["DashboardPages"]
 
 _PATIENCE: Final = 30.0  # Seconds for which a reader may read nothing; then it is to come again.
+_SILENCE: Final = 3.0  # Seconds; the page takes three times as many without a byte for a lost connection.
 _AGAIN: Final = "5"  # Seconds after which who found no room may try again.
 _SMALL: Final = 1000  # Bytes that fit into one packet are sent as they are.
 
@@ -44,6 +45,7 @@ class DashboardPages:
 
     def add_to(self, app: web.Application) -> None:
         """Serve the pages; when the server ends, so do the streams."""
+        app.router.add_get("/", self._home)
         app.router.add_get("/dashboard", self._home)
         app.router.add_get("/dashboard/stream", self._stream)
         app.router.add_get("/dashboard/routes", self._table)
@@ -55,7 +57,8 @@ class DashboardPages:
 
     async def _home(self, _request: web.Request) -> web.Response:
         # Relative: whoever passes requests on to this server may have put a path before it.
-        return web.Response(status=308, headers={"Location": "dashboard/"})
+        # Not for ever: another server may have this port tomorrow.
+        return web.Response(status=307, headers={"Location": "dashboard/"})
 
     async def _page(self, request: web.Request) -> web.Response:
         file = self._files.get(request.match_info["name"] or "index.html")
@@ -90,7 +93,7 @@ class DashboardPages:
                 while told:
                     async with asyncio.timeout(_PATIENCE):
                         await response.write(told)
-                    told = await self._board.next(reader)
+                    told = await self._news(reader)
                 return response
         except Crowded as reason:
             raise web.HTTPServiceUnavailable(text=f"{reason}\n", headers={"Retry-After": _AGAIN}) from None
@@ -99,6 +102,14 @@ class DashboardPages:
             if request.transport is not None:
                 request.transport.abort()
             return response
+
+    async def _news(self, reader: Reader) -> bytes:
+        """Return what is new for a reader, or after a while a comment: only a lost connection is silent."""
+        try:
+            async with asyncio.timeout(_SILENCE):
+                return await self._board.next(reader)
+        except TimeoutError:
+            return b":\n\n"
 
 
 def _found(folder: Traversable, path: str = "") -> Iterator[tuple[str, bytes]]:

@@ -80,7 +80,9 @@ export class Chart {
     this.series.forEach(({ key }, index) => {
       const found = runs(samples, key, place);
       this.paths[index].line.setAttribute("d", found.map(line).join(""));
-      const areas = found.map((run) => `${line(run)}L${run.at(-1)[0].toFixed(1)} ${this.height}L${run[0][0].toFixed(1)} ${this.height}Z`);
+      const areas = found.map(
+        (run) => `${line(run)}L${run.at(-1)[0].toFixed(1)} ${this.height}L${run[0][0].toFixed(1)} ${this.height}Z`,
+      );
       this.paths[index].area.setAttribute("d", this.series.length === 1 ? areas.join("") : "");
     });
     write(this.top, this.format(scale));

@@ -8,7 +8,9 @@ function fill(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -20,7 +22,9 @@ export const s = (tag, attributes = {}, ...children) => fill(document.createElem
 
 /** Put `children` in the place of what `element` holds. */
 export function put(element, ...children) {
-  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.replaceChildren(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
 }
 
 /** Write `text` if it is another one: an unchanged node costs no layout, and no screen reader hears it twice. */
@@ -32,4 +36,5 @@ export function write(element, text) {
 export const pill = (tone, text) => h("span", { class: `pill ${tone}` }, text);
 
 /** Return what is shown where there is nothing to show, and why. */
-export const empty = (title, text) => h("div", { class: "empty" }, h("p", { class: "strong" }, title), h("p", {}, text));
+export const empty = (title, text) =>
+  h("div", { class: "empty" }, h("p", { class: "strong" }, title), h("p", {}, text));

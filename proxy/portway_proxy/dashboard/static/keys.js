@@ -15,10 +15,17 @@ const typing = (element) => element.closest("input, textarea, select, [contented
 
 /** Let keys work: `search` focuses the search of the page, `button` shows what keys there are. */
 export function keys({ search, button, pages }) {
-  const dialog = h("dialog", { class: "keys", "aria-label": "Keys" },
+  const dialog = h(
+    "dialog",
+    { class: "keys", "aria-label": "Keys" },
     h("h2", {}, "Keys"),
-    h("dl", {}, KEYS.map(([key, does]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, does)])),
-    h("form", { method: "dialog" }, h("button", { type: "submit" }, "Close")));
+    h(
+      "dl",
+      {},
+      KEYS.map(([key, does]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, does)]),
+    ),
+    h("form", { method: "dialog" }, h("button", { type: "submit" }, "Close")),
+  );
   document.body.append(dialog);
   button.addEventListener("click", () => dialog.showModal());
 

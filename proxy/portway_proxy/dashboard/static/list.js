@@ -56,7 +56,10 @@ export class List {
 
   draw() {
     const first = Math.max(0, Math.floor(this.port.scrollTop / this.height) - SPARE);
-    const last = Math.min(this.rows.length, Math.ceil((this.port.scrollTop + this.port.clientHeight) / this.height) + SPARE);
+    const last = Math.min(
+      this.rows.length,
+      Math.ceil((this.port.scrollTop + this.port.clientHeight) / this.height) + SPARE,
+    );
     for (const [index, element] of this.shown) {
       if (index >= first && index < last) continue;
       element.remove();
@@ -71,7 +74,11 @@ export class List {
     const cells = this.columns.map(({ name, cell, live }) =>
       h("span", { class: `cell ${name}`, role: "gridcell" }, live ? live(row) : cell(row)),
     );
-    const element = h("div", { class: "list-row", role: "row", id: `${this.name}-${index}`, "aria-rowindex": index + 2 }, cells);
+    const element = h(
+      "div",
+      { class: "list-row", role: "row", id: `${this.name}-${index}`, "aria-rowindex": index + 2 },
+      cells,
+    );
     element.style.transform = `translateY(${index * this.height}px)`;
     element.style.height = `${this.height}px`;
     this.shown.set(index, element);
@@ -113,7 +120,14 @@ export class List {
 
   press(event) {
     const page = Math.max(1, Math.floor(this.port.clientHeight / this.height) - 1);
-    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -this.rows.length, End: this.rows.length };
+    const steps = {
+      ArrowDown: 1,
+      ArrowUp: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -this.rows.length,
+      End: this.rows.length,
+    };
     if (event.target !== this.element || this.rows.length === 0) return;
     if (event.key in steps) {
       event.preventDefault();

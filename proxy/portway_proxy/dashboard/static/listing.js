@@ -14,9 +14,23 @@ export class Aside {
   constructor({ label, make, refresh = () => {} }) {
     Object.assign(this, { make, refresh, row: null, closed: () => {} });
     this.body = h("div", { class: "detail-body" });
-    this.close = h("button", { type: "button", class: "plain close", "aria-label": "Close", onclick: () => this.leave() }, "✕");
-    this.element = h("aside", { class: "detail", "aria-label": label, tabindex: -1, hidden: true,
-      onkeydown: (event) => event.key === "Escape" && this.leave() }, this.close, this.body);
+    this.close = h(
+      "button",
+      { type: "button", class: "plain close", "aria-label": "Close", onclick: () => this.leave() },
+      "✕",
+    );
+    this.element = h(
+      "aside",
+      {
+        class: "detail",
+        "aria-label": label,
+        tabindex: -1,
+        hidden: true,
+        onkeydown: (event) => event.key === "Escape" && this.leave(),
+      },
+      this.close,
+      this.body,
+    );
   }
 
   show(row) {
@@ -48,17 +62,37 @@ export class Aside {
 export class Listing {
   constructor({ page, title, noun, all, text, columns, key, orders = [], aside = null, open = null, before = null }) {
     Object.assign(this, { page, title, noun, all, text, key, orders, aside, texts: new WeakMap(), beats: 0 });
-    this.search = h("input", { type: "search", class: "search", "aria-label": `Search ${title.toLowerCase()}`, placeholder: "Search   ( / )",
-      spellcheck: "false", autocomplete: "off", autocapitalize: "off", oninput: () => this.find({ top: true }) });
-    this.order = h("select", { "aria-label": "Order", hidden: orders.length === 0, onchange: () => this.find({ top: true }) },
-      orders.map(([name, label]) => h("option", { value: name }, label)));
+    this.search = h("input", {
+      type: "search",
+      class: "search",
+      "aria-label": `Search ${title.toLowerCase()}`,
+      placeholder: "Search   ( / )",
+      spellcheck: "false",
+      autocomplete: "off",
+      autocapitalize: "off",
+      oninput: () => this.find({ top: true }),
+    });
+    this.order = h(
+      "select",
+      { "aria-label": "Order", hidden: orders.length === 0, onchange: () => this.find({ top: true }) },
+      orders.map(([name, label]) => h("option", { value: name }, label)),
+    );
     this.found = h("p", { class: "soft", role: "status" });
     this.nothing = h("p", { class: "list-empty" });
     this.list = new List({ label: title, name: page, columns, key, open: open ?? ((row) => aside?.open(row)) });
     if (aside) aside.closed = () => this.list.element.focus();
-    this.element = h("div", { class: "page fills" },
-      h("header", {}, h("h1", {}, title), this.search, this.order, this.found), before,
-      h("div", { class: "beside" }, h("div", { class: "list-frame live-figures" }, this.list.element, this.nothing), aside?.element));
+    this.element = h(
+      "div",
+      { class: "page fills" },
+      h("header", {}, h("h1", {}, title), this.search, this.order, this.found),
+      before,
+      h(
+        "div",
+        { class: "beside" },
+        h("div", { class: "list-frame live-figures" }, this.list.element, this.nothing),
+        aside?.element,
+      ),
+    );
   }
 
   show(parameters) {

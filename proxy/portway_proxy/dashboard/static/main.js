@@ -37,6 +37,7 @@ const views = new Map();
 const links = new Map();
 let current = null;
 let remembered = [];
+let seeking = false; // Whether the page that comes next is to begin with its search.
 
 function show() {
   const { page, parameters } = place();
@@ -56,6 +57,8 @@ function show() {
   document.title = `${title} · Portway`;
   view.show(parameters);
   for (const kind of Object.keys(view.draw)) draw(kind);
+  if (seeking) view.search?.focus();
+  seeking = false;
 }
 
 function draw(kind) {
@@ -68,7 +71,10 @@ function listPages() {
     const link = h("a", { href: `#/${name}` }, title, number);
     links.set(name, { link, number, item: h("li", {}, link) });
   }
-  put(at("pages"), [...links.values()].map(({ item }) => item));
+  put(
+    at("pages"),
+    [...links.values()].map(({ item }) => item),
+  );
 }
 
 /** Write the number beside a page's name; `tone` is that of numbers that say something is wrong. */
@@ -96,20 +102,23 @@ function state() {
   at("state").className = `state ${{ live: "live", connecting: "" }[store.state] ?? "lost"}`;
   document.body.classList.toggle("stale", store.state !== "live");
   at("lost").hidden = ["live", "connecting"].includes(store.state);
-  const since = store.traffic ? `What you see is of ${clock(store.traffic.at)}.` : "Nothing was received yet.";
-  if (store.state === "unauthorized") put(at("lost"), h("span", {}, `You are signed out. ${since}`), h("a", { href: "../login" }, "Sign in"));
+  const since = store.heard ? `What you see is of ${clock(store.heard)}.` : "Nothing was received yet.";
+  if (store.state === "unauthorized")
+    put(at("lost"), h("span", {}, `You are signed out. ${since}`), h("a", { href: "../login" }, "Sign in"));
   if (store.state === "lost") {
-    put(at("lost"), h("span", {}, `The connection is lost. ${since} It is tried again by itself.`),
-      h("button", { type: "button", onclick: () => store.stream.now() }, "Try now"));
+    put(
+      at("lost"),
+      h("span", {}, `The connection is lost. ${since} It is tried again by itself.`),
+      h("button", { type: "button", onclick: () => store.stream.now() }, "Try now"),
+    );
   }
 }
 
 async function remember() {
-  const { generation } = store;
   try {
-    remembered = await get("../history?format=json");
+    remembered = (await get("../history?format=json")).map((one) => ({ ...one, at: Date.parse(one.at) / 1000 }));
   } catch {
-    remembered = generation ? [{ generation: generation.number, at: generation.at, digest: generation.digest }] : [];
+    return; // It is asked again with the next generation; what is shown stays true of those before.
   }
   draw("generations");
 }
@@ -135,17 +144,27 @@ store.on("generation", () => {
   remember();
 });
 store.on("problems", speak);
-store.on("traffic", () => write(at("generation"), store.generation ? `generation ${store.generation.number}, ${ago(store.generation.at)}` : ""));
+store.on("traffic", () =>
+  write(at("generation"), store.generation ? `generation ${store.generation.number}, ${ago(store.generation.at)}` : ""),
+);
 for (const kind of ["table", "generation", "problems", "unwell", "proxies"]) store.on(kind, counts);
-for (const kind of ["table", "generation", "problems", "unwell", "proxies", "traffic"]) store.on(kind, () => draw(kind));
+for (const kind of ["table", "generation", "problems", "unwell", "proxies", "traffic"])
+  store.on(kind, () => draw(kind));
 
 listPages();
 links.get("proxies").item.hidden = true;
 themes(at("theme"));
-keys({ button: at("keys"), pages: at("pages"), search: () => {
-  if (!current.search) go("routes");
-  requestAnimationFrame(() => current.search?.focus());
-} });
+keys({
+  button: at("keys"),
+  pages: at("pages"),
+  search: () => {
+    if (current.search) current.search.focus();
+    else {
+      seeking = true;
+      go("routes");
+    }
+  },
+});
 at("skip").addEventListener("click", (event) => {
   event.preventDefault();
   at("main").focus();

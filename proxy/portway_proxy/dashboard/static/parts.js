@@ -1,7 +1,7 @@
 // Parts that several views are made of.
 
 import { h, pill, write } from "./dom.js";
-import { ago, count, day, latency, rate, share, span } from "./format.js";
+import { ago, count, day, latency, moment, rate, share, span } from "./format.js";
 import { address } from "./places.js";
 
 /** Return the tone of a share of requests that failed. */
@@ -21,7 +21,7 @@ export function ready(store, name) {
 
 /** Return a path, and how it is compared. */
 export const pathOf = ({ path, match }) =>
-  h("span", { class: "path" }, h("span", { class: "mono" }, path || "/"), h("span", { class: "match" }, match));
+  h("span", { class: "path" }, h("span", { class: "mono" }, path || "/"), " ", h("span", { class: "match" }, match));
 
 /**
  * A small table with headers. Rows that stay keep their place in the document, so that a focus or a selection in them
@@ -31,8 +31,24 @@ export class Table {
   constructor(label, headers) {
     this.body = h("tbody", {});
     this.rows = new Map();
-    this.element = h("div", { class: "table-port", tabindex: 0, role: "region", "aria-label": label },
-      h("table", {}, h("thead", {}, h("tr", {}, headers.map((title) => h("th", { scope: "col" }, title)))), this.body));
+    this.element = h(
+      "div",
+      { class: "table-port", tabindex: 0, role: "region", "aria-label": label },
+      h(
+        "table",
+        { "aria-label": label },
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            headers.map((title) => h("th", { scope: "col" }, title)),
+          ),
+        ),
+        this.body,
+      ),
+    );
   }
 
   /** Show `rows`: [key, cells]. A cell is a text, a node, or a function that makes a node once for its key. */
@@ -53,7 +69,13 @@ export class Table {
 
   row(key, cells) {
     const known = this.rows.get(key);
-    const row = known ?? h("tr", {}, cells.map(() => h("td", {})));
+    const row =
+      known ??
+      h(
+        "tr",
+        {},
+        cells.map(() => h("td", {})),
+      );
     this.rows.set(key, row);
     cells.forEach((cell, at) => {
       if (typeof cell === "string") write(row.children[at], cell);
@@ -73,8 +95,12 @@ export function table(label, headers, rows) {
 
 /** Return a part of a page with its heading; `link` is [address, text]. */
 export function card(title, link, ...content) {
-  return h("section", { class: "card", "aria-label": title },
-    h("header", {}, h("h2", {}, title), link && h("a", { href: link[0] }, link[1])), content);
+  return h(
+    "section",
+    { class: "card", "aria-label": title },
+    h("header", {}, h("h2", {}, title), link && h("a", { href: link[0] }, link[1])),
+    content,
+  );
 }
 
 /** Return `Ingress shop/web spec.rules[0]` of an origin. */
@@ -84,12 +110,21 @@ export const originOf = ({ kind, namespace, name, field = "" }) =>
 /** Return a problem: what is wrong, what Portway did, and how to mend it. */
 export function problemOf(problem) {
   const tone = problem.severity === "notice" ? "warn" : "bad";
-  return h("li", { class: `problem ${tone}` },
-    h("p", { class: "problem-head" }, pill(tone, problem.severity ?? "error"), h("code", {}, problem.code),
-      h("span", { class: "mono breaks soft" }, originOf(problem.origin))),
+  return h(
+    "li",
+    { class: `problem ${tone}` },
+    h(
+      "p",
+      { class: "problem-head" },
+      pill(tone, problem.severity ?? "error"),
+      h("code", {}, problem.code),
+      h("span", { class: "mono breaks soft" }, originOf(problem.origin)),
+    ),
     h("p", { class: "breaks" }, problem.found),
     problem.done && h("p", { class: "soft breaks" }, problem.done),
-    problem.remedy && h("p", { class: "mend breaks" }, h("span", { class: "mend-word" }, "Mend"), h("span", {}, problem.remedy)));
+    problem.remedy &&
+      h("p", { class: "mend breaks" }, h("span", { class: "mend-word" }, "Mend"), h("span", {}, problem.remedy)),
+  );
 }
 
 /** Return the tone of a certificate that ends at `until`, and what is said of it. */
@@ -111,18 +146,39 @@ export function certificateRows(certificates) {
   });
 }
 
+const causeOf = (cause) =>
+  h(
+    "li",
+    { class: "breaks" },
+    h("span", { class: "mono" }, originOf(cause)),
+    ` ${cause.action}`,
+    h("span", { class: "soft" }, cause.manager && ` by ${cause.manager}`, cause.place && ` in ${cause.place}`),
+  );
+
 /** Return generations as a timeline, newest first. */
 export function timeline(generations) {
-  return h("ol", { class: "timeline" }, generations.map(({ generation, at, digest, causes = [], summary = "" }) =>
-    h("li", {},
-      h("p", { class: "timeline-head" }, h("span", { class: "strong" }, `Generation ${generation}`),
-        h("span", { class: "soft", title: new Date(at * 1000).toISOString() }, ago(at)),
-        h("code", { class: "faint" }, digest.slice(0, 10))),
+  const entry = ({ generation, first, at, digest, causes, more, summary, took, kept }) =>
+    h(
+      "li",
+      {},
+      h(
+        "p",
+        { class: "timeline-head" },
+        h(
+          "span",
+          { class: "strong" },
+          first === generation ? `Generation ${generation}` : `Generations ${first} to ${generation}`,
+        ),
+        h("span", { class: "soft", title: moment(at) }, ago(at)),
+        h("code", { class: "faint" }, digest.slice(0, 10)),
+        took > 0 && h("span", { class: "faint" }, `applied in ${latency(took * 1000)}`),
+        kept && h("a", { href: `../history/${generation}`, class: "small" }, "what it served"),
+      ),
       summary && h("p", {}, summary),
-      causes.length > 0 && h("ul", { class: "causes" }, causes.slice(0, 6).map((cause) =>
-        h("li", { class: "breaks" }, h("span", { class: "mono" }, originOf(cause)), ` ${cause.action}`,
-          cause.manager && h("span", { class: "soft" }, ` by ${cause.manager}`)))),
-      causes.length > 6 && h("p", { class: "faint" }, `and ${count(causes.length - 6, "more object")}`))));
+      causes.length > 0 && h("ul", { class: "causes" }, causes.map(causeOf)),
+      more > 0 && h("p", { class: "faint" }, `and ${count(more, "more object")}`),
+    );
+  return h("ol", { class: "timeline" }, generations.map(entry));
 }
 
 /** Return a link to the explanation of a request to a route. */
@@ -132,22 +188,36 @@ export function explains({ host, path, certificate }) {
 }
 
 const FIGURES = [
-  ["requests", "requests/s", rate], ["failed", "5xx", share], ["refused", "4xx", share],
-  ["p50", "p50", latency], ["p95", "p95", latency], ["p99", "p99", latency],
+  ["requests", "requests/s", rate],
+  ["failed", "5xx", share],
+  ["refused", "4xx", share],
+  ["p50", "p50", latency],
+  ["p95", "p95", latency],
+  ["p99", "p99", latency],
 ];
 
 /** The six figures of a route, a host or an upstream. */
 export class Figures {
   constructor() {
     this.values = FIGURES.map(() => h("dd", {}, "–"));
-    this.element = h("dl", { class: "figures live-figures" }, FIGURES.map(([, label], at) => h("div", {}, h("dt", {}, label), this.values[at])));
+    this.element = h(
+      "dl",
+      { class: "figures live-figures" },
+      FIGURES.map(([, label], at) => h("div", {}, h("dt", {}, label), this.values[at])),
+    );
   }
 
   write(figure) {
-    FIGURES.forEach(([name, , text], at) => write(this.values[at], figure.requests > 0 || name === "requests" ? text(figure[name]) : "–"));
+    FIGURES.forEach(([name, , text], at) =>
+      write(this.values[at], figure.requests > 0 || name === "requests" ? text(figure[name]) : "–"),
+    );
   }
 }
 
 /** Return facts as a list of terms; `pairs` are [term, content], and what is none is left out. */
 export const facts = (...pairs) =>
-  h("dl", { class: "facts" }, pairs.filter(Boolean).map(([term, content]) => [h("dt", {}, term), h("dd", { class: "breaks" }, content)]));
+  h(
+    "dl",
+    { class: "facts" },
+    pairs.filter(Boolean).map(([term, content]) => [h("dt", {}, term), h("dd", { class: "breaks" }, content)]),
+  );

@@ -4,7 +4,8 @@ import { get, Stream } from "./wire.js";
 
 const KEPT = 300; // Seconds of totals that are drawn.
 
-const named = (kind, fields) => (row) => Object.fromEntries([["kind", kind], ...fields.map((name, at) => [name, row[at]])]);
+const named = (kind, fields) => (row) =>
+  Object.fromEntries([["kind", kind], ...fields.map((name, at) => [name, row[at]])]);
 const asRoute = named("route", ["id", "host", "path", "match", "upstream", "origin", "does", "certificate"]);
 const asUpstream = named("upstream", ["name", "endpoints", "reason", "external", "protocol", "balance"]);
 const asCertificate = named("certificate", ["name", "hosts", "until", "standard"]);
@@ -37,6 +38,7 @@ export class Store {
     this.series = [];
     this.figures = { hosts: new Map(), routes: new Map(), upstreams: new Map() };
     this.state = "connecting";
+    this.heard = 0; // When it last said anything, in seconds since 1970, by the clock of the browser.
     this.mark = "";
     this.waiting = null;
     this.sorted = null;
@@ -91,6 +93,7 @@ export class Store {
   }
 
   hear(name, content) {
+    this.heard = Date.now() / 1000;
     if (this.state !== "live") this.become("live");
     this[`hear_${name}`]?.(content);
   }

@@ -33,12 +33,15 @@ export function flows(store) {
       { title: "Sent", name: "number sent", live: (row) => bytes(row.bytes_out) },
     ],
   });
-  const poll = new Poll(async (signal) => {
-    const page = await get(`../flows?format=json&limit=${MOST}`, { signal });
-    rows = page.flows;
-    write(more, page.more ? `These are the oldest; there are ${whole(page.more)} more.` : "");
-    listing.find();
-  }, (error) => write(more, error.message));
+  const poll = new Poll(
+    async (signal) => {
+      const page = await get(`../flows?format=json&limit=${MOST}`, { signal });
+      rows = page.flows;
+      write(more, page.more ? `These are the oldest; there are ${whole(page.more)} more.` : "");
+      listing.find();
+    },
+    (error) => write(more, error.message),
+  );
   const { show } = Listing.prototype;
   listing.show = (parameters) => {
     show.call(listing, parameters);
@@ -47,9 +50,21 @@ export function flows(store) {
   listing.hide = () => poll.stop();
   listing.draw = {
     table() {
-      put(listeners, store.listeners.length ? table("Listeners", ["listener", "upstream", "endpoints", "from"], store.listeners.map((one) => [
-        h("span", { class: "mono" }, one.name), h("span", { class: "mono breaks" }, one.upstream), ready(store, one.upstream),
-        h("span", { class: "mono breaks soft" }, one.origin)])) : h("p", { class: "soft" }, "Nothing is passed through at layer 4."));
+      put(
+        listeners,
+        store.listeners.length
+          ? table(
+              "Listeners",
+              ["listener", "upstream", "endpoints", "from"],
+              store.listeners.map((one) => [
+                h("span", { class: "mono" }, one.name),
+                h("span", { class: "mono breaks" }, one.upstream),
+                ready(store, one.upstream),
+                h("span", { class: "mono breaks soft" }, one.origin),
+              ]),
+            )
+          : h("p", { class: "soft" }, "Nothing is passed through at layer 4."),
+      );
     },
   };
   return listing;

@@ -7,9 +7,17 @@ import { timeline } from "../parts.js";
 export function generations() {
   const body = h("div", {});
   return {
-    element: h("div", { class: "page" }, h("header", {}, h("h1", {}, "Generations")), h("section", { class: "card", "aria-label": "Timeline" }, body)),
+    element: h(
+      "div",
+      { class: "page" },
+      h("header", {}, h("h1", {}, "Generations")),
+      h("section", { class: "card", "aria-label": "Timeline" }, body),
+    ),
     title: "Generations",
     show: () => {},
-    draw: { generations: (list) => put(body, list.length ? timeline(list) : h("p", { class: "soft" }, "Not known here.")) },
+    draw: {
+      generations: (list) =>
+        put(body, list.length ? timeline(list) : h("p", { class: "soft" }, "Nothing was served yet.")),
+    },
   };
 }

@@ -10,7 +10,11 @@ function hostsOf(store) {
   const certificates = new Map(store.certificates.map((one) => [one.name, one]));
   const found = new Map();
   for (const route of store.routeList) {
-    const host = found.get(route.host) ?? { host: route.host, routes: 0, certificate: certificates.get(route.certificate) };
+    const host = found.get(route.host) ?? {
+      host: route.host,
+      routes: 0,
+      certificate: certificates.get(route.certificate),
+    };
     host.routes += 1;
     found.set(route.host, host);
   }
@@ -25,10 +29,12 @@ const certified = ({ certificate }) =>
 /** The page of all hosts. */
 export function hosts(store) {
   let known = null;
-  const figure = (text) => ({ host }) => {
-    const now = store.figure("hosts", host);
-    return now.requests === 0 ? "–" : text(now);
-  };
+  const figure =
+    (text) =>
+    ({ host }) => {
+      const now = store.figure("hosts", host);
+      return now.requests === 0 ? "–" : text(now);
+    };
   const listing = new Listing({
     page: "hosts",
     title: "Hosts",

@@ -17,8 +17,13 @@ export function problems(store) {
     const all = store.problems.length + store.moreProblems;
     const worst = [...store.problems].sort((a, b) => isNotice(a) - isNotice(b));
     write(found, all ? count(all, "problem") : "");
-    put(body, worst.slice(0, MOST).map(problemOf), all === 0 && h("li", {}, empty("No problems", "Everything that was asked for is served.")),
-      all > MOST && h("li", { class: "soft" }, `and ${whole(all - MOST)} more at `, h("a", { href: "../problems" }, "/problems")));
+    put(
+      body,
+      worst.slice(0, MOST).map(problemOf),
+      all === 0 && h("li", {}, empty("No problems", "Everything that was asked for is served.")),
+      all > MOST &&
+        h("li", { class: "soft" }, `and ${whole(all - MOST)} more at `, h("a", { href: "../problems" }, "/problems")),
+    );
   };
   return {
     element: h("div", { class: "page" }, h("header", {}, h("h1", {}, "Problems"), found), body),

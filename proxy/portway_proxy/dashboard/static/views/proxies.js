@@ -18,7 +18,12 @@ export function proxies(store) {
     columns: [
       { title: "Proxy", name: "host", cell: ({ name }) => h("span", { class: "mono" }, name) },
       { title: "State", name: "state-cell", cell: ({ state }) => pill(TONES[state] ?? "quiet", state) },
-      { title: "Serves", name: "serves", cell: ({ generation, digest }) => h("span", {}, `generation ${generation} `, h("code", { class: "faint" }, digest.slice(0, 10))) },
+      {
+        title: "Serves",
+        name: "serves",
+        cell: ({ generation, digest }) =>
+          h("span", {}, `generation ${generation} `, h("code", { class: "faint" }, digest.slice(0, 10))),
+      },
       { title: "Node", name: "node", cell: ({ node }) => node || "–" },
       { title: "Version", name: "version", cell: ({ version }) => version },
       { title: "Connected", name: "number since", live: ({ since }) => (since ? ago(since) : "–") },

@@ -16,7 +16,16 @@ function columns(store) {
     { title: "Path", name: "where-path", cell: pathOf },
     { title: "Upstream", name: "to", cell: ({ upstream }) => h("span", { class: "mono" }, upstream) },
     { title: "Endpoints", name: "ready", cell: ({ upstream }) => ready(store, upstream) },
-    { title: "Policies", name: "does", cell: ({ does }) => h("span", { class: "pills" }, does.map((text) => pill("quiet", text))) },
+    {
+      title: "Policies",
+      name: "does",
+      cell: ({ does }) =>
+        h(
+          "span",
+          { class: "pills" },
+          does.map((text) => pill("quiet", text)),
+        ),
+    },
     { title: "Requests/s", name: "number rate", live: figure(({ requests }) => rate(requests)) },
     { title: "Errors", name: "number failed", live: figure(({ failed }) => share(failed)) },
     { title: "p95", name: "number p95", live: figure(({ p95 }) => latency(p95)) },
@@ -26,16 +35,34 @@ function columns(store) {
 function aside(store) {
   const figures = new Figures();
   const make = (route) => {
-    const concerns = store.problems.filter(({ origin }) => `${route.origin} `.startsWith(`${originOf({ ...origin, field: "" })} `));
+    const concerns = store.problems.filter(({ origin }) =>
+      `${route.origin} `.startsWith(`${originOf({ ...origin, field: "" })} `),
+    );
     return [
       h("h2", { class: "breaks" }, h("span", { class: "mono" }, route.host), pathOf(route)),
       figures.element,
       facts(
         ["From", h("span", { class: "mono" }, route.origin)],
         ["Match", route.match],
-        ["Upstream", [h("a", { class: "mono", href: address("upstreams", { q: route.upstream }) }, route.upstream), " ", ready(store, route.upstream)]],
+        [
+          "Upstream",
+          [
+            h("a", { class: "mono", href: address("upstreams", { q: route.upstream }) }, route.upstream),
+            " ",
+            ready(store, route.upstream),
+          ],
+        ],
         route.certificate && ["Certificate", h("span", { class: "mono" }, route.certificate)],
-        ["Policies", route.does.length ? h("ul", { class: "mono" }, route.does.map((text) => h("li", {}, text))) : "none"],
+        [
+          "Policies",
+          route.does.length
+            ? h(
+                "ul",
+                { class: "mono" },
+                route.does.map((text) => h("li", {}, text)),
+              )
+            : "none",
+        ],
       ),
       concerns.length > 0 && h("ul", { class: "problems" }, concerns.map(problemOf)),
       h("a", { class: "button", href: explains(route) }, "Explain a request to it"),
@@ -53,7 +80,8 @@ export function routes(store) {
     noun: ["route"],
     all: () => store.routeList,
     key: ({ id }) => id,
-    text: (route) => `${route.host} ${route.path} ${route.match} ${route.upstream} ${route.origin} ${route.does.join(" ")}`,
+    text: (route) =>
+      `${route.host} ${route.path} ${route.match} ${route.upstream} ${route.origin} ${route.does.join(" ")}`,
     columns: columns(store),
     orders: [
       ["", "by host and path"],

@@ -17,11 +17,26 @@ const UNWELL = (store, { name, endpoints, external }) => {
 function health(store, { name }) {
   const unwell = store.unwell.get(name);
   if (!unwell) return h("span", { class: "faint" }, "–");
-  return h("span", { class: "pills" }, unwell.ejected > 0 && pill("bad", `${unwell.ejected} ejected`),
-    unwell.failing > 0 && pill("warn", `${unwell.failing} failing`));
+  return h(
+    "span",
+    { class: "pills" },
+    unwell.ejected > 0 && pill("bad", `${unwell.ejected} ejected`),
+    unwell.failing > 0 && pill("warn", `${unwell.failing} failing`),
+  );
 }
 
-function endpointRow({ address: where, state, share: part, retry, failures, requests, connections, idle, workers, ready: well }) {
+function endpointRow({
+  address: where,
+  state,
+  share: part,
+  retry,
+  failures,
+  requests,
+  connections,
+  idle,
+  workers,
+  ready: well,
+}) {
   const notes = [
     state === "ejected" && retry > 0 && `asked again in ${Math.ceil(retry)} s`,
     failures > 0 && `${failures} failed in a row`,
@@ -30,7 +45,12 @@ function endpointRow({ address: where, state, share: part, retry, failures, requ
   ].filter(Boolean);
   return [
     h("span", { class: "mono breaks" }, where),
-    h("span", { class: "pills" }, pill(TONES[state] ?? "quiet", state), notes.length > 0 && h("span", { class: "soft" }, notes.join(", "))),
+    h(
+      "span",
+      { class: "pills" },
+      pill(TONES[state] ?? "quiet", state),
+      notes.length > 0 && h("span", { class: "soft" }, notes.join(", ")),
+    ),
     whole(requests),
     `${whole(connections)} (${whole(idle)} idle)`,
   ];
@@ -39,13 +59,21 @@ function endpointRow({ address: where, state, share: part, retry, failures, requ
 function aside(store) {
   const figures = new Figures();
   const endpoints = h("div", { class: "live-figures" });
-  const poll = new Poll(async (signal) => {
-    const { name } = shown.row;
-    const page = await get(`../upstreams?format=json&limit=200&name=${encodeURIComponent(name)}`, { signal });
-    const rows = page.endpoints.filter(({ upstream }) => upstream === name);
-    put(endpoints, rows.length ? table("Endpoints", ["endpoint", "state", "requests", "connections"], rows.map(endpointRow)) :
-      h("p", { class: "soft" }, "It has no endpoints."), page.more > 0 && h("p", { class: "soft" }, `and ${whole(page.more)} more`));
-  }, (error) => put(endpoints, h("p", { class: "soft" }, error.message)));
+  const poll = new Poll(
+    async (signal) => {
+      const { name } = shown.row;
+      const page = await get(`../upstreams?format=json&limit=200&name=${encodeURIComponent(name)}`, { signal });
+      const rows = page.endpoints.filter(({ upstream }) => upstream === name);
+      put(
+        endpoints,
+        rows.length
+          ? table("Endpoints", ["endpoint", "state", "requests", "connections"], rows.map(endpointRow))
+          : h("p", { class: "soft" }, "It has no endpoints."),
+        page.more > 0 && h("p", { class: "soft" }, `and ${whole(page.more)} more`),
+      );
+    },
+    (error) => put(endpoints, h("p", { class: "soft" }, error.message)),
+  );
   const make = (upstream) => [
     h("h2", { class: "mono breaks" }, upstream.name),
     figures.element,
@@ -58,17 +86,23 @@ function aside(store) {
     endpoints,
     h("a", { class: "button", href: address("routes", { q: upstream.name }) }, "Routes to it"),
   ];
-  const shown = new Aside({ label: "Upstream", make, refresh: (row) => figures.write(store.figure("upstreams", row.name)) });
+  const shown = new Aside({
+    label: "Upstream",
+    make,
+    refresh: (row) => figures.write(store.figure("upstreams", row.name)),
+  });
   return { shown, poll, endpoints };
 }
 
 /** The page of all upstreams. */
 export function upstreams(store) {
   const { shown, poll, endpoints } = aside(store);
-  const figure = (text) => ({ name }) => {
-    const now = store.figure("upstreams", name);
-    return now.requests === 0 ? "–" : text(now);
-  };
+  const figure =
+    (text) =>
+    ({ name }) => {
+      const now = store.figure("upstreams", name);
+      return now.requests === 0 ? "–" : text(now);
+    };
   const listing = new Listing({
     page: "upstreams",
     title: "Upstreams",
