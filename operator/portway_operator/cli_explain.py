@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
@@ -17,10 +15,11 @@ from rich.text import Text
 from portway_operator.ask_admin import ADMIN, AdminToken, AdminUrl, ask
 from portway_operator.compile import compile_snapshot
 from portway_operator.console import printable
-from portway_operator.settings import Compatibility, CompileSettings
-from portway_operator.sources.connection import Connection, NoCluster
+from portway_operator.diff_places import Place, PlaceKind, Reader
+from portway_operator.settings import CONTROLLER, Compatibility, CompileSettings
+from portway_operator.sources.connection import NoCluster
 from portway_operator.sources.files import FileSource, Unreadable
-from portway_operator.sources.survey import Survey, Unreachable
+from portway_operator.sources.survey import Unreachable
 from portway_operator.store import ObjectStore
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.explain.explanation import Explanation
@@ -46,15 +45,6 @@ _STYLES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Cluster:
-    """The cluster to read: a context of a kubeconfig, and the namespaces of it; all without any."""
-
-    kubeconfig: str | None
-    context: str | None
-    namespaces: tuple[str, ...]
-
-
 def explain_command(  # noqa: PLR0913 - the options of a command are its arguments
     request: Annotated[
         list[str],
@@ -75,6 +65,9 @@ def explain_command(  # noqa: PLR0913 - the options of a command are its argumen
     admin_token_file: AdminToken = None,
     context: Annotated[str | None, typer.Option(help="What the cluster of this context comes to.")] = None,
     kubeconfig: Annotated[str | None, typer.Option(help="A kubeconfig; in a pod, its service account.")] = None,
+    controller_class: Annotated[
+        str, typer.Option(help="Of a cluster: Ingresses whose IngressClass has one of these controllers, with commas.")
+    ] = CONTROLLER,
     watch_namespace: Annotated[str, typer.Option(help="Namespaces of the cluster, with commas; all without any.")] = "",
     configmap: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="The ConfigMap with settings.")] = "",
     tcp_services_configmap: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="That of TCP ports.")] = "",
@@ -107,8 +100,10 @@ def explain_command(  # noqa: PLR0913 - the options of a command are its argumen
         if file:
             found = _explained(question, _of_files(file, settings))
         elif context is not None or kubeconfig is not None:
-            named = _Cluster(kubeconfig, context, _several(watch_namespace))
-            found = _explained(question, asyncio.run(_of_cluster(named, settings)))
+            reader = Reader(
+                settings, frozenset(_several(controller_class)), _several(watch_namespace), kubeconfig, admin, None
+            )
+            found = _explained(question, _of_cluster(reader, context))
         else:
             asked = [("method", method), ("url", url), ("client_ip", client_ip), *(("header", one) for one in fields)]
             found = ask(admin, "/explain", Explanation, asked, admin_token_file)
@@ -151,16 +146,12 @@ def _of_files(paths: list[Path], settings: CompileSettings) -> Snapshot:
     return compile_snapshot(store, settings).snapshot
 
 
-async def _of_cluster(cluster: _Cluster, settings: CompileSettings) -> Snapshot:
+def _of_cluster(reader: Reader, context: str | None) -> Snapshot:
     """Return what a cluster comes to; what may not be read of it is said on standard error."""
-    store = ObjectStore()
-    survey = Survey(Connection.load(cluster.kubeconfig, cluster.context), store, lambda *_: None)
-    maps = [text.partition("/") for text in (settings.config_map, settings.tcp_services, settings.udp_services) if text]
-    await survey.read(cluster.namespaces, [(namespace, name) for namespace, _, name in maps])
-    await survey.read_named(settings)
-    for kind, why in sorted(survey.refused.items()):
-        typer.echo(f"portway: {kind}s cannot be read: {printable(why)}", err=True)
-    return compile_snapshot(store, settings).snapshot
+    read = reader.read(Place(PlaceKind.CLUSTER, context or ""))
+    for note in read.notes:
+        typer.echo(f"portway: {printable(note)}", err=True)
+    return read.snapshot
 
 
 def _print(found: Explanation, *, as_json: bool) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
-from portway_proxy.dashboard.feed import UnwellRow
-from portway_proxy.dashboard.figures import Gathered, Moved
+from portway_proxy.dashboard.lookout import Lookout
 from portway_proxy.endpoint_states import EndpointPage, EndpointQuery, EndpointRow
 from portway_proxy.explain.explanation import EndpointState
 from portway_proxy.flows import FlowPage, FlowQuery
 from portway_proxy.health import Condition
 from portway_proxy.ingress_nginx import INGRESS_NGINX, Controller, process_samples, request_samples
 from portway_proxy.metrics import (
-    BYTES,
     CONNECTIONS_REFUSED,
     LOOP_LAG,
     MEMORY_SHARE,
-    RELAYS_ACTIVE,
     Counters,
     Sample,
 )
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
     from portway_proxy.live import Live
     from portway_proxy.overload import Overload
     from portway_proxy.settings import ProxySettings
-    from portway_proxy.traffic import Record
     from portway_proxy.upstreams import LiveUpstream
 
 __all__ = ["Answering"]
@@ -64,8 +59,7 @@ class Answering:
         self._ports = ports
         self._overload = overload
         self._slot = str(slot)
-        # When somebody looked last and how many bytes there were; None while nobody looks.
-        self._looked: tuple[float, int, int] | None = None
+        self.look = Lookout(worker, ports).look
 
     def samples(self) -> Iterator[Sample]:
         """Return all samples."""
@@ -97,51 +91,6 @@ class Answering:
         now = self._worker.clock.now
         return EndpointPage.of((row for upstream in named for row in _rows(upstream, now)), query)
 
-    def look(self, *, last: bool) -> Gathered:
-        """Return what was counted since the look before, or nothing at the first and the `last`.
-
-        It costs a quarter of a microsecond for each series of requests, and three for each that moved.
-        """
-        began, now = time.thread_time(), time.monotonic()
-        worker = self._worker
-        # Ends the batch that is not counted yet.
-        worker.journal.expire()
-        moved = list(_moved(worker.journal.traffic.records, last=last))
-        received, sent, flows = self._carried()
-        before, self._looked = self._looked, None if last else (now, received, sent)
-        if before is None or last:
-            return Gathered()
-        return Gathered(
-            now - before[0],
-            moved,
-            received - before[1],
-            sent - before[2],
-            worker.counters.active,
-            flows,
-            list(self._unwell()),
-            time.thread_time() - began,
-        )
-
-    def _carried(self) -> tuple[int, int, int]:
-        """Return the bytes received and sent so far at both layers, and how much passes through at layer 4."""
-        found = {"in": 0.0, "out": 0.0, "": 0.0}
-        for samples in (self._worker.counters.samples(), self._ports.samples()):
-            for sample in samples:
-                if sample.name == BYTES.name:
-                    found[sample.labels[1]] += sample.value
-                elif sample.name == RELAYS_ACTIVE.name:
-                    found[""] += sample.value
-        return int(found["in"]), int(found["out"]), int(found[""])
-
-    def _unwell(self) -> Iterator[UnwellRow]:
-        for name, upstream in self._worker.live.upstreams.items():
-            tally = upstream.tally
-            if tally.ejections or tally.checks_failed:
-                healths = [pool.health for pool in upstream.pools]
-                ejected, failing = sum(one.ejected for one in healths), sum(one.failing for one in healths)
-                if ejected or failing:
-                    yield UnwellRow(name, ejected, failing)
-
 
 def _rows(upstream: LiveUpstream, now: float) -> Iterator[EndpointRow]:
     shares = upstream.shares
@@ -160,20 +109,3 @@ def _rows(upstream: LiveUpstream, now: float) -> Iterator[EndpointRow]:
             len(pool),
             ready=int(state is EndpointState.READY),
         )
-
-
-def _moved(records: Iterable[Record], *, last: bool) -> Iterator[Moved]:
-    """Return what moved on each route."""
-    for record in records:
-        found: Moved | None = None
-        for (_, status), series in record.items():
-            counts = series.moved(last=last)
-            if not counts:
-                continue
-            if found is None:
-                found = Moved(record.labels)
-            requests = sum(counts.values())
-            failed, refused = status >= 500, 400 <= status < 500
-            found.add(Moved(record.labels, requests, requests * failed, requests * refused, counts))
-        if found is not None:
-            yield found

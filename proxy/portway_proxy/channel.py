@@ -18,6 +18,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from portway_proxy.dashboard.figures import Depth
 from portway_proxy.endpoint_states import EndpointQuery
 from portway_proxy.flows import FlowQuery
 from portway_proxy.settings import ProxySettings
@@ -130,11 +131,11 @@ class ListEndpoints(msgspec.Struct, frozen=True, tag=True):
 class Look(msgspec.Struct, frozen=True, tag=True):
     """A wish to know what moved since the last one; `number` comes back with the answer.
 
-    From the first on, until the `last`, the worker keeps what it counted, to tell the difference.
+    From the first on, until the last, the worker keeps what it counted, to tell the difference.
     """
 
     number: int
-    last: bool
+    depth: Depth
 
 
 class Rekey(msgspec.Struct, frozen=True, tag=True):

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from portway_proxy.describe_policies import describe_policy
+from portway_proxy.discretion import discreet_url
+from portway_proxy.redaction import Redaction
 from portway_proxy.snapshot import (
     Affinity,
     Belief,
@@ -49,7 +51,7 @@ def describe_json(snapshot: Snapshot) -> bytes:
     """Return the snapshot as JSON; of a certificate its name, hosts and expiry, and never a key or hash."""
     # Emptied first, so that no key is ever copied into what is shown.
     emptied = msgspec.structs.replace(
-        snapshot, certificates=(), authorities=(), affinity_key=None, credentials=(), keyrings=()
+        Redaction().snapshot(snapshot), certificates=(), authorities=(), affinity_key=None, credentials=(), keyrings=()
     )
     shown = msgspec.to_builtins(emptied)
     shown["credentials"] = [{"name": one.name, "users": len(one.users)} for one in snapshot.credentials]
@@ -125,7 +127,7 @@ def _ejection(ejection: Ejection) -> str:
 
 def _check(check: Check) -> str:
     what = f"{check.kind}:{check.host}{check.path}" if check.kind is CheckKind.HTTP else f"{check.kind}"
-    return f"check={what} every {check.interval:g}s"
+    return f"check={discreet_url(what)} every {check.interval:g}s"
 
 
 def _capacity(capacity: Capacity) -> list[str]:

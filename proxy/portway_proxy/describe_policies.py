@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from portway_proxy.discretion import HIDDEN, discreet_url, secret_name
 from portway_proxy.snapshot import Canary, Cors, ExternalAuth, Policy, RateLimit
 
 __all__ = ["describe_policy", "described_fields", "policy_parts"]
@@ -28,7 +29,8 @@ def described_fields(policy: Policy | None) -> list[tuple[str, str]]:
 
     `relative` stands with `app_root`, and `old_http` with `connection`.
     """
-    return [] if policy is None else [(field, text) for field, part in _PARTS.items() if (text := part(policy))]
+    parts = () if policy is None else ((field, part(policy)) for field, part in _PARTS.items())
+    return [(field, discreet_url(text)) for field, text in parts if text]
 
 
 def _https(policy: Policy) -> str:
@@ -124,6 +126,7 @@ def _choice(canary: Canary) -> str:
     ways = []
     if canary.header:
         value = f"={canary.value}" if canary.value else f"~{canary.pattern}" if canary.pattern else ""
+        value = f"{value[0]}{HIDDEN}" if value and secret_name(canary.header) else value
         ways.append(f"header {canary.header}{value}")
     if canary.cookie:
         ways.append(f"cookie {canary.cookie}")

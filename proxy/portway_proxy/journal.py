@@ -15,6 +15,7 @@ from portway_proxy.tracing import Tracer
 if TYPE_CHECKING:
     from portway_proxy.access_log import AccessLog
     from portway_proxy.clock import Clock
+    from portway_proxy.dashboard.lookout import Pulse
     from portway_proxy.l4.records import RelayRecord
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.live import Live
@@ -35,14 +36,15 @@ class Serving(Protocol):
 class Journal:
     """Takes note of every exchange that ends; at most a batch of them, or a second's, is not yet counted.
 
-    `tracer` is None while nothing is traced.
+    `tracer` is None while nothing is traced, and `pulse` while nobody looks.
     """
 
-    __slots__ = ("_access", "_clock", "_exchanges", "_serving", "deadline", "tracer", "traffic")
+    __slots__ = ("_access", "_clock", "_exchanges", "_serving", "deadline", "pulse", "tracer", "traffic")
 
     def __init__(self, serving: Serving, clock: Clock, access: AccessLog, traffic: Traffic) -> None:
         self.deadline = 0.0  # Always passed: the clock ends a batch at every tick.
         self.tracer: Tracer | None = None
+        self.pulse: Pulse | None = None
         self.traffic = traffic
         self._serving = serving
         self._clock = clock
@@ -97,6 +99,8 @@ class Journal:
             self.traffic.count(batch, self._serving.live)
             if self.tracer is not None:
                 self.tracer.take(batch)
+            if self.pulse is not None:
+                self.pulse.take(batch)
         self._access.write([one for one in batch if _logged(one)] if self._serving.live.rules.quiet else batch)
 
 

@@ -42,6 +42,7 @@ from portway_proxy.channel import (
     pair,
     take_stored,
 )
+from portway_proxy.dashboard.figures import Depth
 from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.flows import FlowPage, FlowQuery
@@ -153,9 +154,9 @@ class WorkerProcess:
         """Return how the endpoints fare, for the worker, that are asked for. Raises as `report`."""
         return _endpoints.decode(await self._ask(lambda number: ListEndpoints(number, query), seconds))
 
-    async def look(self, seconds: float, *, last: bool) -> bytes:
+    async def look(self, depth: Depth, seconds: float) -> bytes:
         """Return what moved since the last look, a packed `Gathered`. Raises as `report`."""
-        return await self._ask(lambda number: Look(number, last), seconds)
+        return await self._ask(lambda number: Look(number, depth), seconds)
 
     def rekey(self, ticket_key: bytes) -> None:
         """Have the worker make tickets of TLS sessions with another key."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
 from portway_proxy.deltas import Changes, Delta
+from portway_proxy.discretion import HIDDEN, discreet_fields, discreet_url, secret_name
 from portway_proxy.endpoint_tls import Keyring
-from portway_proxy.policies import Credentials, Policy
-from portway_proxy.snapshot import Certificate, Host, Route, SharedKey, Snapshot
+from portway_proxy.policies import Canary, Credentials, Edits, ExternalAuth, Policy
+from portway_proxy.snapshot import Certificate, Host, Route, SharedKey, Snapshot, Upstream
 
 __all__ = ["Redaction"]
 
@@ -18,21 +20,23 @@ _SIZE: Final = 16  # Bytes: nobody finds two secrets with one fingerprint, nor w
 
 
 class Redaction:
-    """Takes what is secret out of snapshots and deltas: keys, passwords, and the values of fields for endpoints.
+    """Takes what is secret out of snapshots and deltas: keys, passwords, and values of fields and parameters.
 
-    Equal secrets have equal fingerprints under one `key`, and under no other.
+    Of fields for endpoints no value is shown, of others those that are not called like a secret. Equal secrets have
+    equal fingerprints under one `key`, and under no other; without a key all are `...`.
     """
 
     __slots__ = ("_key",)
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes = b"") -> None:
         """Take the key: random bytes, 64 at most, that are shown to nobody."""
         self._key = key
 
     def fingerprint(self, secret: bytes) -> str:
         """Return what stands for a secret; an empty one is none."""
-        digest = hashlib.blake2b(secret, key=self._key, digest_size=_SIZE).hexdigest()
-        return f"fingerprint:{digest}" if secret else ""
+        if not (secret and self._key):
+            return HIDDEN if secret else ""
+        return f"fingerprint:{hashlib.blake2b(secret, key=self._key, digest_size=_SIZE).hexdigest()}"
 
     def snapshot(self, found: Snapshot) -> Snapshot:
         """Return the snapshot without its secrets."""
@@ -40,6 +44,7 @@ class Redaction:
         return msgspec.structs.replace(
             found,
             hosts=tuple(map(self._host, found.hosts)),
+            upstreams=tuple(map(self._upstream, found.upstreams)),
             default=None if default is None else self._route(default),
             certificates=tuple(map(self._certificate, found.certificates)),
             affinity_key=None if shared is None else SharedKey(self.fingerprint(shared.value).encode()),
@@ -49,10 +54,8 @@ class Redaction:
 
     def delta(self, found: Delta) -> Delta:
         """Return the delta without its secrets: it leads from one snapshot without them to another."""
-        changes = found.changes
-        if changes is None:
-            return found
-        return msgspec.structs.replace(found, changes=self._changes(changes))
+        changes = None if found.changes is None else self._changes(found.changes)
+        return msgspec.structs.replace(found, upstreams=tuple(map(self._upstream, found.upstreams)), changes=changes)
 
     def _changes(self, changes: Changes) -> Changes:
         return msgspec.structs.replace(
@@ -69,18 +72,59 @@ class Redaction:
 
     def _route(self, route: Route) -> Route:
         policy = route.policy
-        if policy is None or not (policy.request or (policy.external is not None and policy.external.fields)):
+        if policy is None:
             return route
-        return msgspec.structs.replace(route, policy=self._policy(policy))
+        shown = self._policy(policy)
+        return route if shown is policy else msgspec.structs.replace(route, policy=shown)
 
     def _policy(self, policy: Policy) -> Policy:
-        external = policy.external
-        if external is not None:
-            external = msgspec.structs.replace(external, fields=self._values(external.fields))
-        return msgspec.structs.replace(policy, request=self._values(policy.request), external=external)
+        """Return the policy itself where there is nothing secret in it."""
+        parts: dict[str, object] = {
+            name: change(self, part) for name, change in _PARTS.items() if (part := getattr(policy, name))
+        }
+        changed = {name: part for name, part in parts.items() if part != getattr(policy, name)}
+        return msgspec.structs.replace(policy, **changed) if changed else policy
 
-    def _values(self, fields: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-        return tuple((name, self.fingerprint(value.encode())) for name, value in fields)
+    def url(self, url: str) -> str:
+        """Return a URL, or a template of one, without what is secret in it."""
+        return discreet_url(url, self._text)
+
+    def fields(self, fields: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        """Return fields without the values of those that are called like a secret."""
+        return discreet_fields(fields, self._text)
+
+    def external(self, asked: ExternalAuth) -> ExternalAuth:
+        """Return what a service is asked by, without what it is told."""
+        urls = {name: self.url(getattr(asked, name)) for name in ("target", "host", "signin", "redirect", "cache_key")}
+        return msgspec.structs.replace(asked, fields=self.values(asked.fields), **urls)
+
+    def canary(self, canary: Canary) -> Canary:
+        """Return who gets a canary; not by which secret."""
+        if not secret_name(canary.header):
+            return canary
+        value, pattern = (self._text(text) if text else "" for text in (canary.value, canary.pattern))
+        return msgspec.structs.replace(canary, value=value, pattern=pattern)
+
+    def edits(self, edits: Edits) -> Edits:
+        """Return what becomes of answers, without what is secret in a Location."""
+        if edits.redirect is None:
+            return edits
+        before, after = edits.redirect
+        return msgspec.structs.replace(edits, redirect=(self.url(before), self.url(after)))
+
+    def values(self, fields: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        """Return fields for an endpoint without any value: whatever they are called, they are between us and it."""
+        return tuple((name, self._text(value)) for name, value in fields)
+
+    def _text(self, secret: str) -> str:
+        return self.fingerprint(secret.encode())
+
+    def _upstream(self, upstream: Upstream) -> Upstream:
+        policy = upstream.policy
+        if policy is None or policy.check is None or "?" not in policy.check.path:
+            return upstream
+        check = msgspec.structs.replace(policy.check, path=self.url(policy.check.path))
+        return msgspec.structs.replace(upstream, policy=msgspec.structs.replace(policy, check=check))
 
     def _certificate(self, certificate: Certificate) -> Certificate:
         return msgspec.structs.replace(certificate, key=self.fingerprint(certificate.key).encode())
@@ -94,3 +138,17 @@ class Redaction:
 
     def _keyring(self, keyring: Keyring) -> Keyring:
         return msgspec.structs.replace(keyring, key=self.fingerprint(keyring.key).encode())
+
+
+_PARTS: Final[dict[str, Callable[[Redaction, Any], object]]] = {
+    "answer": Redaction.fields,
+    "app_root": Redaction.url,
+    "canary": Redaction.canary,
+    "certificate": lambda redaction, asked: msgspec.structs.replace(asked, error_page=redaction.url(asked.error_page)),
+    "edits": Redaction.edits,
+    "external": Redaction.external,
+    "mirror": lambda redaction, mirror: msgspec.structs.replace(mirror, target=redaction.url(mirror.target)),
+    "redirect": lambda redaction, found: msgspec.structs.replace(found, location=redaction.url(found.location)),
+    "request": Redaction.values,
+    "rewrite": Redaction.url,
+}

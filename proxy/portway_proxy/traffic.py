@@ -9,6 +9,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
+from itertools import compress
+from operator import ne
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from portway_proxy.metrics import (
@@ -91,15 +93,9 @@ class Series:
         self.lengths = Lengths() if lengths else None
         self._seen: array[float] | None = None  # How many took how long, and the bytes, when somebody looked last.
 
-    def moved(self, *, last: bool) -> dict[int, int]:
-        """Return how many took how long since this was called before, by their places, without zeros.
-
-        Behind the `last` call nothing is kept, and the next one returns everything.
-        """
+    def moved(self) -> dict[int, int]:
+        """Return how many took how long since this was called before, by their places, without zeros."""
         seen, whole = self._seen, self.whole
-        if last:
-            self._seen = None
-            return {}
         # Every request has bytes, so that one look tells those apart that had none.
         if seen is not None and seen[_RECEIVED] == whole[_RECEIVED]:
             return {}
@@ -108,7 +104,11 @@ class Series:
             for place, count in enumerate(self.rest.counts):
                 now[place] += count
         before = _NOTHING if seen is None else seen
-        return {place: int(now[place] - before[place]) for place in _PLACES if now[place] != before[place]}
+        return {place: int(now[place] - before[place]) for place in compress(_PLACES, map(ne, now, before))}
+
+    def unsee(self) -> None:
+        """Keep nothing for `moved`, which returns everything then."""
+        self._seen = None
 
     @property
     def time(self) -> Histogram:

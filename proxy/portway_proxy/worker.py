@@ -309,7 +309,7 @@ class Worker:
             case ListEndpoints():
                 answer = Endpoints(number), msgspec.msgpack.encode(answering.endpoints(question.query))
             case Look():
-                answer = Figures(number), msgspec.msgpack.encode(answering.look(last=question.last))
+                answer = Figures(number), msgspec.msgpack.encode(answering.look(question.depth))
         message, content = answer
         fd = store(content)
         self._channel.send(message, [fd])

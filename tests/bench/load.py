@@ -165,7 +165,7 @@ def wrk(running: Running, seconds: float, manner: Manner) -> Load:
     command += ["--timeout", f"{manner.timeout}s"]
     for field in (f"Host: {HOST}", *_FIELDS, *manner.fields):
         command += ["-H", field]
-    script = _SPREAD.format(routes=scene.routes, host=HOST) if scene.routes > 1 else manner.script
+    script = (_SPREAD.format(routes=scene.routes, host=HOST) if scene.routes > 1 else "") + manner.script
     if script:
         path = running.stage.directory / "wrk.lua"
         path.write_text(script)

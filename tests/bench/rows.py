@@ -21,6 +21,7 @@ from bench.load import (
     pings,
     wrk,
 )
+from bench.looking import looked_at
 from bench.peers import Baseline, Envoy, HAProxy, Nginx, Portway
 from bench.quota import capped
 from bench.scene import Scene
@@ -43,6 +44,7 @@ _TCP_BULK = Scene("tcp", bulk=True)
 _FEW = Scene("http", routes=10)
 _MANY = Scene("http", routes=10_000)
 _MOST = Scene("http", routes=100_000)
+_LOOKED_AT = Scene("http", routes=5_000)
 _PART = 0.2  # Of a core, for each worker: the load and the endpoint have what is left, and are never the bottleneck.
 
 _RATE = Column("rate", "requests/s", 0)
@@ -341,6 +343,20 @@ ROWS: tuple[Row, ...] = (
         baselines=(),
         budgets=(Budget("portway", "rss", 20),),
         once=True,
+    ),
+    Row(
+        key="dashboard",
+        title="The dashboard's stream at 5,000 routes, about 1,000 requests/s spread over all of them, one reader",
+        contenders=_all(_LOOKED_AT, Portway()),
+        columns=(
+            Column("cpu", "CPU us/request while nobody looks", 1),
+            _ASIDE,
+            Column("stream", "for the reader, all processes, % of a core", 2),
+            Column("sent", "kB/s sent", 1),
+            _RATE,
+        ),
+        measure=looked_at,
+        budgets=(Budget("portway", "stream", 1.0),),
     ),
     Row(
         key="memory-idle",

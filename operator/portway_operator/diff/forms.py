@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -39,6 +39,7 @@ _NOTHING: Final = "Nothing differs that a request could tell."
 _OPEN: Final = (Effect.PROTECTION_LOST, Effect.TRAFFIC_LOST)
 _SHORT: Final = 10  # Rows that a table has before it is folded.
 _MOST: Final = 100  # Rows of a table in Markdown: a comment on GitHub has at most 65,536 characters.
+_NAMED: Final = 10  # Paths of a group that are named.
 _LONGEST: Final = 200  # Characters of a cell.
 _SIGN: Final = re.compile(r"([\\`*_{}\[\]()~|!+=-])")
 _UNSAFE: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -75,14 +76,32 @@ def _lines(difference: Difference) -> Iterator[tuple[str, str]]:
         if found:
             style = _STYLES.get(effect, "")
             yield f"{_TITLES[effect]} ({len(found)})", f"bold {style}"
-            for one in found:
-                yield f"  {printable(one.sentence)}", style
-                yield from ((f"      {printable(line)}", "dim") for line in _origins(one))
+            for alike in _alike(found):
+                yield f"  {printable(alike[0].sentence)}", style
+                yield from ((f"      {printable(line)}", style) for line in _others(alike))
+                yield from ((f"      {printable(line)}", "dim") for line in _origins(alike[0]))
             yield "", ""
     for side in (difference.old, difference.new):
         yield printable(_counts(side)), "dim"
     yield from ((printable(note), "yellow") for note in difference.notes)
     yield printable(summary(difference)), "bold"
+
+
+def _alike(found: Iterable[Finding]) -> list[list[Finding]]:
+    """Return findings in groups: those that say the same of paths of the same objects are read at once."""
+    groups: dict[object, list[Finding]] = {}
+    for one in found:
+        owners = [origin and (origin.kind, origin.namespace, origin.name) for origin in (one.before, one.after)]
+        same = (one.kind, one.was, one.now, *owners) if one.host else one.sentence
+        groups.setdefault(same, []).append(one)
+    return list(groups.values())
+
+
+def _others(alike: list[Finding]) -> list[str]:
+    """Return where else what the first of them says is so."""
+    places = [f"{one.host} {one.path}".rstrip() for one in alike[1:]]
+    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+    return [f"also {', '.join(places[:_NAMED])}{more}"] if places else []
 
 
 def _origins(finding: Finding) -> list[str]:
@@ -123,17 +142,24 @@ def _sides(difference: Difference) -> tuple[tuple[str, Counted], tuple[str, Coun
 
 def _table(effect: Effect, found: tuple[Finding, ...]) -> Iterator[str]:
     """Yield a table of findings, folded where it is long or nothing to worry about."""
-    folded = len(found) > _SHORT or effect not in _OPEN
+    groups = _alike(found)
+    folded = len(groups) > _SHORT or effect not in _OPEN
     sign = "\N{LARGE RED CIRCLE} " if effect is Effect.PROTECTION_LOST else ""
     title = f"{sign}{_TITLES[effect]} ({len(found)})"
     opened = " open" if effect in _OPEN else ""
     yield f"<details{opened}><summary><b>{title}</b></summary>\n" if folded else f"#### {title}\n"
     yield "| What | From |"
     yield "| --- | --- |"
-    yield from (f"| {escaped(one.sentence)} | {'<br>'.join(map(escaped, _origins(one)))} |" for one in found[:_MOST])
-    if len(found) > _MOST:
-        yield f"| and {len(found) - _MOST} more | |"
+    for alike in groups[:_MOST]:
+        what = alike[0].sentence, *_others(alike)
+        yield f"| {_cell(what)} | {_cell(_origins(alike[0]))} |"
+    if len(groups) > _MOST:
+        yield f"| and {len(groups) - _MOST} more | |"
     yield "\n</details>\n" if folded else ""
+
+
+def _cell(lines: Iterable[str]) -> str:
+    return "<br>".join(map(escaped, lines))
 
 
 def escaped(text: str) -> str:

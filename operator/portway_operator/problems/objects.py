@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from portway_operator.decode.fields import BadObject, show
 from portway_operator.objects import Fault, Object
+from portway_proxy.discretion import discreet_text
 from portway_proxy.snapshot import Origin, Problem, Severity
 
 __all__ = [
@@ -106,7 +107,7 @@ def config_key_refused(origin: Origin, reason: str, remedy: str, *, guards: bool
 
 def config_value_invalid(origin: Origin, value: str, reason: str, *, guards: bool = False) -> Problem:
     """Say that a value of the ConfigMap is malformed; `reason` is the parser's sentence."""
-    found = f"The value {show(value)} cannot be used: {reason}."
+    found = discreet_text(f"The value {show(value)} cannot be used: {reason}.")
     done = _ALL_CLOSED if guards else "What the flags say counts."
     return Problem(origin, "config_value_invalid", found, done, "Correct the value or remove the key.")
 
@@ -156,7 +157,7 @@ def annotation_invalid(origin: Origin, value: str, reason: str, *, closes: bool)
     return Problem(
         origin,
         "annotation_invalid",
-        f"The value {show(value)} cannot be used: {reason}.",
+        discreet_text(f"The value {show(value)} cannot be used: {reason}."),
         "The paths of the Ingress answer 503." if closes else "The default is used.",
         "Correct the value or remove the annotation.",
     )

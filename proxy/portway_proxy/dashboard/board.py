@@ -25,7 +25,7 @@ from portway_proxy.dashboard.feed import (
     Unwell,
     event,
 )
-from portway_proxy.dashboard.figures import Gathered
+from portway_proxy.dashboard.figures import Depth, Gathered
 from portway_proxy.dashboard.rows import Rows
 from portway_proxy.dashboard.standing import Standing
 from portway_proxy.snapshot import Problem, Snapshot
@@ -36,7 +36,7 @@ __all__ = ["Board", "Crowded", "Reader", "Source"]
 _MOST: Final = 16  # Readers; a wall of screens has fewer, and each that a page leaves open costs memory.
 _GLANCE: Final = 0.2  # Seconds between two glances at what is served: comparing costs less than telling.
 _EVERY: Final = 1.0  # Seconds between two looks at the figures.
-_SHARE: Final = 200  # Looking takes at most a two-hundredth of a processor: what costs more is done less often.
+_SHARE: Final = 200  # Looking at routes takes a two-hundredth of a processor: what costs more is done less often.
 _SLOWEST: Final = 15.0
 _LINGER: Final = 30.0  # Seconds for which all is kept after the last reader, who may only have loaded the page anew.
 _PROBLEMS: Final = 1000  # That are shown; who has more mends those first.
@@ -76,8 +76,8 @@ class Source(Protocol):
     def fleet(self) -> Proxies | None:
         """Return the proxies that serve the snapshot; None of a proxy itself."""
 
-    async def figures(self, *, last: bool) -> Gathered:
-        """Return what was counted since this was called before; nothing the first time, and the `last`."""
+    async def figures(self, depth: Depth) -> Gathered:
+        """Return what was counted since this was called before; nothing the first time, and the `LAST`."""
 
 
 class Crowded(Exception):
@@ -210,24 +210,29 @@ class Board:
                     await asyncio.sleep(_GLANCE)
                     await self._glance()
                 looking.cancel()
-                await self._source.figures(last=True)
+                await self._source.figures(Depth.LAST)
             self._forget()
         finally:
             self._keeping = False
 
     async def _look_on(self) -> None:
-        """Gather figures about once a second while somebody reads."""
+        """Gather figures once a second, of routes as often as they may cost."""
+        due = 0.0
         while True:
+            now = time.monotonic()
+            depth = Depth.ROWS if now >= due else Depth.TOTALS
             began = time.thread_time()
-            gathered = await self._source.figures(last=False)
-            # What this thread did meanwhile for others counts too: the busier it is, the less often it looks.
+            gathered = await self._source.figures(depth)
             if gathered.seconds:
                 async with self._changing:
                     self._standing.take(gathered, self._rows)
-                    self._say(Unwell(gathered.unwell))
+                    if gathered.over:
+                        self._say(Unwell(gathered.unwell))
                 self._tell()
-            cost = gathered.cost + time.thread_time() - began
-            await asyncio.sleep(min(max(_EVERY, _SHARE * cost), _SLOWEST))
+            if depth is Depth.ROWS:
+                # What this thread did meanwhile for others counts too: the busier it is, the less often it looks.
+                due = now + min(_SHARE * (gathered.cost + time.thread_time() - began), _SLOWEST)
+            await asyncio.sleep(max(0.0, now + _EVERY - time.monotonic()))
 
     async def _glance(self) -> None:
         """Take what is new of what is served."""

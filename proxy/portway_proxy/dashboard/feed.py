@@ -49,7 +49,7 @@ class Role(StrEnum):
 # --- rows
 
 
-class RouteRow(msgspec.Struct, frozen=True, array_like=True):
+class RouteRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A route. `id` is its number for as long as the `mark` begins with the same word.
 
     `host` is `*` for any; `path` and `match` (`exact`, `prefix`, `regex`, `default`) are as in `/routes`, and so is
@@ -67,7 +67,7 @@ class RouteRow(msgspec.Struct, frozen=True, array_like=True):
     certificate: str
 
 
-class UpstreamRow(msgspec.Struct, frozen=True, array_like=True):
+class UpstreamRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An upstream: how many endpoints it has, and if none why (a reason code) or which external name.
 
     `protocol` and `balance` are as in the snapshot. The state of each endpoint is at `/upstreams?name=NAME`.
@@ -115,7 +115,7 @@ class Table(msgspec.Struct, frozen=True):
     listeners: list[ListenerRow]
 
 
-class Figure(msgspec.Struct, frozen=True, array_like=True):
+class Figure(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The requests of a while: how many a second, and which shares of them (0 to 1) failed (5xx) or were refused (4xx).
 
     `p50`, `p95` and `p99` are the milliseconds in which so many percent were done, from a request's head to its
@@ -202,7 +202,8 @@ class Traffic(msgspec.Struct, frozen=True):
 
     `received` and `sent` are bytes a second of clients, at layers 4 and 7; `connections` the clients of HTTP that are
     connected, `flows` what passes through at layer 4 now. `hosts` (by name), `routes` (by id) and `upstreams` (by name)
-    hold those whose figures moved: what is not among them is as it was, and what had no request is sent once more, as
+    hold the figures that moved, of the last `over` seconds; `over` is 0 when nobody looked at them, which is done less
+    often where there are many. What is not among them is as it was, and what has no request any more is sent once, as
     zeros. A request of no route counts in `total` alone. Routes of one host, path and service that differ in how the
     path is compared have their figures in common, and so have the hosts of a route where metrics are not kept by host.
     """
@@ -214,6 +215,7 @@ class Traffic(msgspec.Struct, frozen=True):
     sent: float
     connections: int
     flows: int
+    over: float
     hosts: dict[str, Figure]
     routes: dict[int, Figure]
     upstreams: dict[str, Figure]

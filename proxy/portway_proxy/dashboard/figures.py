@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from functools import lru_cache
 from itertools import accumulate
 from typing import Final, Self
@@ -15,12 +17,23 @@ from portway_proxy.dashboard.feed import Figure, UnwellRow
 from portway_proxy.metrics import LATENCY_BOUNDS
 from portway_proxy.traffic import Labels
 
-__all__ = ["Gathered", "Moved", "percentile"]
+__all__ = ["ZERO", "Depth", "Gathered", "Moved", "percentile"]
+
+ZERO: Final = Figure()
+"""That of no requests."""
 
 _PATTERNS: Final = 4096  # Of most routes few requests end in one second, and those look alike.
 
 
-class Moved(msgspec.Struct, array_like=True):
+class Depth(StrEnum):
+    """How much a look asks for."""
+
+    TOTALS = "totals"  # Of all requests together.
+    ROWS = "rows"  # Of each route as well, since such a look was before.
+    LAST = "last"  # Nothing: nobody looks any more.
+
+
+class Moved(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What ended on a route between two looks: requests, of which so many failed (5xx) or were refused (4xx).
 
     `counts` are those in each place between `LATENCY_BOUNDS`, by place, without zeros.
@@ -32,33 +45,46 @@ class Moved(msgspec.Struct, array_like=True):
     refused: int = 0
     counts: dict[int, int] = {}
 
-    def add(self, other: Moved) -> None:
-        """Count what `other` has counted."""
-        self.requests += other.requests
-        self.failed += other.failed
-        self.refused += other.refused
-        counts = self.counts
-        for place, count in other.counts.items():
-            counts[place] = counts.get(place, 0) + count
+    @classmethod
+    def sum(cls, parts: Sequence[Self]) -> Self:
+        """Return what several counted together; that of the first, if it is alone."""
+        if len(parts) == 1:
+            return parts[0]
+        counts = [0] * (len(LATENCY_BOUNDS) + 1)
+        for part in parts:
+            for place, count in part.counts.items():
+                counts[place] += count
+        return cls(
+            parts[0].labels if parts else Labels(),
+            sum(part.requests for part in parts),
+            sum(part.failed for part in parts),
+            sum(part.refused for part in parts),
+            {place: count for place, count in enumerate(counts) if count},
+        )
 
     def figure(self, seconds: float) -> Figure:
         """Return this as a figure; it took so many `seconds`."""
         requests = self.requests
         if not requests:
-            return Figure()
-        half, most, nearly_all = _percentiles(tuple(sorted(self.counts.items())))
-        share, other = round(self.failed / requests, 4), round(self.refused / requests, 4)
-        return Figure(round(requests / seconds, 2), share, other, half, most, nearly_all)
+            return ZERO
+        failed, refused = (
+            self.failed and round(self.failed / requests, 4),
+            self.refused and round(self.refused / requests, 4),
+        )
+        return Figure(round(requests / seconds, 2), failed, refused, *_percentiles(tuple(self.counts.items())))
 
 
 class Gathered(msgspec.Struct, frozen=True):
     """What was counted in the last `seconds`, and how things stand at their end.
 
+    `total` is all requests; `moved`, by route, and `unwell` are told when `over` is not 0, for so many seconds.
     `received` and `sent` are bytes of clients, at layers 4 and 7. `cost` is the time (of a processor) that it took to
     find out.
     """
 
     seconds: float = 0.0
+    total: Moved = Moved(Labels())
+    over: float = 0.0
     moved: list[Moved] = []
     received: int = 0
     sent: int = 0
@@ -76,11 +102,13 @@ class Gathered(msgspec.Struct, frozen=True):
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
-        """Return what several workers, or proxies, have gathered as one; what moved in `parts` is changed."""
+        """Return what several workers, or proxies, have gathered as one."""
         if len(parts) == 1:
             return parts[0]
         return cls(
             max((part.seconds for part in parts), default=0.0),
+            Moved.sum([part.total for part in parts]),
+            max((part.over for part in parts), default=0.0),
             _joined(parts),
             sum(part.received for part in parts),
             sum(part.sent for part in parts),
@@ -92,13 +120,11 @@ class Gathered(msgspec.Struct, frozen=True):
 
 
 def _joined(parts: Iterable[Gathered]) -> list[Moved]:
-    found: dict[Labels, Moved] = {}
+    found: defaultdict[Labels, list[Moved]] = defaultdict(list)
     for part in parts:
         for moved in part.moved:
-            known = found.setdefault(moved.labels, moved)
-            if known is not moved:
-                known.add(moved)
-    return list(found.values())
+            found[moved.labels].append(moved)
+    return list(map(Moved.sum, found.values()))
 
 
 def _worst(rows: Iterable[UnwellRow]) -> list[UnwellRow]:

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from portway_proxy.crew import Crew
 from portway_proxy.dashboard.feed import Proxies, Role
-from portway_proxy.dashboard.figures import Gathered
+from portway_proxy.dashboard.figures import Depth, Gathered
 from portway_proxy.settings import ProxySettings
 from portway_proxy.snapshot import Problem, Snapshot
 
@@ -72,6 +72,6 @@ class OfProxy:
         """Return None: it is no fleet."""
         return None
 
-    async def figures(self, *, last: bool) -> Gathered:
-        """Return what was counted since this was called before; nothing the first time, and the `last`."""
-        return Gathered.unpack(await self._crew.ask(lambda worker: worker.look(_PATIENCE, last=last)))
+    async def figures(self, depth: Depth) -> Gathered:
+        """Return what was counted since this was called before; nothing the first time, and the `LAST`."""
+        return Gathered.unpack(await self._crew.ask(lambda worker: worker.look(depth, _PATIENCE)))

@@ -5,17 +5,17 @@ The proxy's own code decides (`rehearsal`); what stands here only says what was 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from portway_proxy.discretion import discreet_fields, discreet_head, discreet_url
 from portway_proxy.endpoint_states import EndpointRow
 from portway_proxy.errors import BadHost, NoEndpoints, NoHost, NoPath, ProxyError
 from portway_proxy.explain.certificates import shown_certificate
 from portway_proxy.explain.clients import client_stage
-from portway_proxy.explain.discretion import discreet_fields, discreet_head, discreet_url
 from portway_proxy.explain.explanation import (
     Explanation,
     Outcome,
@@ -31,7 +31,7 @@ from portway_proxy.explain.listeners import Entrance, entrance
 from portway_proxy.explain.outcomes import alternatives, forwarded, outcome_of, settled
 from portway_proxy.explain.parts import policy_parts, upstream_parts
 from portway_proxy.explain.rehearsal import Around, Served
-from portway_proxy.explain.relevance import related
+from portway_proxy.explain.relevance import About, related
 from portway_proxy.explain.routes import host_stage, route_stage, shown_route
 from portway_proxy.explain.scenario import Arrival, Door, Rehearsal, Scenario
 from portway_proxy.l7.target import parse_host
@@ -132,7 +132,7 @@ class _Account:
 
     def ended(self, came: Entrance) -> Explanation:
         """Explain that the listener itself turns the client away."""
-        problems = self._related(port=self.question.real_port)
+        problems = self._related(About(port=self.question.real_port))
         return self._explanation(settled(came.kind, came.status, came.reason), problems=problems)
 
     def turned_away(self, names: TlsNames) -> Explanation:
@@ -140,16 +140,13 @@ class _Account:
         known = tuple(Rival(name, "another name") for name in sorted(names.known)[:3])
         why = f"{self.question.name or 'no name'} is no host's, and such clients are refused (ssl-reject-handshake)"
         self.stages.append(Stage(StageName.CERTIFICATE, "none", why, "", known))
-        problems = self._related(host=self.question.name)
+        problems = self._related(About(host=self.question.name))
         return self._explanation(settled(OutcomeKind.REFUSE, 0, "handshake_failed"), problems=problems)
 
     def passed_through(self, upstream: str) -> Explanation:
         """Explain that TLS of this name goes to its Service as it is."""
-        passed = next(
-            one
-            for one in self.view.snapshot.passthroughs
-            if one.host in _names_of(self.question.name) and one.upstream == upstream
-        )
+        by_host = {one.host: one for one in self.view.snapshot.passthroughs}
+        passed = by_host.get(self.question.name) or by_host["*." + self.question.name.partition(".")[2]]
         why = "TLS of this name passes through as it is: nobody here sees a certificate, a path or a field"
         self.stages.append(Stage(StageName.HOST, passed.host, why, str(passed.origin)))
         return self.passed_on(upstream, OutcomeKind.PASSTHROUGH)
@@ -157,10 +154,8 @@ class _Account:
     def passed_on(self, name: str, kind: OutcomeKind) -> Explanation:
         """Explain that the bytes of the connection go to an endpoint of an upstream."""
         upstream = self.upstreams[name]
-        problems = self._related(upstream=upstream, port=self.question.port, host=self.question.name)
-        served = Served(
-            self.view.snapshot, (), self.view.settings, Around(self.view.now, self.view.rows, self.view.key)
-        )
+        problems = self._related(About(self.question.name, port=self.question.port, upstream=upstream))
+        served = Served(self.view.snapshot, (), self.view.settings, self.view.around)
         policies = tuple(upstream_parts(self.view.snapshot, upstream))
         try:
             arrival = served.relay(name, self.question.client)
@@ -201,7 +196,7 @@ class _Account:
         missed = host if exchange.reason in (NoHost.reason, NoPath.reason) else ""
         origin = None if route is None else route.origin
         name = self.question.name if door.tls else ""
-        problems = self._related(upstream=end, host=missed, origin=origin, name=name)
+        problems = self._related(About(missed, name, upstream=end, origin=origin))
         others = alternatives(served, self.question, door, base)
         outcome = msgspec.structs.replace(outcome_of(base, problems), otherwise=others)
         if base.answer:
@@ -258,9 +253,8 @@ class _Account:
             return tuple(ShownEndpoint(row.address, row.state, row.connections) for row in rows[:_MOST_ENDPOINTS])
         return tuple(ShownEndpoint(str(endpoint)) for endpoint in upstream.endpoints[:_MOST_ENDPOINTS])
 
-    def _related(self, **about: object) -> tuple[Problem, ...]:
-        problems: Iterable[Problem] = (*self.view.problems, *self.view.snapshot.problems)
-        return related(problems, **about)  # type: ignore[arg-type]
+    def _related(self, about: About) -> tuple[Problem, ...]:
+        return related((*self.view.problems, *self.view.snapshot.problems), about)
 
 
 def _policy_stage(base: Rehearsal, policies: list[PolicyPart]) -> Stage:
@@ -279,7 +273,3 @@ def _count(upstream: Upstream) -> str:
 
 def _head(answer: bytes) -> bytes:
     return answer.partition(b"\r\n\r\n")[0]
-
-
-def _names_of(name: str) -> tuple[str, str]:
-    return name, "*." + name.partition(".")[2]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from portway_proxy.discretion import discreet_url
 from portway_proxy.errors import Closed
-from portway_proxy.explain.discretion import discreet_url
 from portway_proxy.explain.explanation import Alternative, Outcome, OutcomeKind
 from portway_proxy.explain.reasons import REASONS, Reason
 from portway_proxy.explain.scenario import Arrival, Rehearsal, Scenario

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from portway_proxy.describe import describe_upstream_policy
 from portway_proxy.describe_policies import described_fields
+from portway_proxy.discretion import discreet_url
 from portway_proxy.explain.explanation import PolicyPart
 from portway_proxy.networks import Networks
 from portway_proxy.snapshot import Balance, Protocol, UpstreamPolicy
@@ -91,7 +92,7 @@ def policy_parts(snapshot: Snapshot, route: Route, rehearsal: Rehearsal, *, tls:
         places = of_route(snapshot, route, field)
         if not places and field in _SECOND:
             places = of_route(snapshot, route, _SECOND[field])
-        yield PolicyPart(field, text, _source(snapshot, places), _does(field, seen))
+        yield PolicyPart(field, text, _source(snapshot, places), discreet_url(_does(field, seen)))
 
 
 def upstream_parts(snapshot: Snapshot, upstream: Upstream) -> Iterator[PolicyPart]:

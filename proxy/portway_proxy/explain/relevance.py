@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from portway_proxy.snapshot import Severity
 
 if TYPE_CHECKING:
     from portway_proxy.snapshot import Origin, Problem, Upstream
 
-__all__ = ["related"]
+__all__ = ["About", "related"]
 
 _MOST: Final = 6
 _RULES: Final = "spec.rules"
 _OF_TLS: Final = ("certificate_", "secret_", "passthrough_", "host_passed_")
 
 
-def related(
-    problems: Iterable[Problem],
-    *,
-    host: str = "",
-    name: str = "",
-    port: int = 0,
-    upstream: Upstream | None = None,
-    origin: Origin | None = None,
-) -> tuple[Problem, ...]:
-    """Return the problems of a route (by its origin), a host, a port and an upstream; errors come first.
+class About(NamedTuple):
+    """What a question is about: a host, a port, an upstream, a route (by its origin).
 
-    Of `name`, a TLS client's, those count that are about certificates and what passes through.
+    `name` is the one that a TLS client asks for; problems of certificates and of what passes through count for it.
     """
+
+    host: str = ""
+    name: str = ""
+    port: int = 0
+    upstream: Upstream | None = None
+    origin: Origin | None = None
+
+
+def related(problems: Iterable[Problem], about: About) -> tuple[Problem, ...]:
+    """Return the problems that may have to do with what a question is about; errors come first."""
+    host, name, port, upstream, origin = about
     hosts, names = _word(host), _word(name)
     number = re.compile(rf"\b{port}\b") if port else None
     service = ("", "") if upstream is None else _service(upstream)

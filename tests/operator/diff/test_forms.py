@@ -106,12 +106,34 @@ def test_a_pull_request_has_a_table_for_what_is_lost_and_folds_the_rest() -> Non
 
 
 def test_a_long_list_is_folded_and_cut() -> None:
-    origin = Origin("Ingress", "shop", "web")
-    found = [Finding(Effect.PROTECTION_LOST, "kind", "x" * 900, f"h{number}", before=origin) for number in range(500)]
+    found = [
+        Finding(Effect.PROTECTION_LOST, "kind", "x" * 900, f"h{number}", before=Origin("Ingress", "shop", f"{number}"))
+        for number in range(500)
+    ]
     text = as_markdown(Difference(Counted(), Counted(), tuple(found)))
     assert "<details open>" in text
     assert "| and 400 more | |" in text
     assert len(text) < 65_536
+
+
+def test_what_is_so_for_many_paths_of_an_ingress_is_said_once() -> None:
+    origin = Origin("Ingress", "shop", "web")
+    found = [
+        Finding(
+            Effect.PROTECTION_LOST, "kind", f"a.example /{number} lost it.", "a.example", f"/{number}", before=origin
+        )
+        for number in range(14)
+    ]
+    difference = Difference(Counted(), Counted(), tuple(found))
+    also = "also a.example /1, a.example /2, a.example /3, a.example /4, a.example /5, a.example /6"
+    also += ", a.example /7, a.example /8, a.example /9, a.example /10 and 3 more"
+    assert text_of(difference, terminal=False).splitlines()[:4] == [
+        "Protection lost (14)",
+        "  a.example /0 lost it.",
+        f"      {also}",
+        "      - Ingress shop/web",
+    ]
+    assert f"<br>{also} |" in as_markdown(difference)
 
 
 HOSTILE = [
