@@ -31,6 +31,7 @@ reference: venv ## Write the pages of docs that list what the code has: annotati
 	$(BIN)/python -m portway_operator.annotations.reference > docs/annotations.md
 	$(BIN)/python -m portway_operator.check.forms > docs/check.schema.json
 	$(BIN)/python -m portway_operator.diff.forms > docs/diff.schema.json
+	$(BIN)/python -m portway_proxy.explain.schema > docs/explain.schema.json
 	PYTHONPATH=tests $(BIN)/python -m reference.pages
 
 chart: venv ## Write the chart's values.schema.json and README.md from the comments of its values.yaml.

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from portway_operator.cli import app
 
 CASES = sorted((Path(__file__).parent / "explain").glob("*.yaml"))
+ROOT = Path(__file__).parents[2]
 _DATE = re.compile(r"Date: .*")
 
 
@@ -37,6 +38,17 @@ def test_the_case_is_explained_in_its_golden_text(case: Path) -> None:
     if "UPDATE_GOLDEN" in os.environ:
         golden.write_text("\n".join(lines) + "\n")
     assert lines == golden.read_text().splitlines()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/explain.md"])
+def test_what_the_page_shows_is_what_the_command_says(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    _, _, shown = (ROOT / page).read_text().partition("    $ portway explain ")
+    asked, *lines = [line.removeprefix("    ") for line in shown.partition("\n\n")[0].split("\n")]
+    said = iter(CliRunner().invoke(app, ["explain", *shlex.split(asked)]).output.splitlines())
+    for line in lines:
+        # `...` stands for lines that are left out.
+        assert line.strip() == "..." or line in said, line
 
 
 def test_every_golden_text_has_its_case() -> None:

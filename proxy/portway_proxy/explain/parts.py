@@ -248,7 +248,7 @@ _PASSED: Final[Mapping[str, Callable[[_Seen], str]]] = {
     "certificate": _certificate,
     "mirror": _mirror,
     "rewrite": lambda _: "the path stays as it is",
-    "patience": lambda _: "the endpoint has so long",
+    "patience": lambda _: "the endpoint has this much time",
     "edits": lambda _: "the endpoint's cookies and redirects are changed for the client",
     "rate": lambda _: "the answer comes no faster",
 }
