@@ -93,14 +93,28 @@ def alternatives(served: Served, question: Question, door: Door, base: Rehearsal
     """Return what becomes of a request when what it does not decide itself is otherwise than in `base`."""
     exchange = base.exchange
     policy = None if exchange is None or exchange.route is None else exchange.route.policy
+    found = list(_too_long(served, question, door, base))
     if policy is None:
-        return ()
-    found: list[Alternative] = []
+        return tuple(found)
     for when, scenario in _scenarios(policy, base):
         other = served.rehearse(question, door, scenario)
         if _fate(other) != _fate(base):
             found.append(_alternative(when, other))
     return tuple(found)
+
+
+def _too_long(served: Served, question: Question, door: Door, base: Rehearsal) -> Iterator[Alternative]:
+    """Yield what becomes of a request whose body, of which it does not say the length, turns out to be too long."""
+    exchange, arrival = base.exchange, base.arrival
+    if exchange is None or arrival is None or not exchange.head.chunked or not exchange.client.body_limit:
+        return
+    if exchange.passage is not None and exchange.passage.instead is not None:
+        return  # For the page of an error the body goes nowhere.
+    limit = exchange.client.body_limit
+    fields = [(name, value) for name, value in question.fields if name.lower() != "transfer-encoding"]
+    longer = msgspec.structs.replace(question, fields=(*fields, ("Content-Length", str(limit + 1))))
+    found = _alternative(f"the body has more than {limit} bytes", served.rehearse(longer, door, Scenario()))
+    yield found if found.upstream else msgspec.structs.replace(found, upstream=arrival.upstream)
 
 
 def _scenarios(policy: Policy, base: Rehearsal) -> Iterator[tuple[str, Scenario]]:
@@ -139,7 +153,10 @@ def _alternative(when: str, found: Rehearsal) -> Alternative:
     if arrival is not None:
         return Alternative(when, OutcomeKind.FORWARD, reason=reason, upstream=arrival.upstream)
     status = 0 if exchange is None else exchange.status
-    return Alternative(when, OutcomeKind.ANSWER, status, reason, _location(found.answer))
+    # It came there, and nobody was there to take it.
+    where = exchange.upstream if exchange is not None and found.trace.arrived else None
+    name = "" if where is None else where.upstream.name
+    return Alternative(when, OutcomeKind.ANSWER, status, reason, _location(found.answer), name)
 
 
 def _location(answer: bytes) -> str:

@@ -98,7 +98,7 @@ def _outcome(outcome: Outcome) -> Iterator[Line]:
     reason = f" [{outcome.reason}]" if outcome.reason else ""
     yield Line(Tone.BAD if outcome.fails else Tone.GOOD, f"=> {outcome.says}{reason}")
     for other in outcome.otherwise:
-        what = f"it goes to {other.upstream}" if other.upstream else f"{other.status} {other.reason}"
+        what = f"{other.status} {other.reason}" if other.status else f"it goes to {other.upstream}"
         to = f", to {other.location}" if other.location else ""
         yield Line(Tone.WHY, f"when {other.when}: {what}{to}", "or")
     if outcome.mend:

@@ -205,11 +205,11 @@ class RequestParser(FieldParser):
     def _again(self, begun: re.Match[bytes], block: Block, size: int) -> RequestHead:
         """Return the head of `size` bytes that `block` makes with another beginning; that one is remembered for it."""
         text, method, target, raw_host = begun.group(0, 1, 2, 3)
+        # The host first, as in `_finish_target`: what is wrong with both has one reason, whatever is remembered.
+        host = None if raw_host is None else self._hosts.get(raw_host) or self._host_of(raw_host)
         path, sent = canonical_target(target)
         beginning = Beginning(method, sent, path, target)
-        if raw_host is not None:
-            beginning.raw_host = raw_host
-            beginning.host = self._hosts.get(raw_host) or self._host_of(raw_host)
+        beginning.raw_host, beginning.host = raw_host, host
         head = block.model.again(beginning, size)
         if self._recall.has_room(text):
             self._recall.keep_beginning(text, beginning)

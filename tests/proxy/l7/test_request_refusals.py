@@ -286,3 +286,13 @@ def test_a_refusal_says_what_is_wrong_and_repeats_nothing_of_what_was_sent() -> 
             RequestParser(LIMITS).parse(head(b"GET / HTTP/1.1", *lines))
         assert "secret" not in str(caught.value)
         assert str(caught.value)[0].islower()
+
+
+def test_what_is_wrong_twice_has_one_reason_whatever_is_remembered() -> None:
+    parser = RequestParser(LIMITS)
+    twice = head(b"GET /%00 HTTP/1.1", b"Host: a..b", b"X: 1")
+    for known in (False, True):
+        assert (parser._recall.block(b"X: 1\r\n\r\n", hosted=True) is not None) is known
+        with pytest.raises(BadHost):
+            parser.parse(twice)
+        parser.parse(head(b"GET / HTTP/1.1", HOST, b"X: 1"))

@@ -1,0 +1,151 @@
+"""A real proxy with real little endpoints, for tests that are not of one loop with it: they draw, and they block."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from portway_proxy.settings import ProxySettings
+from portway_proxy.snapshot import Snapshot
+from portway_proxy.supervisor import Supervisor
+
+__all__ = ["Answer", "Asking", "asking"]
+
+_T = TypeVar("_T")
+
+PATIENCE = 20.0
+_VERDICT = re.compile(rb"[A-Z]+ /verdict/([0-9]{3})")
+_LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: chunked\r\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response: the fields in their order, and the body."""
+
+    status: int
+    fields: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def get(self, name: str) -> str:
+        """Return the value of a field (lower-case), which comes once; empty when it does not."""
+        values = [value for found, value in self.fields if found.lower() == name]
+        assert len(values) <= 1, values
+        return values[0] if values else ""
+
+
+class Asking:
+    """A proxy of one worker, and endpoints at `ports` that answer with the head that they got."""
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self.settings = settings
+        self.ports: list[int] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._supervisor = Supervisor(settings)
+        self._servers: list[asyncio.Server] = []
+        self._context = ssl.create_default_context()
+        self._context.check_hostname = False
+        self._context.verify_mode = ssl.CERT_NONE
+
+    def start(self, endpoints: int) -> None:
+        self._thread.start()
+        self._await(self._start(endpoints))
+
+    def close(self) -> None:
+        self._await(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE)
+        self._loop.close()
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Serve a snapshot."""
+        self._await(self._supervisor.apply(snapshot))
+
+    def ask(self, data: bytes, client: str, name: str | None, method: str) -> Answer:
+        """Send a request from the address `client`, over TLS with a `name`, and return the response."""
+        port = self._supervisor.http_port if name is None else self._supervisor.https_port
+        assert port is not None
+        with socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(client, 0)) as sock:
+            if name is None:
+                return _exchange(sock, data, method)
+            with self._context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=True) as secured:
+                return _exchange(secured, data, method)
+
+    def _await(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+
+    async def _start(self, endpoints: int) -> None:
+        for _ in range(endpoints):
+            server = await asyncio.start_server(_endpoint, "127.0.0.1", 0)
+            self._servers.append(server)
+            self.ports.append(server.sockets[0].getsockname()[1])
+        await self._supervisor.start()
+
+    async def _close(self) -> None:
+        await self._supervisor.close()
+        for server in self._servers:
+            server.close()
+        # What the proxy's end leaves behind: each connection's own task, which ends with it.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait(others, timeout=PATIENCE) if others else None
+
+
+@contextmanager
+def asking(settings: ProxySettings, endpoints: int) -> Iterator[Asking]:
+    """Run a proxy and its endpoints in a thread."""
+    proxy = Asking(settings)
+    proxy.start(endpoints)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+async def _endpoint(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer each request of a connection with its own head; `/verdict/401` is answered with that status."""
+    try:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await _drop_body(reader, head)
+            found = _VERDICT.match(head)
+            status = found[1] if found else b"200"
+            body = b"" if head.startswith(b"HEAD ") else head
+            writer.write(b"HTTP/1.1 %b Said\r\nContent-Length: %d\r\n\r\n%b" % (status, len(head), body))
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    writer.close()
+
+
+async def _drop_body(reader: asyncio.StreamReader, head: bytes) -> None:
+    if (found := _LENGTH.search(head)) is not None:
+        await reader.readexactly(int(found[1]))
+    elif _CHUNKED.search(head):
+        while int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+            await reader.readuntil(b"\r\n")
+        await reader.readuntil(b"\r\n")
+
+
+def _exchange(sock: socket.socket, data: bytes, method: str) -> Answer:
+    sock.sendall(data)
+    came = bytearray()
+    try:
+        while part := sock.recv(65536):
+            came += part
+    except ConnectionError:
+        pass  # An answer that does not read the body may be followed by a reset.
+    head, _, body = bytes(came).partition(b"\r\n\r\n")
+    start, *lines = head.decode("latin-1").split("\r\n")
+    fields = tuple((name, value) for name, _, value in (line.partition(": ") for line in lines))
+    answer = Answer(int(start.split(" ")[1]), fields, body)
+    length = answer.get("content-length")
+    assert not length or method == "HEAD" or int(length) == len(body), (came, length)
+    return answer

@@ -1,0 +1,343 @@
+"""Explain agrees with traffic: what is drawn is asked for real, and explained, and both have to say the same.
+
+`EXPLAIN_EXAMPLES=20000 pytest tests/wire/test_explain_agrees.py` looks further.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import strategies as st
+
+from portway_proxy.discretion import discreet_head, discreet_url
+from portway_proxy.explain import Alternative, Explanation, OutcomeKind
+from portway_proxy.explain.explaining import View, explain
+from portway_proxy.explain.question import Question
+from portway_proxy.observing import Observing
+from portway_proxy.settings import ProxySettings
+from portway_proxy.snapshot import (
+    BasicAuth,
+    Blocked,
+    Canary,
+    ClientAuthority,
+    ClientCertificate,
+    Cors,
+    ErrorPages,
+    ExternalAuth,
+    Host,
+    Origin,
+    PathMatch,
+    Policy,
+    RateLimit,
+    Redirect,
+    Route,
+    Snapshot,
+    Upstream,
+)
+from wire.asking import Answer, Asking, asking
+from wire.drawing import (
+    AUTHORITY,
+    CHUNK,
+    CHUNKED,
+    ENDPOINTS,
+    MISSING,
+    NONE,
+    PAGES,
+    PASSWORD,
+    TWO,
+    USERS,
+    VERDICT,
+    WEB,
+    Asked,
+    asked,
+    endpoints,
+    placed,
+    snapshots,
+)
+
+SETTINGS = ProxySettings(
+    http_port=0,
+    https_port=0,
+    admin_port=0,
+    public_http_port=8080,
+    public_https_port=8443,
+    workers=1,
+    access_log=False,
+)
+EXAMPLES = int(os.environ.get("EXPLAIN_EXAMPLES", "200"))
+EVERYBODY = ("0.0.0.0/0", "::/0")
+ASKING = "X-Portway-Explain: 1"
+# They are others for each answer, or stand there because the test asks how it came about; and whether the connection
+# stays is not what explain is asked.
+_OWN = ("date: ", "x-request-id: ", "x-portway-", "connection: ")
+_zones = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Asking]:
+    with asking(SETTINGS, ENDPOINTS) as running:
+        yield running
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """What became of a request: as told by the proxy, or as explain has it."""
+
+    status: int
+    reason: str
+    location: str = ""
+    upstream: str = ""
+
+
+def explained(snapshot: Snapshot, request: Asked) -> Explanation:
+    scheme, name, port = ("http", "127.0.0.1", 8080) if request.name is None else ("https", request.name, 8443)
+    fields = ([] if request.host is None else [f"Host: {request.host}"]) + list(request.fields)
+    question = Question.of(f"{scheme}://{name}:{port}{request.target}", request.method, fields, request.client)
+    return explain(question, View(snapshot, time.time(), settings=SETTINGS))
+
+
+def real(proxy: Asking, request: Asked) -> Answer:
+    asking_too = Asked(
+        request.method,
+        request.target,
+        request.host,
+        (*request.fields, ASKING),
+        request.client,
+        request.name,
+        request.body,
+    )
+    return proxy.ask(asking_too.data, request.client, request.name, request.method)
+
+
+def fate_of(answer: Answer) -> Fate:
+    """Return what a response says of itself."""
+    location = "" if _forwarded(answer) else discreet_url(answer.get("location"))
+    return Fate(answer.status, answer.get("x-portway-reason"), location, answer.get("x-portway-upstream"))
+
+
+def usual(found: Explanation) -> Fate:
+    """Return what becomes of a request as explain has it."""
+    outcome = found.outcome
+    return Fate(_status(outcome.kind, outcome.status), outcome.reason, outcome.location, found.upstream)
+
+
+def fates(found: Explanation, route: Route | None) -> list[Fate]:
+    """Return what may become of it as explain has it; what a service says of it, the endpoints know."""
+    outcome, expected = found.outcome, usual(found)
+    external = None if route is None or route.policy is None else route.policy.external
+    by_verdict = [one for one in outcome.otherwise if " answers " in one.when]
+    if external is not None and by_verdict and not external.target.endswith("/200"):
+        status = external.target.rpartition("/")[2]
+        named = [one for one in by_verdict if f"answers {status}" in one.when or status not in ("401", "403")]
+        return [_alternative(named[-1], route)] if named else [expected]
+    by_chance = [_alternative(one, route) for one in outcome.otherwise if one.when.startswith("chance")]
+    too_long = [one for one in outcome.otherwise if one.when.startswith("the body has more than ")]
+    if too_long and int(too_long[0].when.split(" ")[5]) < CHUNK:
+        fate = _alternative(too_long[0], route)
+        return [fate, *(msgspec.structs.replace(fate, upstream=one.upstream) for one in by_chance)]
+    return [expected, *by_chance]
+
+
+def _alternative(one: Alternative, route: Route | None) -> Fate:
+    upstream = one.upstream or ("" if route is None else route.upstream)
+    return Fate(_status(one.kind, one.status), one.reason, one.location, upstream)
+
+
+def _status(kind: OutcomeKind, status: int) -> int:
+    return 200 if kind is OutcomeKind.FORWARD else status
+
+
+def _forwarded(answer: Answer) -> bool:
+    return bool(answer.get("x-portway-endpoint"))
+
+
+def head_lines(head: str) -> list[str]:
+    """Return the lines of a head as an explanation has them, without what is another one each time."""
+    shown = discreet_head(head.encode("latin-1").removesuffix(b"\r\n\r\n"))
+    lines = [line for line in shown.split("\n") if line]
+    return ["X-Request-ID: ..." if line.startswith("X-Request-ID: ") else line for line in lines]
+
+
+def answer_lines(lines: list[str]) -> list[str]:
+    return sorted(line for line in lines if not line.lower().startswith(_OWN))
+
+
+def route_of(snapshot: Snapshot, found: Explanation) -> Route | None:
+    routes = [route for host in snapshot.hosts for route in host.routes]
+    routes += [] if snapshot.default is None else [snapshot.default]
+    origin = "" if found.route is None else found.route.origin
+    return next((route for route in routes if str(route.origin) == origin), None)
+
+
+def check(proxy: Asking, snapshot: Snapshot, request: Asked) -> Fate:
+    """Ask for real, have it explained, and compare; return what became of it."""
+    found = explained(snapshot, request)
+    route = route_of(snapshot, found)
+    answer = real(proxy, request)
+    fate = fate_of(answer)
+    expected = fates(found, route)
+    assert fate in expected, (fate, expected, found)
+    assert answer.get("x-portway-route") == ("" if found.route is None else found.route.origin)
+    endpoint = answer.get("x-portway-endpoint")
+    if fate != usual(found) or fate not in expected[:1]:
+        return fate  # By a chance or by a verdict: the rest is told of the other case.
+    if endpoint:
+        assert endpoint in [one.address for one in found.endpoints]
+        assert found.outcome.endpoint in ("", endpoint)
+        if request.method != "HEAD":
+            assert head_lines(answer.body.decode("latin-1")) == head_lines_of(found)
+    elif found.outcome.kind is OutcomeKind.ANSWER:
+        own = discreet_head("\r\n".join([f"{name}: {value}" for name, value in answer.fields]).encode("latin-1"))
+        assert answer_lines(own.splitlines()) == answer_lines(found.answer.splitlines()[1:])
+    again(proxy, request, found, route)
+    return fate
+
+
+def head_lines_of(found: Explanation) -> list[str]:
+    return [line if not line.startswith("X-Request-ID: ") else "X-Request-ID: ..." for line in found.head.splitlines()]
+
+
+def again(proxy: Asking, request: Asked, found: Explanation, route: Route | None) -> None:
+    """Ask once more where that is one request too many."""
+    limited = [one for one in found.outcome.otherwise if "sends more requests than" in one.when]
+    if limited:
+        assert fate_of(real(proxy, request)) == _alternative(limited[0], route)
+
+
+@settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+@given(snapshots(), st.lists(asked(), min_size=1, max_size=5))
+def test_what_is_explained_is_what_happens(proxy: Asking, drawn: Snapshot, requests: list[Asked]) -> None:
+    observing = Observing(explain_to=EVERYBODY)
+    for request in requests:
+        # Limits count from nothing for each: what was asked before must not be part of the question.
+        zone = f"zone-{next(_zones)}"
+        snapshot = msgspec.structs.replace(placed(drawn, proxy.ports, zone), observing=observing)
+        proxy.apply(snapshot)
+        event(check(proxy, snapshot, request).reason or "endpoint")
+
+
+def served(proxy: Asking, policy: Policy | None, upstream: str = WEB) -> Snapshot:
+    """Serve one route for `a.example/a`, and its certificate; return the snapshot."""
+    route = Route("/a", PathMatch.PREFIX, upstream, Origin("Ingress", "shop", "web", "spec.rules[0]"), policy)
+    drawn = Snapshot(
+        hosts=(Host("a.example", (route,)),),
+        upstreams=(
+            Upstream(MISSING, reason="service_missing"),
+            Upstream(NONE),
+            Upstream(PAGES, endpoints=endpoints(3)),
+            Upstream(TWO, endpoints=endpoints(1, 2)),
+            Upstream(VERDICT, endpoints=endpoints(3)),
+            Upstream(WEB, endpoints=endpoints(0)),
+        ),
+        credentials=USERS,
+        authorities=(ClientAuthority(AUTHORITY, ("a.example",), b""),),
+        observing=Observing(explain_to=EVERYBODY),
+    )
+    snapshot = placed(drawn, proxy.ports, f"zone-{next(_zones)}")
+    proxy.apply(snapshot)
+    return snapshot
+
+
+def verdict(status: int, signin: str = "") -> Policy:
+    return Policy(external=ExternalAuth(VERDICT, f"/verdict/{status}", "auth.example", signin=signin))
+
+
+GET = Asked("GET", "/a/b?x=1", "a.example", ("Connection: close",), "127.0.0.1", None)
+TLS = dataclasses.replace(GET, name="a.example")
+
+
+def with_fields(*fields: str, method: str = "GET", body: bytes = b"") -> Asked:
+    return dataclasses.replace(GET, method=method, fields=(*fields, *GET.fields), body=body)
+
+
+@pytest.mark.parametrize(
+    ("policy", "request_", "status", "reason"),
+    [
+        (None, GET, 200, ""),
+        (None, TLS, 200, ""),
+        (None, dataclasses.replace(GET, host="b.example"), 404, "no_host"),
+        (None, dataclasses.replace(GET, target="/b"), 404, "no_path"),
+        (None, dataclasses.replace(GET, target="/a%2f..%2fb"), 400, "bad_target"),
+        (None, dataclasses.replace(GET, target="/" + "a" * 9000), 414, "target_too_long"),
+        (None, with_fields(f"X: {'a' * 17_000}"), 431, "fields_too_large"),
+        (None, with_fields("Content-Length: x"), 400, "bad_head"),
+        (None, with_fields("Host: a.example"), 400, "bad_host"),
+        (None, with_fields("Expect: miracles"), 417, "expectation_failed"),
+        (None, with_fields("Transfer-Encoding: br, chunked"), 501, "unknown_coding"),
+        (None, dataclasses.replace(GET, method="CONNECT"), 405, "method_not_allowed"),
+        (Policy(https_redirect=True), GET, 308, "https_redirect"),
+        (Policy(https_redirect=True), TLS, 200, ""),
+        (Policy(redirect=Redirect(302, "https://other.example$request_uri")), GET, 302, "redirect"),
+        (Policy(www="www.a.example"), TLS, 308, "redirect"),
+        (Policy(app_root="/start"), GET, 200, ""),
+        (Policy(closed="bad_allow_list"), GET, 503, "closed"),
+        (Policy(allow=("10.0.0.0/8",)), GET, 403, "forbidden"),
+        (Policy(deny=("127.0.0.2/32",)), dataclasses.replace(GET, client="127.0.0.2"), 403, "forbidden"),
+        (Policy(blocked=Blocked(("bad",))), with_fields("User-Agent: bad"), 403, "forbidden"),
+        (Policy(basic=BasicAuth("shop/users")), GET, 401, "unauthorized"),
+        (Policy(basic=BasicAuth("shop/users")), with_fields(PASSWORD), 200, ""),
+        (Policy(basic=BasicAuth("shop/users")), with_fields("Authorization: Basic YTpi"), 401, "unauthorized"),
+        (verdict(200), GET, 200, ""),
+        (verdict(401), GET, 401, "unauthorized"),
+        (verdict(401, "https://login.example/"), GET, 302, "unauthorized"),
+        (verdict(403), GET, 403, "auth_denied"),
+        (verdict(500), GET, 500, "auth_unavailable"),
+        (Policy(cors=Cors()), with_fields("Origin: https://b.example", method="OPTIONS"), 204, "preflight"),
+        (Policy(cors=Cors()), with_fields("Origin: https://b.example"), 200, ""),
+        (Policy(body_size=3), with_fields("Content-Length: 5", method="POST", body=b"abcde"), 413, "body_too_large"),
+        (
+            Policy(body_size=3),
+            with_fields("Transfer-Encoding: chunked", method="POST", body=CHUNKED),
+            413,
+            "body_too_large",
+        ),
+        (Policy(body_size=5), with_fields("Transfer-Encoding: chunked", method="POST", body=CHUNKED), 200, ""),
+        (Policy(certificate=ClientCertificate(AUTHORITY)), GET, 400, "certificate_needed"),
+        (Policy(certificate=ClientCertificate(AUTHORITY)), TLS, 400, "certificate_needed"),
+        (
+            Policy(certificate=ClientCertificate(AUTHORITY)),
+            dataclasses.replace(TLS, name="other.example"),
+            421,
+            "misdirected",
+        ),
+        (
+            Policy(old_http=True),
+            with_fields("Transfer-Encoding: chunked", method="POST", body=CHUNKED),
+            411,
+            "length_required",
+        ),
+        (Policy(old_http=True, rewrite="/new"), GET, 200, ""),
+        (Policy(errors=ErrorPages(PAGES, (403,)), allow=("10.0.0.0/8",)), GET, 200, "forbidden"),
+        (Policy(limit=RateLimit("z", ((0.001, 0),))), GET, 200, ""),
+        (Policy(canary=Canary(TWO, header="X-Canary")), with_fields("X-Canary: always"), 200, ""),
+        (Policy(canary=Canary(NONE, weight=100)), GET, 503, "no_endpoints"),
+        (
+            Policy(canary=Canary(NONE, weight=100), errors=ErrorPages(PAGES, (), stands_in=True)),
+            GET,
+            200,
+            "no_endpoints",
+        ),
+    ],
+)
+def test_each_reason_is_explained_as_it_happens(
+    proxy: Asking, policy: Policy | None, request_: Asked, status: int, reason: str
+) -> None:
+    fate = check(proxy, served(proxy, policy), request_)
+    assert (fate.status, fate.reason) == (status, reason)
+
+
+@pytest.mark.parametrize(("upstream", "reason"), [(NONE, "no_endpoints"), (MISSING, "service_missing")])
+def test_an_upstream_without_endpoints_is_explained_as_it_answers(proxy: Asking, upstream: str, reason: str) -> None:
+    fate = check(proxy, served(proxy, None, upstream), GET)
+    assert (fate.status, fate.reason, fate.upstream) == (503, reason, upstream)
