@@ -17,12 +17,20 @@ from rich.console import Console as Terminal
 
 from portway_operator import cli_check, cli_diff, cli_explain, cli_flows, cli_operator, cli_proxy, cli_wait
 from portway_operator.apps import run_app
+from portway_operator.cli_flags import (
+    ConfigMapName,
+    DefaultCertificate,
+    HowRead,
+    TcpServices,
+    UdpServices,
+    compile_settings,
+)
 from portway_operator.compile import compile_snapshot
 from portway_operator.console import line_of_problem, printable
 from portway_operator.demo import Demo
 from portway_operator.flag_values import admin_access
 from portway_operator.parse import networks, size
-from portway_operator.settings import Compatibility, CompileSettings
+from portway_operator.settings import Compatibility
 from portway_operator.sources.files import FileSource, Unreadable
 from portway_operator.standalone import Standalone
 from portway_operator.store import ObjectStore
@@ -66,27 +74,6 @@ LogFormat = Annotated[
 AccessLog = Annotated[bool, typer.Option("--access-log/--no-access-log", help="One line for each request.")]
 BodySize = Annotated[str, typer.Option(metavar="SIZE", help="The most of a request body (1024k, 1m); 0: no limit.")]
 DrainTimeout = Annotated[float, typer.Option(min=0, help="Seconds that requests in flight get after Ctrl-C.")]
-ConfigMapName = Annotated[
-    str, typer.Option("--configmap", metavar="NAMESPACE/NAME", help="A ConfigMap of the files that holds settings.")
-]
-TcpServices = Annotated[
-    str,
-    typer.Option(
-        "--tcp-services-configmap", metavar="NAMESPACE/NAME", help="A ConfigMap of the files that opens TCP ports."
-    ),
-]
-UdpServices = Annotated[
-    str, typer.Option("--udp-services-configmap", metavar="NAMESPACE/NAME", help="One that opens UDP ports.")
-]
-DefaultCertificate = Annotated[
-    str,
-    typer.Option(
-        "--default-ssl-certificate", metavar="NAMESPACE/NAME", help="A Secret of the files, for hosts without one."
-    ),
-]
-HowRead = Annotated[
-    Compatibility, typer.Option("--compatibility", help="Whose reading of Ingresses counts, where they do not say it.")
-]
 ExplainTo = Annotated[
     str,
     typer.Option(metavar="CIDRS", help="Whose clients are told why we answered, and where requests went, by commas."),
@@ -163,7 +150,7 @@ def run(  # noqa: PLR0913 - the options of a command are its arguments
     if workers is not None:
         settings = msgspec.structs.replace(settings, workers=workers)
     maps = configmap, tcp_services_configmap, udp_services_configmap
-    compiling = _compiling(maps, default_ssl_certificate, compatibility)
+    compiling = compile_settings(maps, default_ssl_certificate, compatibility, standalone=True)
     _serve(_run(Standalone(file, settings, compiling=compiling)), log_format)
 
 
@@ -186,7 +173,7 @@ def routes(  # noqa: PLR0913 - the options of a command are its arguments
     except Unreadable as error:
         _fail(str(error), 2)
     maps = configmap, tcp_services_configmap, udp_services_configmap
-    compiling = _compiling(maps, default_ssl_certificate, compatibility)
+    compiling = compile_settings(maps, default_ssl_certificate, compatibility, standalone=True)
     snapshot = compile_snapshot(store, compiling).snapshot
     if as_json:
         typer.echo(msgspec.json.format(describe_json(snapshot)).decode())
@@ -196,19 +183,6 @@ def routes(  # noqa: PLR0913 - the options of a command are its arguments
         typer.echo(describe(msgspec.structs.replace(snapshot, problems=())), nl=False)
     for problem in snapshot.problems:
         typer.echo(f"problem {line_of_problem(problem, source.place(problem.origin))}", err=True)
-
-
-def _compiling(maps: tuple[str, str, str], certificate: str, compatibility: Compatibility) -> CompileSettings:
-    """Return what a compile of files is told; `maps` are the ConfigMaps with settings, TCP ports and UDP ports."""
-    config_map, tcp_services, udp_services = maps
-    return CompileSettings(
-        standalone=True,
-        config_map=config_map,
-        tcp_services=tcp_services,
-        udp_services=udp_services,
-        default_certificate=certificate,
-        compatibility=compatibility,
-    )
 
 
 @app.command()

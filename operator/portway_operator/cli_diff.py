@@ -11,11 +11,24 @@ import typer
 from rich.console import Console as Terminal
 
 from portway_operator.ask_admin import ADMIN, AdminToken, AdminUrl
+from portway_operator.cli_flags import (
+    ConfigMapName,
+    ControllerClass,
+    DefaultCertificate,
+    HowRead,
+    Kubeconfig,
+    TcpServices,
+    UdpServices,
+    WatchNamespace,
+    compile_settings,
+    several,
+)
 from portway_operator.console import printable
 from portway_operator.diff import Difference, Effect, compare
 from portway_operator.diff.forms import as_json, as_markdown, print_text
 from portway_operator.diff_places import Place, Reader
-from portway_operator.settings import CONTROLLER, Compatibility, CompileSettings
+from portway_operator.look import Cluster
+from portway_operator.settings import CONTROLLER, Compatibility
 from portway_operator.sources.connection import NoCluster
 from portway_operator.sources.files import Unreadable
 from portway_operator.sources.survey import Unreachable
@@ -65,41 +78,24 @@ def diff_command(  # noqa: PLR0913 - the options of a command are its arguments
     ] = Threshold.TRAFFIC_LOST,
     admin: AdminUrl = ADMIN,
     admin_token_file: AdminToken = None,
-    kubeconfig: Annotated[str | None, typer.Option(help="A kubeconfig; in a pod, its service account.")] = None,
-    controller_class: Annotated[
-        str, typer.Option(help="Of a cluster: Ingresses whose IngressClass has one of these controllers, with commas.")
-    ] = CONTROLLER,
-    watch_namespace: Annotated[str, typer.Option(help="Of a cluster: namespaces to read, with commas.")] = "",
-    configmap: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="The ConfigMap with settings.")] = "",
-    tcp_services_configmap: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="That of TCP ports.")] = "",
-    udp_services_configmap: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="That of UDP ports.")] = "",
-    default_ssl_certificate: Annotated[
-        str, typer.Option(metavar="NAMESPACE/NAME", help="The Secret for hosts without one.")
-    ] = "",
-    compatibility: Annotated[Compatibility, typer.Option(help="Whose reading of Ingresses counts.")] = (
-        Compatibility.STRICT
-    ),
+    kubeconfig: Kubeconfig = None,
+    controller_class: ControllerClass = CONTROLLER,
+    watch_namespace: WatchNamespace = "",
+    configmap: ConfigMapName = "",
+    tcp_services_configmap: TcpServices = "",
+    udp_services_configmap: UdpServices = "",
+    default_ssl_certificate: DefaultCertificate = "",
+    compatibility: HowRead = Compatibility.STRICT,
 ) -> None:
     """Say what requests would notice between OLD and NEW: what is less protected first, then what is not served.
 
     The exit status is 4 when protection is lost, 3 when traffic is, 1 with `--fail-on any` and another finding, 2 when
     nothing could be compared, and else 0.
     """
-    settings = CompileSettings(
-        config_map=configmap,
-        tcp_services=tcp_services_configmap,
-        udp_services=udp_services_configmap,
-        default_certificate=default_ssl_certificate,
-        compatibility=compatibility,
-    )
-    reader = Reader(
-        settings,
-        frozenset(_several(controller_class)),
-        _several(watch_namespace),
-        kubeconfig,
-        admin,
-        admin_token_file,
-    )
+    maps = configmap, tcp_services_configmap, udp_services_configmap
+    settings = compile_settings(maps, default_ssl_certificate, compatibility, standalone=False)
+    cluster = Cluster(kubeconfig, None, several(watch_namespace), frozenset(several(controller_class)))
+    reader = Reader(settings, cluster, admin, admin_token_file)
     difference = _compared(reader, old, new)
     print_difference(difference, form)
     raise typer.Exit(status_of(difference, fail_on))
@@ -143,10 +139,6 @@ def _compared(reader: Reader, old: Place, new: Place) -> Difference:
         new=msgspec.structs.replace(found.new, name=str(new)),
         notes=(*before.notes, *after.notes, *found.notes),
     )
-
-
-def _several(text: str) -> tuple[str, ...]:
-    return tuple(part for each in text.split(",") if (part := each.strip()))
 
 
 def _fail(message: str) -> NoReturn:

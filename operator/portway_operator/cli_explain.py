@@ -13,20 +13,31 @@ from rich.console import Console as Terminal
 from rich.text import Text
 
 from portway_operator.ask_admin import ADMIN, AdminToken, AdminUrl, ask
-from portway_operator.compile import compile_snapshot
+from portway_operator.cli_flags import (
+    ConfigMapName,
+    ControllerClass,
+    DefaultCertificate,
+    HowRead,
+    Kubeconfig,
+    TcpServices,
+    UdpServices,
+    WatchNamespace,
+    compile_settings,
+    several,
+)
 from portway_operator.console import printable
-from portway_operator.diff_places import Place, PlaceKind, Reader
-from portway_operator.settings import CONTROLLER, Compatibility, CompileSettings
+from portway_operator.look import Cluster, look_at_cluster, look_at_files
+from portway_operator.settings import CONTROLLER, Compatibility
 from portway_operator.sources.connection import NoCluster
-from portway_operator.sources.files import FileSource, Unreadable
+from portway_operator.sources.files import Unreadable
 from portway_operator.sources.survey import Unreachable
-from portway_operator.store import ObjectStore
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.explain.explanation import Explanation
 from portway_proxy.explain.question import STRANGER, BadQuestion, Question
 from portway_proxy.explain.text import Line, Tone, describe_explanation, lines_of
 
 if TYPE_CHECKING:
+    from portway_operator.settings import CompileSettings
     from portway_proxy.snapshot import Snapshot
 
 __all__ = ["explain_command", "styled"]
@@ -64,20 +75,14 @@ def explain_command(  # noqa: PLR0913 - the options of a command are its argumen
     admin: AdminUrl = ADMIN,
     admin_token_file: AdminToken = None,
     context: Annotated[str | None, typer.Option(help="What the cluster of this context comes to.")] = None,
-    kubeconfig: Annotated[str | None, typer.Option(help="A kubeconfig; in a pod, its service account.")] = None,
-    controller_class: Annotated[
-        str, typer.Option(help="Of a cluster: Ingresses whose IngressClass has one of these controllers, with commas.")
-    ] = CONTROLLER,
-    watch_namespace: Annotated[str, typer.Option(help="Namespaces of the cluster, with commas; all without any.")] = "",
-    configmap: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="The ConfigMap with settings.")] = "",
-    tcp_services_configmap: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="That of TCP ports.")] = "",
-    udp_services_configmap: Annotated[str, typer.Option(metavar="NAMESPACE/NAME", help="That of UDP ports.")] = "",
-    default_ssl_certificate: Annotated[
-        str, typer.Option(metavar="NAMESPACE/NAME", help="The Secret for hosts without one.")
-    ] = "",
-    compatibility: Annotated[Compatibility, typer.Option(help="Whose reading of Ingresses counts.")] = (
-        Compatibility.STRICT
-    ),
+    kubeconfig: Kubeconfig = None,
+    controller_class: ControllerClass = CONTROLLER,
+    watch_namespace: WatchNamespace = "",
+    configmap: ConfigMapName = "",
+    tcp_services_configmap: TcpServices = "",
+    udp_services_configmap: UdpServices = "",
+    default_ssl_certificate: DefaultCertificate = "",
+    compatibility: HowRead = Compatibility.STRICT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what becomes of a request, and why: at the proxy of --admin, or as files or a cluster say.
@@ -85,25 +90,17 @@ def explain_command(  # noqa: PLR0913 - the options of a command are its argumen
     The exit status is 0 when an endpoint gets it or the client is sent elsewhere, 1 when the answer is an error, and 2
     when nothing could be explained. Nothing is sent anywhere, and no secret is shown.
     """
-    settings = CompileSettings(
-        standalone=bool(file),
-        config_map=configmap,
-        tcp_services=tcp_services_configmap,
-        udp_services=udp_services_configmap,
-        default_certificate=default_ssl_certificate,
-        compatibility=compatibility,
-    )
+    maps = configmap, tcp_services_configmap, udp_services_configmap
+    settings = compile_settings(maps, default_ssl_certificate, compatibility, standalone=bool(file))
     method, url = _asked(request)
     fields = header or []
     try:
         question = Question.of(url, method, fields, client_ip)
         if file:
-            found = _explained(question, _of_files(file, settings))
+            found = _explained(question, look_at_files(file, settings))
         elif context is not None or kubeconfig is not None:
-            reader = Reader(
-                settings, frozenset(_several(controller_class)), _several(watch_namespace), kubeconfig, admin, None
-            )
-            found = _explained(question, _of_cluster(reader, context))
+            cluster = Cluster(kubeconfig, context, several(watch_namespace), frozenset(several(controller_class)))
+            found = _explained(question, _of_cluster(cluster, settings))
         else:
             asked = [("method", method), ("url", url), ("client_ip", client_ip), *(("header", one) for one in fields)]
             found = ask(admin, "/explain", Explanation, asked, admin_token_file)
@@ -140,18 +137,12 @@ def _explained(question: Question, snapshot: Snapshot) -> Explanation:
     return explain(question, View(snapshot, time.time()))
 
 
-def _of_files(paths: list[Path], settings: CompileSettings) -> Snapshot:
-    store = ObjectStore()
-    FileSource(paths, store).load()
-    return compile_snapshot(store, settings).snapshot
-
-
-def _of_cluster(reader: Reader, context: str | None) -> Snapshot:
+def _of_cluster(cluster: Cluster, settings: CompileSettings) -> Snapshot:
     """Return what a cluster comes to; what may not be read of it is said on standard error."""
-    read = reader.read(Place(PlaceKind.CLUSTER, context or ""))
-    for note in read.notes:
+    look = look_at_cluster(cluster, settings)
+    for note in look.notes:
         typer.echo(f"portway: {printable(note)}", err=True)
-    return read.snapshot
+    return look.snapshot
 
 
 def _print(found: Explanation, *, as_json: bool) -> None:
@@ -163,10 +154,6 @@ def _print(found: Explanation, *, as_json: bool) -> None:
             terminal.print(styled(line))
     else:
         typer.echo(describe_explanation(found), nl=False)
-
-
-def _several(text: str) -> tuple[str, ...]:
-    return tuple(part for each in text.split(",") if (part := each.strip()))
 
 
 def _fail(message: str) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -12,16 +11,12 @@ from typing import Final
 import msgspec
 
 from portway_operator.ask_admin import ask
-from portway_operator.check import adopt
-from portway_operator.compile import compile_snapshot
+from portway_operator.look import Cluster, Look, look_at_cluster, look_at_files
 from portway_operator.settings import CompileSettings
-from portway_operator.sources.connection import Connection
-from portway_operator.sources.files import FileSource, Unreadable
-from portway_operator.sources.survey import Survey
-from portway_operator.store import ObjectStore
+from portway_operator.sources.files import Unreadable
 from portway_proxy.snapshot import Snapshot
 
-__all__ = ["Place", "PlaceKind", "Read", "Reader"]
+__all__ = ["Place", "PlaceKind", "Reader"]
 
 _UNDERSTOOD: Final = (
     "a file or folder of YAML or JSON; `cluster:` or `cluster:CONTEXT`; an admin port as http://HOST:PORT; "
@@ -71,14 +66,6 @@ class Place:
         return f"generation {self.value}" if self.kind is PlaceKind.GENERATION else self.value
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What was read of a place; `notes` say what could not be."""
-
-    snapshot: Snapshot
-    notes: tuple[str, ...] = ()
-
-
 class _Row(msgspec.Struct):
     """What counts here of a row of `/history`."""
 
@@ -87,29 +74,29 @@ class _Row(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads places. `settings` are for compiling, with `standalone` as it is for a cluster."""
+    """Reads places: `cluster` by the context that a place names, generations from the port `admin`."""
 
     settings: CompileSettings
-    controllers: frozenset[str]
-    namespaces: tuple[str, ...]
-    kubeconfig: str | None
+    cluster: Cluster
     admin: str
     token_file: Path | None
 
-    def read(self, place: Place) -> Read:
+    def read(self, place: Place) -> Look:
         """Return what is or would be served there.
 
         Raises `Unreadable`, `NoCluster` and `Unreachable`; ends the command where an admin port does not answer.
         """
         match place.kind:
             case PlaceKind.FILES:
-                return Read(self._files(Path(place.value)))
+                return Look(self._files(Path(place.value)))
             case PlaceKind.CLUSTER:
-                return asyncio.run(self._cluster(place.value))
+                found = look_at_cluster(replace(self.cluster, context=place.value or None), self.settings)
+                told = f"Cluster {place.value}".rstrip()
+                return replace(found, notes=tuple(f"{told}: {note}" for note in found.notes))
             case PlaceKind.LIVE:
                 rows = ask(place.value, "/history", list[_Row], token_file=self.token_file)
-                return Read(self._generation(place.value, rows[0].generation) if rows else Snapshot())
-        return Read(self._generation(self.admin, int(place.value)))
+                return Look(self._generation(place.value, rows[0].generation) if rows else Snapshot())
+        return Look(self._generation(self.admin, int(place.value)))
 
     def history_of(self, place: Place) -> str:
         """Return the admin port that a place's snapshot comes from; empty for one that is compiled here."""
@@ -122,21 +109,4 @@ class Reader:
     def _files(self, path: Path) -> Snapshot:
         if not path.exists():
             raise Unreadable(f"There is no file or folder {str(path)!r}. A side is {_UNDERSTOOD}.")
-        store = ObjectStore()
-        FileSource([path], store).load()
-        return compile_snapshot(store, replace(self.settings, standalone=True)).snapshot
-
-    async def _cluster(self, context: str) -> Read:
-        store = ObjectStore()
-        named = (self.settings.config_map, self.settings.tcp_services, self.settings.udp_services)
-        keys = [(namespace, name) for text in named if text for namespace, _, name in [text.partition("/")]]
-        survey = Survey(Connection.load(self.kubeconfig, context or None), store, lambda *_: None)
-        await survey.read(self.namespaces, keys)
-        adopt(store, self.controllers, self.settings.controller)
-        await survey.read_named(self.settings)
-        notes = [f"{_CLUSTER}{context} does not show {kind}s: {why}" for kind, why in sorted(survey.refused.items())]
-        snapshot = compile_snapshot(store, self.settings).snapshot
-        if len(store.ingresses) and not snapshot.hosts and snapshot.default is None:
-            names = ", ".join(sorted(self.controllers))
-            notes.append(f"None of the {len(store.ingresses)} Ingresses of {_CLUSTER}{context} is of {names}.")
-        return Read(snapshot, tuple(notes))
+        return look_at_files([path], self.settings)

@@ -133,7 +133,7 @@ async def test_what_a_cluster_does_not_show_is_said(tmp_path: Path, sides: tuple
         api.fault = lambda request: web.Response(status=403) if request.path.endswith("/secrets") else None
         where = kubeconfig(tmp_path, api.url)
         result = await asyncio.to_thread(diff, "cluster:", sides[0], "--kubeconfig", where, "--format", "json")
-        assert "cluster: does not show Secrets" in json.loads(result.stdout)["notes"][0]
+        assert "Cluster: Secrets cannot be read: 403" in json.loads(result.stdout)["notes"][0]
 
 
 async def test_ingresses_of_other_controllers_are_said_to_be_left_out(tmp_path: Path, sides: tuple[Path, Path]) -> None:
@@ -142,7 +142,7 @@ async def test_ingresses_of_other_controllers_are_said_to_be_left_out(tmp_path: 
             api.apply(each)
         where = kubeconfig(tmp_path, api.url)
         result = await asyncio.to_thread(diff, "cluster:", sides[0], "--kubeconfig", where)
-        assert "None of the 2 Ingresses of cluster: is of portway.dev/ingress-controller" in result.stdout
+        assert "Cluster: None of the 2 Ingresses there is of portway.dev/ingress-controller." in result.stdout
         theirs = ("--controller-class", "portway.dev/ingress")
         result = await asyncio.to_thread(diff, "cluster:", sides[0], "--kubeconfig", where, *theirs)
         assert "Nothing differs" in result.stdout

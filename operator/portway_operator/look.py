@@ -1,0 +1,67 @@
+"""One look at files or a cluster, and the snapshot that it comes to: for commands that judge and serve nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from portway_operator.check import adopt
+from portway_operator.compile import compile_snapshot
+from portway_operator.settings import CompileSettings
+from portway_operator.sources.connection import Connection
+from portway_operator.sources.files import FileSource
+from portway_operator.sources.survey import Survey
+from portway_operator.store import ObjectStore
+from portway_proxy.snapshot import Snapshot
+
+__all__ = ["Cluster", "Look", "look_at_cluster", "look_at_files"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The cluster to read: a context of a kubeconfig (the current one, without), and namespaces; all without any.
+
+    Ingresses count whose IngressClass has one of `controllers`; without any, those of the compile's own.
+    """
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespaces: tuple[str, ...] = ()
+    controllers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen; `notes` say what was not, each as a sentence."""
+
+    snapshot: Snapshot
+    notes: tuple[str, ...] = ()
+
+
+def look_at_files(paths: Sequence[Path], settings: CompileSettings) -> Snapshot:
+    """Return what files come to; raises `Unreadable`."""
+    store = ObjectStore()
+    FileSource(list(paths), store).load()
+    return compile_snapshot(store, replace(settings, standalone=True)).snapshot
+
+
+def look_at_cluster(cluster: Cluster, settings: CompileSettings) -> Look:
+    """Return what a cluster comes to; raises `NoCluster` and `Unreachable`."""
+    return asyncio.run(_look(cluster, settings))
+
+
+async def _look(cluster: Cluster, settings: CompileSettings) -> Look:
+    store = ObjectStore()
+    survey = Survey(Connection.load(cluster.kubeconfig, cluster.context), store, lambda *_: None)
+    maps = [text.partition("/") for text in (settings.config_map, settings.tcp_services, settings.udp_services) if text]
+    await survey.read(cluster.namespaces, [(namespace, name) for namespace, _, name in maps])
+    adopt(store, cluster.controllers, settings.controller)
+    await survey.read_named(settings)
+    snapshot = compile_snapshot(store, settings).snapshot
+    notes = [f"{kind}s cannot be read: {why}." for kind, why in sorted(survey.refused.items())]
+    if len(store.ingresses) and not snapshot.hosts and snapshot.default is None:
+        names = ", ".join(sorted(cluster.controllers)) or settings.controller
+        notes.append(f"None of the {len(store.ingresses)} Ingresses there is of {names}.")
+    return Look(snapshot, tuple(notes))
