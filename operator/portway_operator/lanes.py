@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
-from portway_operator.objects import EndpointSlice, Kind
+from portway_operator.causes import cause_of, services_of
+from portway_operator.objects import Kind
 from portway_operator.rebuild import Rebuild
 from portway_operator.sources.intake import Change
 
@@ -15,12 +17,13 @@ def steer(rebuild: Rebuild) -> Callable[[Change], None]:
     """Return what to do about a change: a whole compile soon, or only the endpoints of a Service, at once."""
 
     def take(change: Change) -> None:
-        if change.kind is not Kind.ENDPOINT_SLICE or change.before == change.after:
-            rebuild.poke()
-            return
-        slices = (one for one in (change.before, change.after) if isinstance(one, EndpointSlice) and one.service)
-        # A slice may move from one Service to another.
-        for service in {(one.meta.namespace, one.service) for one in slices}:
+        services = services_of(change)
+        compiles = change.kind is not Kind.ENDPOINT_SLICE or change.before == change.after
+        if (services or compiles) and not change.dropped:
+            rebuild.causes.note(cause_of(change, datetime.now(UTC)), services)
+        for service in services:
             rebuild.endpoint_changed(*service)
+        if compiles:
+            rebuild.poke()
 
     return take

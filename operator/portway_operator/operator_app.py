@@ -113,7 +113,7 @@ class OperatorApp:
             await self.close()
             raise
         self._say_where()
-        self.publisher.on_rejection.append(exclude_rejected(self.store, self.rebuild.poke))
+        self.publisher.on_rejection.append(exclude_rejected(self.store, self.rebuild.poke_for))
         self.publisher.on_ack.append(self._acknowledged)
         self._tasks.spawn(self._heartbeat.run(), "heartbeat")
         self._tasks.spawn(self.rebuild.run(), "rebuild")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
@@ -18,6 +18,7 @@ from math import inf
 import msgspec
 
 from portway_operator.batches import Batches
+from portway_operator.causes import Causes
 from portway_operator.compile import Compiled, compile_snapshot, compile_upstream
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
@@ -79,7 +80,7 @@ class Rebuild:
     """Keeps what is published equal to what the store compiles to.
 
     All methods belong to the event loop's thread. `compiled` is the last result, published or not; None before the
-    first. `compile_seconds` is how long it took.
+    first. `compile_seconds` is how long it took. Whoever pokes says in `causes` why.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Rebuild:
     ) -> None:
         """Take the parts; `apart` is where a whole compile is done, `wall` tells seconds since the epoch."""
         self.compiled: Compiled | None = None
+        self.causes = Causes()
         self._store = store
         self._settings = settings
         self._publish = publish
@@ -128,6 +130,11 @@ class Rebuild:
         if not self._pending:
             self._pending, self._first = True, self._last
         self._wake.set()
+
+    def poke_for(self, cause: Cause) -> None:
+        """Compile soon, for that reason."""
+        self.causes.note(cause)
+        self.poke()
 
     def endpoint_changed(self, namespace: str, service: str) -> None:
         """Publish the upstreams of a Service at once: of all that routes depend on, only its endpoints changed.
@@ -200,6 +207,7 @@ class Rebuild:
     async def _compile(self) -> None:
         began = time.perf_counter()
         store, before = self._store.frozen(), self.compiled
+        self.causes.begin()
         self._today = int(self._wall() // _DAY)
         settings = replace(self._settings, today=self._today)
 
@@ -223,8 +231,10 @@ class Rebuild:
         compiled, digest = result.compiled, result.digest
         upstreams = self._renewed(compiled.snapshot, digest, self._late)
         snapshot = patch(compiled.snapshot, upstreams) if upstreams else compiled.snapshot
-        await self._hand_on(Update(snapshot, str(digest), self._difference(snapshot, str(digest))), digest)
+        causes = self.causes.of_compile(compiled.by_service)
+        await self._hand_on(Update(snapshot, str(digest), self._difference(snapshot, str(digest)), causes), digest)
         if self._published is not None and self._published.digest == str(digest):
+            self.causes.compiled()
             self._settled(compiled)
 
     def _difference(self, snapshot: Snapshot, digest: str) -> Delta | None:
@@ -235,20 +245,28 @@ class Rebuild:
         delta = diff(base.snapshot, snapshot, base.digest, digest)
         return delta if delta.size <= _MOST else None
 
-    async def _republish(self, services: Iterable[tuple[str, str]]) -> None:
+    async def _republish(self, services: Collection[tuple[str, str]]) -> None:
         """Publish new upstreams for the endpoints of some Services, beside an otherwise unchanged snapshot."""
         base = self._published
         if base is None:
             return
-        digest = copy(self._digest)
+        digest, causes = copy(self._digest), self.causes.of_endpoints(services, self._by_service)
         if upstreams := self._renewed(base.snapshot, digest, services):
             snapshot = patch(base.snapshot, upstreams)
-            await self._hand_on(Update(snapshot, str(digest), Delta(base.digest, str(digest), upstreams)), digest)
+            delta = Delta(base.digest, str(digest), upstreams)
+            await self._hand_on(Update(snapshot, str(digest), delta, causes), digest)
+        elif self._pending:
+            # What they changed only a compile can tell.
+            self.causes.keep(causes)
+
+    @property
+    def _by_service(self) -> Mapping[tuple[str, str], Sequence[str]]:
+        """The names of upstreams by their Services, as of the last compile."""
+        return {} if self.compiled is None else self.compiled.by_service
 
     def _renewed(self, snapshot: Snapshot, digest: Digest, services: Iterable[tuple[str, str]]) -> tuple[Upstream, ...]:
         """Return the upstreams of some Services that are others now than in the snapshot, and account for them."""
-        by_service = {} if self.compiled is None else self.compiled.by_service
-        names = sorted(name for service in services for name in by_service.get(service, ()))
+        names = sorted(name for service in services for name in self._by_service.get(service, ()))
         old = find(snapshot, names)
         new = []
         for name in names:
@@ -274,6 +292,7 @@ class Rebuild:
                 await self._publish(update)
             except ProxyError:
                 self._refused = update.digest
+                self.causes.keep(update.causes)
                 raise
             self._refused = ""
             self._published, self._digest = update, digest

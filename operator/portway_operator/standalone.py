@@ -92,7 +92,7 @@ class Standalone:
         rebuild = Rebuild(self._store, settings, self._publish)
         rebuild.ready()
         self._tasks.spawn(rebuild.run(), "rebuild")
-        self._tasks.spawn(self._source.follow(rebuild.poke), "files")
+        self._tasks.spawn(self._source.follow(rebuild.poke, rebuild.causes.note), "files")
         served = self._tasks.spawn(self._first.wait(), "first snapshot")
         stopped = self._tasks.spawn(supervisor.stopped(), "early stop")
         await asyncio.wait((served, stopped), timeout=_FIRST, return_when=asyncio.FIRST_COMPLETED)
@@ -114,7 +114,7 @@ class Standalone:
     async def _publish(self, update: Update) -> None:
         try:
             if update.delta is None:
-                generation = await self._supervisor.apply(update.snapshot, update.digest, update.causes)
+                generation = await self._supervisor.apply(update.snapshot, causes=update.causes)
             else:
                 generation = await self._supervisor.patch(update.delta, update.causes)
         finally:

@@ -34,11 +34,15 @@ _NONE: Final = "no_endpoints"  # The reason of an upstream, and the code of the 
 
 
 class Action(StrEnum):
-    """What became of an object; `refused` is one that proxies cannot apply."""
+    """What became of an object.
+
+    `read` is one that was there before, and is looked at from now on; `refused` one that proxies cannot apply.
+    """
 
     CREATED = "created"
     CHANGED = "changed"
     DELETED = "deleted"
+    READ = "read"
     REFUSED = "refused"
 
 

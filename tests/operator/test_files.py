@@ -14,6 +14,7 @@ import pytest
 from portway_operator.sources import files
 from portway_operator.sources.files import FileSource, Unreadable
 from portway_operator.store import ObjectStore
+from portway_proxy.history import Cause
 from portway_proxy.snapshot import Origin
 
 
@@ -41,6 +42,8 @@ class Files:
         self.store = ObjectStore()
         self.source = FileSource(paths or [folder], self.store)
         self.changes = 0
+        self.causes: list[Cause] = []
+        self.causes: list[Cause] = []
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
@@ -67,7 +70,7 @@ class Files:
         def changed() -> None:
             self.changes += 1
 
-        task = asyncio.get_running_loop().create_task(self.source.follow(changed))
+        task = asyncio.get_running_loop().create_task(self.source.follow(changed, self.causes.append))
         try:
             yield
         finally:
@@ -446,3 +449,28 @@ async def test_two_versions_of_one_size_within_one_tick_are_told_apart(folder: F
         for version in range(11, 99):
             path.write_text(service("a", version))
         await folder.until(lambda: folder.ports == {"a": 98})
+
+
+async def test_each_change_tells_the_object_its_place_and_when_the_file_was_written(folder: Files) -> None:
+    path = folder.write("a.yaml", f"{service('a')}---\n{service('b')}")
+    async with folder.followed():
+        folder.write("b.yaml", service("c"))
+        await folder.until(lambda: "c" in folder.ports)
+        path.write_text(service("b", 81))
+        await folder.until(lambda: folder.ports == {"b": 81, "c": 80})
+        (folder.folder / "b.yaml").unlink()
+        await folder.until(lambda: folder.ports == {"b": 81})
+        path.write_text(BROKEN)
+        await folder.until(lambda: folder.problems != [])
+    told = [
+        (one.kind, one.name.replace(str(path), "a.yaml"), one.action, Path(one.place).name) for one in folder.causes
+    ]
+    assert told == [
+        ("Service", "c", "created", "b.yaml:1"),
+        ("Service", "a", "deleted", "a.yaml:1"),
+        ("Service", "b", "changed", "a.yaml:1"),
+        ("Service", "c", "deleted", "b.yaml:1"),
+        ("File", "a.yaml", "changed", ""),
+    ]
+    assert {one.manager for one in folder.causes} == {"file"}
+    assert folder.causes[-1].at.timestamp() == pytest.approx(path.stat().st_mtime)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fake_api import endpoint_slice, service
+from portway_operator.decode.writers import NOBODY, Writer
 from portway_operator.objects import Kind
 from portway_operator.sources.intake import Change, Intake
 from portway_operator.sources.listing import Item, Listing, read_item
@@ -106,3 +107,22 @@ def test_a_slice_of_no_service_is_kept_and_told() -> None:
     raw["metadata"]["labels"] = {}
     taken.intake.take(Seen(SLICES, replace(read_item(Kind.ENDPOINT_SLICE, raw), version=101)))
     assert [change.name for change in taken.told] == ["loose"]
+
+
+def test_a_change_tells_who_wrote_it_and_a_first_list_and_its_end_that_nobody_did() -> None:
+    taken = Taken(SERVICES)
+    taken.listed(SERVICES)
+    alice = Writer("alice", "2026-01-31T12:00:00Z")
+    taken.intake.take(Seen(SERVICES, replace(item("a"), writer=alice)))
+    taken.intake.add(NAMED)
+    taken.listed(NAMED, items=(replace(item("web"), writer=alice),))
+    taken.intake.take(Seen(NAMED, replace(item("web", 102, 81), writer=alice)))
+    taken.intake.drop(NAMED)
+    taken.intake.take(Deleted(SERVICES, replace(item("a", 103), writer=alice)))
+    assert [(change.name, change.writer, change.dropped) for change in taken.told] == [
+        ("a", alice, False),
+        ("web", None, False),
+        ("web", alice, False),
+        ("web", NOBODY, True),
+        ("a", NOBODY, False),
+    ]

@@ -9,6 +9,7 @@ import pytest_asyncio
 from eventually import eventually
 from fake_api import Raw, endpoint_slice, ingress, ingress_class, service
 from portway_operator.decode import decode
+from portway_operator.decode.writers import NOBODY, Writer
 from portway_operator.lanes import steer
 from portway_operator.objects import Kind, Object
 from portway_operator.rebuild import Rebuild, Update
@@ -30,11 +31,11 @@ class Lanes:
     async def _publish(self, update: Update) -> None:
         self.updates.append(update)
 
-    def put(self, raw: Raw) -> None:
+    def put(self, raw: Raw, writer: Writer = NOBODY) -> None:
         new = read(raw)
         before = self.store.get(new.kind, *new.meta.key)
         if self.store.put(new):
-            self.take(Change(new.kind, *new.meta.key, before, new))
+            self.take(Change(new.kind, *new.meta.key, before, new, writer))
 
     def endpoints(self, upstream: str) -> list[str]:
         found = {one.name: one for one in self.updates[-1].snapshot.upstreams}
@@ -109,3 +110,40 @@ async def test_a_slice_that_became_malformed_is_a_matter_for_the_whole_compile(l
     lanes.take(Change(Kind.ENDPOINT_SLICE, "shop", "web-1", found, found))
     await eventually(lambda: len(lanes.updates) == 2)
     assert wide(lanes.updates[1])
+
+
+def causes(update: Update) -> list[tuple[str, str, str]]:
+    return [(one.name, one.action, one.manager) for one in update.causes]
+
+
+async def test_each_update_tells_what_led_to_it_and_nothing_else(lanes: Lanes) -> None:
+    lanes.put(endpoint_slice("web-1", "10.1.0.2"))
+    await eventually(lambda: len(lanes.updates) == 2)
+    lanes.put(ingress("web", host="new.example"), Writer("alice", "2026-01-31T12:00:00Z"))
+    lanes.put(endpoint_slice("none-1", "10.1.0.9", service="none"))
+    lanes.put(endpoint_slice("loose-1", "10.1.0.9") | {"metadata": {"namespace": "shop", "name": "loose-1"}})
+    await eventually(lambda: len(lanes.updates) == 3)
+    lanes.put(endpoint_slice("web-1", "10.1.0.3"))
+    await eventually(lambda: len(lanes.updates) == 4)
+    assert [causes(update) for update in lanes.updates] == [
+        [],
+        [("web-1", "changed", "")],
+        [("web", "changed", "alice")],
+        [("web-1", "changed", "")],
+    ]
+
+
+async def test_a_service_without_endpoints_is_told_by_the_slice_that_lost_them(lanes: Lanes) -> None:
+    lanes.put(endpoint_slice("web-1"))
+    await eventually(lambda: len(lanes.updates) == 3)
+    assert causes(lanes.updates[1]) == [("web-1", "changed", "")]
+    assert not wide(lanes.updates[1])
+    assert [problem.code for problem in lanes.updates[2].snapshot.problems] == ["no_endpoints"]
+
+
+async def test_what_is_dropped_is_no_cause(lanes: Lanes) -> None:
+    found = lanes.store.get(Kind.SERVICE, "shop", "api")
+    lanes.store.remove(Kind.SERVICE, "shop", "api")
+    lanes.take(Change(Kind.SERVICE, "shop", "api", found, None, dropped=True))
+    await eventually(lambda: len(lanes.updates) == 2)
+    assert causes(lanes.updates[1]) == []

@@ -11,6 +11,7 @@ from portway_operator.rejections import exclude_rejected
 from portway_operator.settings import CompileSettings
 from portway_operator.store import ObjectStore
 from portway_proxy.describe import describe
+from portway_proxy.history import Cause
 from scenes import CLASS, INGRESS, SERVICE, SHOP, SLICE, codes, objects, store_of
 
 SETTINGS = CompileSettings()
@@ -23,8 +24,9 @@ L4 = SERVICE.replace(
 
 def reject(store: ObjectStore, resource: str, error: str = "it is odd.") -> int:
     """Have a proxy blame an object, and return how often a compile was asked for."""
-    changes: list[None] = []
-    exclude_rejected(store, lambda: changes.append(None))(Rejection("proxy-0", "a" * 32, error, resource))
+    changes: list[Cause] = []
+    exclude_rejected(store, changes.append)(Rejection("proxy-0", "a" * 32, error, resource))
+    assert all((str(one).partition(" by ")[0], one.manager) == (f"{resource} refused", "proxy-0") for one in changes)
     return len(changes)
 
 

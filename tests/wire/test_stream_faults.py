@@ -120,7 +120,7 @@ async def test_the_blamed_ingress_is_left_out_and_all_others_are_served(
         await op.publish(msgspec.structs.replace(update.snapshot, hosts=hosts))
 
     rebuild = Rebuild(store, CompileSettings(standalone=True), publish)
-    op.publisher.on_rejection.append(exclude_rejected(store, rebuild.poke))
+    op.publisher.on_rejection.append(exclude_rejected(store, rebuild.poke_for))
     async with following(shared.credentials(), op.address) as proxy, asyncio.TaskGroup() as group:
         running = group.create_task(rebuild.run())
         rebuild.ready()

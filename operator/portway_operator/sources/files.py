@@ -11,8 +11,9 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from watchfiles import awatch
@@ -22,6 +23,7 @@ from portway_operator.sources.documents import FILE_SIZE
 from portway_operator.sources.folders import Listing, Unreadable, list_files
 from portway_operator.sources.manifest import Adapt, Key, Manifest, Placed, as_it_is, read_manifest, twice, unread
 from portway_operator.store import ObjectStore
+from portway_proxy.history import Action, Cause
 from portway_proxy.snapshot import Origin, Problem
 
 __all__ = ["FileSource", "Unreadable"]
@@ -44,18 +46,20 @@ WATCH_RETRY = 1.0
 """Seconds until the next look where folders cannot be watched."""
 
 _FILES = "files"
+_BY = "file"
 
 Stamp = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """A file as last read. Without a `stamp` the next look reads it again."""
+    """A file as last read, and when it was `written`. Without a `stamp` the next look reads it again."""
 
     manifest: Manifest
     digest: bytes = b""
     stamp: Stamp | None = None
     empty: bool = True
+    written: datetime | None = None
 
 
 _NEVER = _Version(Manifest(), b"never read")
@@ -91,6 +95,7 @@ class FileSource:
         self._adapt = adapt
         self._look = _Look()
         self._placed: dict[Key, Placed] = {}
+        self._note: Callable[[Cause], None] = lambda _: None
 
     def load(self) -> None:
         """Read everything into the store. Raises `Unreadable` for a path that cannot be read at all."""
@@ -103,8 +108,12 @@ class FileSource:
                 _check_readable(path)
         self._take(look)
 
-    async def follow(self, changed: Callable[[], None]) -> None:
-        """Read what changes into the store, for ever; call `changed` after each change that anybody could notice."""
+    async def follow(self, changed: Callable[[], None], note: Callable[[Cause], None] = lambda _: None) -> None:
+        """Read what changes into the store, for ever; call `changed` after each change that anybody could notice.
+
+        `note` hears before that of each object that changed.
+        """
+        self._note = note
         while True:
             # The first look of each round makes up for what changed while nothing was watched.
             listing = self._look.listing
@@ -179,14 +188,40 @@ class FileSource:
         changed = self._store.report(_FILES, problems)
         for path in self._look.versions.keys() | look.versions.keys():
             found = look.versions.get(path)
-            changed |= self._store.report(f"file {path}", found.manifest.problems if found is not None else ())
-        for key in self._placed.keys() - placed.keys():
-            changed |= self._store.remove(*key)
-        for key, new in placed.items():
-            if self._placed.get(key) is not new:
-                changed |= self._store.put(new.found)
+            if self._store.report(f"file {path}", found.manifest.problems if found is not None else ()):
+                changed = True
+                self._note(_cause_in(path, look))
+        causes = [*self._removed(placed, look), *self._put(placed, look)]
+        for cause in causes:
+            self._note(cause)
         self._look, self._placed = look, placed
-        return changed
+        return changed or bool(causes)
+
+    def _removed(self, placed: Mapping[Key, Placed], look: _Look) -> Iterator[Cause]:
+        """Take out of the store what is in no file any more."""
+        for key in self._placed.keys() - placed.keys():
+            if self._store.remove(*key):
+                yield _cause(key, Action.DELETED, self._placed[key], look)
+
+    def _put(self, placed: Mapping[Key, Placed], look: _Look) -> Iterator[Cause]:
+        """Take into the store what is new, or another version."""
+        for key, new in placed.items():
+            if self._placed.get(key) is not new and self._store.put(new.found):
+                yield _cause(key, Action.CHANGED if key in self._placed else Action.CREATED, new, look)
+
+
+def _cause(key: Key, action: Action, placed: Placed, look: _Look) -> Cause:
+    return Cause(*key, action, _BY, _written(Path(placed.file), look), f"{placed.file}:{placed.line}")
+
+
+def _cause_in(path: Path, look: _Look) -> Cause:
+    """Return the change that another part of a file, or another file, cannot be read."""
+    return Cause("File", "", str(path), Action.CHANGED, _BY, _written(path, look))
+
+
+def _written(path: Path, look: _Look) -> datetime:
+    """Return when a file was written; now for one that is gone."""
+    return look.versions.get(path, _NEVER).written or datetime.now(UTC)
 
 
 def _check_readable(path: Path) -> None:
@@ -214,7 +249,8 @@ def _read(path: Path, before: _Version | None, adapt: Adapt) -> _Version | None:
     digest = hashlib.blake2b(data).digest()
     if before is None or digest != before.digest:
         manifest = read_manifest(str(path), data, manifest, adapt)
-    return _Version(manifest, digest, _stamp(status) if settled else None, empty=not data.strip())
+    written = datetime.fromtimestamp(status.st_mtime, UTC)
+    return _Version(manifest, digest, _stamp(status) if settled else None, not data.strip(), written)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from portway_operator.decode.writers import NOBODY, Writer
 from portway_operator.objects import Kind, Object
 from portway_operator.sources.ledger import Ledger, Name
 from portway_operator.sources.listing import Item
@@ -24,7 +25,8 @@ _log = logging.getLogger(__name__)
 class Change:
     """An object that differs in what we read of it; `before` is None for a new one, `after` for one that is gone.
 
-    They are the same when what changed is that the object can, or cannot, be read.
+    They are the same when what changed is that the object can, or cannot, be read. `writer` is who wrote it last; None
+    when nobody wrote: it was there before, and is read from now on, or, where it is `dropped`, not any more.
     """
 
     kind: Kind
@@ -32,6 +34,8 @@ class Change:
     name: str
     before: Object | None
     after: Object | None
+    writer: Writer | None = NOBODY
+    dropped: bool = False
 
 
 class SourceCounters:
@@ -92,7 +96,7 @@ class Intake:
         ledger = self._ledgers.pop(target)
         self._trouble.pop(target, None)
         for name in ledger.names():
-            self._remove(target, name)
+            self._remove(target, name, dropped=True)
         self._done(target)
 
     def troubles(self) -> list[str]:
@@ -147,7 +151,8 @@ class Intake:
         if target not in self._unlisted:
             self.counters.corrections[target.kind] += len(settled.fresh) + len(settled.vanished)
         for name in settled.fresh:
-            self._put(target, items[name])
+            # What the first list has was there before we looked.
+            self._put(target, replace(items[name], writer=None) if target in self._awaited else items[name])
         for name in settled.vanished:
             self._remove(target, name)
         self._done(target)
@@ -178,19 +183,19 @@ class Intake:
             self.counters.malformed[kind] += 1
             self._malformed.add((kind, name))
             if self._store.report(_source(kind, name), [item.problem]):
-                self._tell(Change(kind, *name, before, before))
+                self._tell(Change(kind, *name, before, before, item.writer))
         elif item.object is None:
             self._remove(target, name)
         elif self._store.put(item.object) | self._forgive(kind, name):
-            self._tell(Change(kind, *name, before, item.object))
+            self._tell(Change(kind, *name, before, item.object, item.writer))
 
-    def _remove(self, target: Target, name: Name) -> None:
+    def _remove(self, target: Target, name: Name, *, dropped: bool = False) -> None:
         others = (ledger for other, ledger in self._ledgers.items() if other.kind == target.kind and other != target)
         if any(name in ledger for ledger in others):
             return
         before = self._store.get(target.kind, *name)
         if self._store.remove(target.kind, *name) | self._forgive(target.kind, name):
-            self._tell(Change(target.kind, *name, before, None))
+            self._tell(Change(target.kind, *name, before, None, dropped=dropped))
 
     def _forgive(self, kind: Kind, name: Name) -> bool:
         """Take back the problem that an object was; return whether it was one."""
