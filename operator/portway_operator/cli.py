@@ -15,7 +15,7 @@ import typer
 import uvloop
 from rich.console import Console as Terminal
 
-from portway_operator import cli_check, cli_diff, cli_explain, cli_flows, cli_operator, cli_proxy, cli_wait
+from portway_operator import cli_check, cli_diff, cli_explain, cli_flows, cli_history, cli_operator, cli_proxy, cli_wait
 from portway_operator.apps import run_app
 from portway_operator.cli_flags import (
     ConfigMapName,
@@ -224,6 +224,7 @@ app.command("flows")(cli_flows.flows_command)
 app.command("explain")(cli_explain.explain_command)
 app.command("check")(cli_check.check_command)
 app.command("diff")(cli_diff.diff_command)
+app.add_typer(cli_history.history_app, name="history")
 
 
 def main() -> None:

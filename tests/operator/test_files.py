@@ -43,7 +43,6 @@ class Files:
         self.source = FileSource(paths or [folder], self.store)
         self.changes = 0
         self.causes: list[Cause] = []
-        self.causes: list[Cause] = []
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name

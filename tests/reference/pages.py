@@ -95,8 +95,14 @@ def flags() -> str:
         if name == "proxy":
             parts += [*_proxy_flags()]
             continue
-        parts += [_sentences(command.help or ""), _table(("flag", "default", ""), map(_flag, _options(command)))]
+        parts += _command(command)
+        for below, one in sorted(getattr(command, "commands", {}).items()):
+            parts += [f"### portway {name} {below}", *_command(one)]
     return "\n\n".join(parts) + "\n"
+
+
+def _command(command: Any) -> list[str]:  # noqa: ANN401 - typer hides click's types
+    return [_sentences(command.help or ""), _table(("flag", "default", ""), map(_flag, _options(command)))]
 
 
 def _sentences(text: str) -> str:

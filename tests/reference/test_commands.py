@@ -98,6 +98,10 @@ def test_portway_takes_the_command(line: str) -> None:
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     with command.make_context(name, arguments, resilient_parsing="--help" in arguments) as context:
         assert context.info_name == name
+        if left := [*context.protected_args, *context.args]:
+            below = command.commands[left[0]]
+            with below.make_context(left[0], left[1:], parent=context) as inner:
+                assert inner.info_name == left[0]
 
 
 @pytest.mark.parametrize("line", commands("make"))
