@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import msgspec
 import typer
@@ -14,11 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from portway_operator.ask_admin import ADMIN, AdminToken, AdminUrl, ask, fail
-from portway_operator.cli_diff import Form, Threshold, diff_command, print_difference
+from portway_operator.cli_diff import Form, Threshold, diff_command
 from portway_operator.console import printable
-from portway_operator.diff import compare
 from portway_operator.diff_places import Place, PlaceKind
-from portway_proxy.history import Generation
+from portway_proxy.history import Generation, not_kept
 from portway_proxy.history_pages import describe_generation, describe_history
 from portway_proxy.snapshot import Snapshot
 
@@ -28,7 +27,7 @@ _COLUMNS: Final = ("generation", "at (UTC)", "what changed", "who caused it")
 
 _SHOWN: Final = 3
 
-history_app = typer.Typer(help="Show the last generations of what runs, and who caused each.")
+history_app = typer.Typer()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Number = Annotated[int, typer.Argument(metavar="GENERATION", min=1, help="A number of `portway history`.")]
@@ -51,6 +50,13 @@ class _Asked:
 
     def snapshot(self, generation: int) -> Snapshot:
         return ask(self.admin, f"/history/{generation}", Snapshot, token_file=self.token_file)
+
+    def compare(self, old: int, new: int, form: Form) -> NoReturn:
+        """Print the difference of two generations and end the command."""
+        places = (Place(PlaceKind.GENERATION, str(number)) for number in (old, new))
+        never = Threshold.NEVER
+        diff_command(*places, form=form, fail_on=never, admin=self.admin, admin_token_file=self.token_file)
+        raise typer.Exit
 
 
 @history_app.callback(invoke_without_command=True)
@@ -88,15 +94,13 @@ def show(
         typer.echo(msgspec.json.format(msgspec.json.encode(asked.snapshot(generation))).decode())
         return
     rows = asked.rows()
-    place = next((place for place, row in enumerate(rows) if row.first <= generation <= row.generation), None)
+    place = next((place for place, row in enumerate(rows) if row.generation == generation), None)
     if place is None:
-        known = f"{rows[-1].first} to {rows[0].generation} are" if rows else "none is"
-        fail(f"{asked.admin} does not say: Generation {generation} is not kept: {known}.")
+        fail(f"{asked.admin} does not say: {not_kept(rows[::-1], generation)}")
     typer.echo(describe_generation(rows[place]), nl=False)
-    if place + 1 < len(rows) and rows[place + 1].kept:
-        before, after = (asked.snapshot(row.generation) for row in (rows[place + 1], rows[place]))
+    if rows[place].kept and place + 1 < len(rows) and rows[place + 1].kept:
         typer.echo()
-        print_difference(compare(before, after, one_history=True), Form.TEXT)
+        asked.compare(rows[place + 1].generation, generation, Form.TEXT)
 
 
 @history_app.command("diff")
@@ -111,8 +115,7 @@ def diff(
 ) -> None:
     """Say what requests noticed between two generations, as `portway diff` does; the exit status is always 0."""
     asked = _Asked.of(context, admin, admin_token_file)
-    places = (Place(PlaceKind.GENERATION, str(number)) for number in (old, new))
-    diff_command(*places, form=form, fail_on=Threshold.NEVER, admin=asked.admin, admin_token_file=asked.token_file)
+    asked.compare(old, new, form)
 
 
 def table_of_history(rows: list[Generation]) -> Table:

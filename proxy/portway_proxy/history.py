@@ -19,7 +19,7 @@ from portway_proxy.redaction import Redaction
 from portway_proxy.snapshot import Snapshot, Upstream
 from portway_proxy.summary import count, endpoints_of, routes_of, summary
 
-__all__ = ["MOST", "Action", "Cause", "Generation", "History", "NotKept", "Step"]
+__all__ = ["MOST", "Action", "Cause", "Generation", "History", "NotKept", "Step", "not_kept"]
 
 MOST: Final = 50
 """Generations that are remembered, runs of changes of endpoints not counted."""
@@ -171,8 +171,10 @@ class History:
 
         Raises `NotKept` when that is not known, or no longer.
         """
-        place = self._place(generation)
-        return self._rows[place], self._snapshot(place)
+        for place, row in enumerate(self._rows):
+            if row.generation == generation and row.kept:
+                return row, self._snapshot(place)
+        raise NotKept(not_kept(self._rows, generation))
 
     def _snapshot(self, place: int) -> Snapshot:
         newest = self._redaction.snapshot(self._newest)
@@ -184,19 +186,6 @@ class History:
         for back in backs[1:]:
             whole = join(whole, back)
         return patch(newest, whole.upstreams, whole.changes or Changes())
-
-    def _place(self, generation: int) -> int:
-        for place, row in enumerate(self._rows):
-            if row.generation == generation and row.kept:
-                return place
-            if row.first <= generation < row.generation:
-                raise NotKept(
-                    f"Generation {generation} is one of the changes of endpoints {row.number}, of which only the last"
-                    f" is kept: ask for {row.generation}."
-                )
-        known = [str(row.generation) for row in self._rows if row.kept]
-        said = f"{known[0]} to {known[-1]} are" if len(known) > 1 else f"{known[0] if known else 'none'} is"
-        raise NotKept(f"Generation {generation} is not kept: {said}.")
 
     def _append(self, row: Generation, back: Delta | bytes) -> None:
         self._rows.append(row)
@@ -216,6 +205,19 @@ class History:
         for index in range(place):
             self._rows[index] = msgspec.structs.replace(self._rows[index], kept=False)
             self._backs[index + 1] = b""
+
+
+def not_kept(rows: Sequence[Generation], generation: int) -> str:
+    """Return the sentence that a generation is not kept, and which of `rows`, the oldest first, are."""
+    for row in rows:
+        if row.first <= generation < row.generation:
+            return (
+                f"Generation {generation} is one of the changes of endpoints {row.number}, of which only the last is"
+                f" kept: ask for {row.generation}."
+            )
+    known = [str(row.generation) for row in rows if row.kept]
+    said = f"{known[0]} to {known[-1]} are" if len(known) > 1 else f"{known[0] if known else 'none'} is"
+    return f"Generation {generation} is not kept: {said}."
 
 
 _encoder = msgspec.msgpack.Encoder()
