@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from portway_proxy.admin_login import LOGIN_PATH, Sessions, login_page, sign_in
+from portway_proxy.admin_login import LOGIN_PATH, STYLE_PATH, Sessions, login_page, login_style, sign_in
 from portway_proxy.admin_tokens import TokenFile, TokenRefused, TokenUnknowable, Verifier
 from portway_proxy.networks import parse_address
 from portway_proxy.settings import AdminAccess
@@ -61,11 +61,16 @@ _MESH: Final = "127.0.0.6"
 _HANDED_ON: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP", "X-Forwarded-Client-Cert", "L5d-Client-Id")
 # Seconds until a wrong token is answered: nobody guesses fast, and nobody else waits.
 _PENALTY: Final = 0.5
+# Seconds: a stream goes on for as long as somebody reads, and asks whether its token still counts when it begins anew.
+_LONGEST: Final = 900.0
 
 _WRONG_HOST: Final = (
     "This server does not go by the name in the Host field: "
     "ask for localhost or an address, or name it with --admin-hosts."
 )
+
+# Of a request that came with a token that counts.
+_PROVED: Final = web.RequestKey("proved", bool)
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -76,7 +81,7 @@ class AccessRules:
 
     hosts: names that a request from this machine may be for, beside `localhost`. protect_metrics: whether metrics need
     the same as the other pages. mend: what to do where there are no verifiers. penalty: seconds until a token that does
-    not count is answered.
+    not count is answered. longest: seconds that an answer to a token may take, as it may count no more.
     """
 
     verifiers: Sequence[Verifier] = ()
@@ -84,6 +89,7 @@ class AccessRules:
     protect_metrics: bool = False
     mend: str = "give the server a token with --admin-token-file"
     penalty: float = _PENALTY
+    longest: float = _LONGEST
 
     @classmethod
     def of(cls, settings: AdminAccess) -> AccessRules:
@@ -105,17 +111,27 @@ class Access:
         app.middlewares.append(self._admit)
         app.on_response_prepare.append(_add_fields)
         app.router.add_get(LOGIN_PATH, _login_page)
+        app.router.add_get(STYLE_PATH, _login_style)
         app.router.add_post(LOGIN_PATH, self._sign_in)
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         refusal = await self._refusal(request)
-        return await handler(request) if refusal is None else refusal
+        if refusal is not None:
+            return refusal
+        if _PROVED not in request or request.transport is None:
+            return await handler(request)
+        end = asyncio.get_running_loop().call_later(self._rules.longest, request.transport.abort)
+        try:
+            return await handler(request)
+        finally:
+            end.cancel()
 
     async def _refusal(self, request: web.Request) -> web.StreamResponse | None:
         """Return the answer to a request that may not go on, or None."""
-        login = request.path == LOGIN_PATH
-        if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD) and not (login and request.method == hdrs.METH_POST):
+        login = request.path in (LOGIN_PATH, STYLE_PATH)
+        signing_in = request.method == hdrs.METH_POST and request.path == LOGIN_PATH
+        if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD) and not signing_in:
             return _say(405, "The pages of this server are read, and nothing else.", {hdrs.ALLOW: "GET, HEAD"})
         if request.path in _PROBES:
             return None
@@ -152,6 +168,7 @@ class Access:
             return _to_login(request) or _challenge(str(error), ', error="invalid_token"')
         except TokenUnknowable as error:
             return _say(503, str(error))
+        request[_PROVED] = True
         return None
 
     async def _verify(self, token: str) -> None:
@@ -194,11 +211,17 @@ def _to_login(request: web.Request) -> web.Response | None:
     """Return what leads a person's browser to the login page; None for programs, and for what a page asks."""
     if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
         return None
-    return web.Response(status=303, headers={hdrs.LOCATION: LOGIN_PATH})
+    # Relative: somebody in between may have put a path before ours.
+    up = "../" * (request.path.count("/") - 1)
+    return web.Response(status=303, headers={hdrs.LOCATION: up + LOGIN_PATH[1:]})
 
 
 async def _login_page(_request: web.Request) -> web.Response:
     return login_page()
+
+
+async def _login_style(_request: web.Request) -> web.Response:
+    return login_style()
 
 
 async def _add_fields(_request: web.Request, response: web.StreamResponse) -> None:

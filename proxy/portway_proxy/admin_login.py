@@ -14,12 +14,16 @@ from aiohttp import hdrs, web
 
 from portway_proxy.admin_tokens import TokenRefused, TokenUnknowable
 
-__all__ = ["LOGIN_PATH", "Sessions", "login_page", "sign_in"]
+__all__ = ["LOGIN_PATH", "STYLE_PATH", "Sessions", "login_page", "login_style", "sign_in"]
 
 LOGIN_PATH: Final = "/login"
 """Where a browser shows a token once."""
 
-_HOME: Final = "/dashboard"
+STYLE_PATH: Final = "/login.css"
+"""How that page looks: the dashboard's own files are for those who have signed in."""
+
+# Relative, as is all that is written here: somebody in between may have put a path before ours.
+_HOME: Final = "dashboard/"
 _COOKIE: Final = "portway-session"
 _LIFETIME: Final = 8 * 3600.0
 _MOST: Final = 256
@@ -31,9 +35,11 @@ _PAGE: Final = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Sign in to Portway</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="login.css">
 <main>
 <h1>Portway</h1>
-<form method="post" action="{path}">
+<form method="post" action="login">
 <p><label for="token">Token</label></p>
 <p><input id="token" name="token" type="password" autocomplete="off" required autofocus></p>
 <p role="alert">{said}</p>
@@ -41,6 +47,12 @@ _PAGE: Final = """<!doctype html>
 </form>
 </main>
 </html>
+"""
+_STYLE: Final = """:root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
+body { display: grid; min-height: 90vh; place-items: center; margin: 1rem }
+main { width: min(24rem, 100%) }
+input, button { box-sizing: border-box; width: 100%; padding: 0.5rem; font: inherit }
+[role="alert"] { min-height: 1.5em }
 """
 
 
@@ -80,8 +92,12 @@ class Sessions:
 
 def login_page(said: str = "", status: int = 200) -> web.Response:
     """Return the page with a field for the token; `said` is why the last one did not count."""
-    text = _PAGE.format(path=LOGIN_PATH, said=html.escape(said))
-    return web.Response(text=text, status=status, content_type="text/html")
+    return web.Response(text=_PAGE.format(said=html.escape(said)), status=status, content_type="text/html")
+
+
+def login_style() -> web.Response:
+    """Return that page's style."""
+    return web.Response(text=_STYLE, content_type="text/css")
 
 
 async def sign_in(request: web.Request, begin: Callable[[str], Awaitable[str]]) -> web.Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,10 +77,20 @@ async def serving(rules: AccessRules | None, address: str = "127.0.0.1", **bound
     async def page(_request: web.Request) -> web.Response:
         return web.Response(text="shown\n")
 
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await response.write(b"more")
+                await asyncio.sleep(0.01)
+        return response
+
     app = web.Application()
     Access(rules).guard(app)
     for path in (*PROBES, *PAGES):
         app.router.add_get(path, page)
+    app.router.add_get("/dashboard/stream", stream)
     site = AdminSite(app, **bounds)  # type: ignore[arg-type]  # connections is a whole number here
     port = await site.start(address, 0)
     try:
@@ -203,7 +213,7 @@ async def test_our_own_pages_and_people_who_follow_a_link_are_answered(fields: d
         assert await client.status("/dashboard", Origin=client.origin, **fields) == 200
 
 
-@pytest.mark.parametrize("path", [*PROBES, *PAGES, "/login", "/nothing"])
+@pytest.mark.parametrize("path", [*PROBES, *PAGES, "/login", "/login.css", "/nothing"])
 async def test_every_answer_tells_browsers_to_keep_to_themselves(path: str) -> None:
     async with local() as client:
         for host in ("localhost", "evil.example"):
@@ -312,11 +322,13 @@ async def test_a_browser_shows_the_token_once_and_has_a_session_from_then_on(
 ) -> None:
     async with remote(network, guarded) as client:
         response = await client.ask("/dashboard", Accept="text/html,*/*")
-        assert (response.status, response.headers["Location"]) == (303, "/login")
+        assert (response.status, response.headers["Location"]) == (303, "login")
+        response = await client.ask("/dashboard/", Accept="text/html,*/*")
+        assert (response.status, response.headers["Location"]) == (303, "../login")
         page = await client.ask("/login", Accept="text/html")
         assert (page.status, page.content_type) == (200, "text/html")
         response = await client.sign_in({"token": TOKEN}, Origin=client.origin)
-        assert (response.status, response.headers["Location"]) == (303, "/dashboard")
+        assert (response.status, response.headers["Location"]) == (303, "dashboard/")
         cookie = response.headers["Set-Cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
@@ -349,6 +361,20 @@ async def test_a_session_ends_with_its_token(network: Network, guarded: AccessRu
 
 
 # --- bounds
+
+
+async def test_a_stream_ends_in_time_for_its_token_to_be_asked_for_anew(network: Network, guarded: AccessRules) -> None:
+    async with remote(network, replace(guarded, longest=0.1)) as client:
+        fields = {"Authorization": f"Bearer {TOKEN}"}
+        async with client.session.get(f"{client.origin}/dashboard/stream", headers=fields) as response:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+    async with (
+        local(AccessRules(longest=0.0)) as client,
+        client.session.get(f"{client.origin}/dashboard/stream") as response,
+    ):
+        for _ in range(20):
+            assert await response.content.readexactly(4) == b"more"
 
 
 async def test_one_address_has_a_bounded_number_of_connections() -> None:

@@ -74,8 +74,8 @@ SETTINGS = {
     "no-auth-locations": "/",
 }
 PAGES = [
-    "/healthz", "/readyz", "/readyz?verbose", "/metrics", "/routes", "/problems", "/flows", "/upstreams", "/history",
-    "/history/1", "/dashboard", "/dashboard/", "/dashboard/routes", "/login", "/nothing",
+    "/", "/healthz", "/readyz", "/readyz?verbose", "/metrics", "/routes", "/problems", "/flows", "/upstreams",
+    "/history", "/history/1", "/dashboard", "/dashboard/", "/dashboard/routes", "/login", "/login.css", "/nothing",
 ]  # fmt: skip
 # Of these one is among the pages.
 SAMPLED = {"/history/{generation}", "/dashboard/{name}"}
