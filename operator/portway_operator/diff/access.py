@@ -12,6 +12,7 @@ from typing import Final
 
 from portway_operator.diff.ranges import EVERYBODY, NOBODY, Ranges, admitted, within
 from portway_operator.diff.side import Side, bare
+from portway_proxy.discretion import discreet_url
 from portway_proxy.snapshot import BasicAuth, ExternalAuth, Policy
 
 __all__ = ["Access", "Loss"]
@@ -158,7 +159,7 @@ def _asked_of(external: ExternalAuth) -> tuple[str, str, str, str]:
 
 
 def _name(external: ExternalAuth) -> str:
-    return f"{bare(external.upstream) or external.host}{external.target}"
+    return discreet_url(f"{bare(external.upstream) or external.host}{external.target}")
 
 
 def _some(networks: tuple[str, ...]) -> str:

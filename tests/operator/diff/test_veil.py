@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from portway_operator.diff import Effect, compare
 from portway_operator.diff.veil import NOTE
+from portway_proxy.redaction import Redaction
 from portway_proxy.snapshot import (
     BasicAuth,
     Credentials,
@@ -21,7 +20,7 @@ from portway_proxy.snapshot import (
 
 
 def served(*users: str, secret: str = "shop/users", value: str = "token") -> Snapshot:
-    external = ExternalAuth("shop/auth:80", "/", "auth", fields=(("X-Key", value),))
+    external = ExternalAuth("shop/auth:80", f"/check?token={value}", "auth", fields=(("X-Key", value),))
     policy = Policy(basic=BasicAuth(secret), external=external, request=(("X-Token", value),))
     route = Route("/", PathMatch.PREFIX, "shop/web:80", Origin("Ingress", "shop", "web"), policy)
     return Snapshot(
@@ -31,15 +30,9 @@ def served(*users: str, secret: str = "shop/users", value: str = "token") -> Sna
     )
 
 
-def kept(snapshot: Snapshot, key: str) -> Snapshot:
+def kept(snapshot: Snapshot, key: bytes) -> Snapshot:
     """Return a snapshot as a history with that key shows it."""
-    credentials = tuple(
-        Credentials(
-            one.name, tuple((f"fingerprint:{key}{user}", f"fingerprint:{key}{mark}") for user, mark in one.users)
-        )
-        for one in snapshot.credentials
-    )
-    return msgspec.structs.replace(snapshot, credentials=credentials)
+    return Redaction(key).snapshot(snapshot)
 
 
 def kinds(old: Snapshot, new: Snapshot, *, one_history: bool = False) -> list[str]:
@@ -47,13 +40,13 @@ def kinds(old: Snapshot, new: Snapshot, *, one_history: bool = False) -> list[st
 
 
 def test_fingerprints_of_one_history_are_compared() -> None:
-    old, new = kept(served("alice"), "a"), kept(served("eve"), "a")
+    old, new = kept(served("alice"), b"a"), kept(served("eve"), b"a")
     assert kinds(old, new, one_history=True) == ["users_changed"]
     assert kinds(old, old, one_history=True) == []
 
 
 def test_fingerprints_beside_secrets_are_no_difference_and_that_is_said() -> None:
-    old, new = kept(served("alice", value="fingerprint:1"), "a"), served("alice")
+    old, new = kept(served("alice"), b"a"), served("alice")
     difference = compare(old, new)
     assert difference.findings == ()
     assert NOTE in difference.notes
@@ -61,18 +54,24 @@ def test_fingerprints_beside_secrets_are_no_difference_and_that_is_said() -> Non
 
 
 def test_fingerprints_of_two_histories_are_no_difference() -> None:
-    assert kinds(kept(served("alice"), "a"), kept(served("alice"), "b")) == []
+    assert kinds(kept(served("alice"), b"a"), kept(served("alice"), b"b")) == []
 
 
 def test_the_number_of_users_still_counts() -> None:
-    assert kinds(kept(served("alice"), "a"), served("alice", "eve")) == ["users_changed"]
+    assert kinds(kept(served("alice"), b"a"), served("alice", "eve")) == ["users_changed"]
 
 
 def test_users_of_another_secret_are_others() -> None:
-    found = compare(kept(served("alice"), "a"), served("alice", secret="shop/others"))
+    found = compare(kept(served("alice"), b"a"), served("alice", secret="shop/others"))
     assert [one.kind for one in found.of(Effect.PROTECTION_LOST)] == ["password_other"]
 
 
 def test_snapshots_with_their_secrets_are_compared_whole() -> None:
     assert kinds(served("alice"), served("eve")) == ["users_changed"]
-    assert kinds(served("alice"), served("alice", value="another")) == ["policy_changed"]
+    assert kinds(served("alice"), served("alice", value="another")) == ["external_other", "policy_changed"]
+
+
+def test_no_finding_tells_a_secret() -> None:
+    found = compare(served("alice", value="s3cret"), Snapshot(hosts=served().hosts, upstreams=served().upstreams))
+    assert "s3cret" not in str(found)
+    assert "/check?token=..." in str(found)
