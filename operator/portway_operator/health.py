@@ -12,6 +12,7 @@ from portway_operator.objects import Kind
 from portway_operator.serving import Answer, Question
 from portway_proxy.admin_access import Access
 from portway_proxy.admin_site import AdminSite
+from portway_proxy.explain.page import Explained, ExplainPage
 from portway_proxy.history_pages import Chronicle, add_history
 
 __all__ = ["APPLIED_PATH", "Health", "Vital"]
@@ -42,6 +43,10 @@ class Vital(Protocol):
     def history(self) -> Chronicle:
         """The last generations that were published."""
 
+    @property
+    def explained(self) -> Explained:
+        """What requests are explained by."""
+
     def ailing(self) -> str:
         """Return why this process should be started anew, or nothing."""
 
@@ -64,6 +69,7 @@ class Health:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(APPLIED_PATH, self._applied)
         add_history(app, vital.history)
+        ExplainPage(vital.explained).add_to(app)
         self._site = AdminSite(app)
 
     async def start(self, address: str, port: int) -> int:

@@ -21,6 +21,7 @@ from portway_operator.applied import Applied
 from portway_operator.compile import Compiled
 from portway_operator.compile.named import Named, named_objects
 from portway_operator.events import Events
+from portway_operator.explained import Published
 from portway_operator.expose import Expose
 from portway_operator.health import Health
 from portway_operator.heartbeat import Heartbeat
@@ -98,6 +99,11 @@ class OperatorApp:
         self._serving = Serving(self.store, self.applied_objects, self.publisher, self._pods, pods.proxies)
         self._health = Health(self, Access(self._admin_rules(api)))
         self._webhook = Webhook(self._admission, self._reads, self.source.listed.is_set, self._metrics.reviewed)
+
+    @property
+    def explained(self) -> Published:
+        """What requests are explained by."""
+        return Published(self.publisher)
 
     # --- life
 

@@ -34,6 +34,7 @@ from portway_operator.wait_applied import (
     parse_asked,
     wait_applied,
 )
+from portway_proxy.explain.explanation import Explanation
 from portway_proxy.stream import Ack, Verdict
 from portway_proxy.tasks import Tasks
 
@@ -113,6 +114,14 @@ async def test_an_operator_is_ready_when_everything_was_listed_and_published(api
         api.fault = lambda _: None
         assert await operator.becomes("/readyz", 200) == "ready\n"
         assert operator.app.publisher.version == 1
+
+
+async def test_a_request_is_explained_by_what_is_published(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        await operator.becomes("/readyz", 200)
+        status, body = await operator.get("/explain?url=http://shop.example/&format=json")
+        found = msgspec.json.decode(body, type=Explanation)
+        assert (status, found.generation, found.upstream) == (200, operator.app.publisher.version, "shop/web:80")
 
 
 async def test_an_api_server_that_goes_away_changes_nothing_about_readiness(api: FakeApi) -> None:

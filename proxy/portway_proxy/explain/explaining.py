@@ -78,14 +78,17 @@ def explain(question: Question, view: View) -> Explanation:
     """Return what becomes of the request that is asked about, and why."""
     snapshot = view.snapshot
     settings = tuned(view.settings, snapshot.settings)
-    came = entrance(snapshot, settings, question)
+    came = entrance(snapshot, settings, question, view.problems)
     account = _Account(question, view, [came.stage])
     if came.reason:
         return account.ended(came)
     if came.upstream:
         return account.passed_on(came.upstream, OutcomeKind.RELAY)
     served = Served(snapshot, {_host_of(question), question.name}, settings, view.around)
-    door = Door(question.real_port)
+    # Where nothing is known of the proxy its port is the one that is asked.
+    known = settings.https_port if question.secure else settings.http_port
+    port = question.real_port if view.settings == _USUAL else known or question.real_port
+    door = Door(port)
     if question.secure:
         passed = NameTable(snapshot.passthroughs).match(question.name)
         if passed is not None:
@@ -96,7 +99,7 @@ def explain(question: Question, view: View) -> Explanation:
         stage, own = shown_certificate(snapshot, names, question.name, view.now)
         account.stages.append(stage)
         authority = names.authority(question.name)
-        door = Door(question.real_port, tls=True, strict=own, authority="" if authority is None else authority.name)
+        door = Door(port, tls=True, strict=own, authority="" if authority is None else authority.name)
     return account.served(served, door)
 
 
@@ -132,8 +135,10 @@ class _Account:
 
     def ended(self, came: Entrance) -> Explanation:
         """Explain that the listener itself turns the client away."""
-        problems = self._related(About(port=self.question.real_port))
-        return self._explanation(settled(came.kind, came.status, came.reason), problems=problems)
+        origin = None if came.listener is None else came.listener.origin
+        problems = self._related(About(port=self.question.real_port, origin=origin))
+        cause = next((one for one in problems if one.code == came.reason), None)
+        return self._explanation(settled(came.kind, came.status, came.reason, cause), problems=problems)
 
     def turned_away(self, names: TlsNames) -> Explanation:
         """Explain that there is no handshake: the name that is asked for is no host's."""

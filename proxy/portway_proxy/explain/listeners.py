@@ -9,12 +9,15 @@ from portway_proxy.explain.explanation import OutcomeKind, Rival, Stage, StageNa
 from portway_proxy.snapshot import Transport
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from portway_proxy.explain.question import Question
     from portway_proxy.settings import ProxySettings
-    from portway_proxy.snapshot import Listener, Snapshot
+    from portway_proxy.snapshot import Listener, Problem, Snapshot
 
 __all__ = ["Entrance", "entrance"]
 
+_SHUT = "port_unavailable"  # The code of the problem of a port that a proxy cannot open.
 _NEAR = 5  # Other ports that are named where one is closed.
 
 
@@ -39,8 +42,10 @@ class Entrance(NamedTuple):
         return OutcomeKind.RELAY
 
 
-def entrance(snapshot: Snapshot, settings: ProxySettings, question: Question) -> Entrance:
-    """Return how the client of a question comes in."""
+def entrance(
+    snapshot: Snapshot, settings: ProxySettings, question: Question, problems: Iterable[Problem] = ()
+) -> Entrance:
+    """Return how the client of a question comes in; `problems` are those of the proxy itself."""
     port = question.real_port
     transport = Transport.UDP if question.scheme == "udp" else Transport.TCP
     http = {settings.http_port, settings.public_http_port} - {None}
@@ -48,7 +53,8 @@ def entrance(snapshot: Snapshot, settings: ProxySettings, question: Question) ->
     if port not in http | https or transport is Transport.UDP:
         found = next((one for one in snapshot.listeners if (one.port, one.transport) == (port, transport)), None)
         if found is not None:
-            return _opaque(found, question)
+            shut = next((one for one in problems if one.code == _SHUT and one.origin == found.origin), None)
+            return _opaque(found, question) if shut is None else _unavailable(found, shut)
     if question.scheme == "udp":
         return _closed(snapshot, transport, port)
     if question.scheme == "tcp":
@@ -68,6 +74,11 @@ def _opaque(listener: Listener, question: Question) -> Entrance:
         why += f"; proxies listen on {listener.bind}"
     chosen = f"{listener.transport}/{listener.port}{describe_listener_policy(listener.policy)}"
     return Entrance(Stage(StageName.LISTENER, chosen, why, str(listener.origin)), listener, listener.upstream)
+
+
+def _unavailable(listener: Listener, problem: Problem) -> Entrance:
+    stage = Stage(StageName.LISTENER, "none", f"{problem.found} {problem.done}", str(listener.origin))
+    return Entrance(stage, listener, reason=_SHUT)
 
 
 def _closed(snapshot: Snapshot, transport: Transport, port: int) -> Entrance:

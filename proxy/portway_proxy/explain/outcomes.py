@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["alternatives", "forwarded", "outcome_of", "settled"]
 
 _HOW: Final = {
-    OutcomeKind.RELAY: "The connection passes through to",
+    OutcomeKind.RELAY: "What is sent passes through to",
     OutcomeKind.PASSTHROUGH: "Its TLS passes through, as it is, to",
     OutcomeKind.FORWARD: "The request goes to",
 }

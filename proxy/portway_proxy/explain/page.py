@@ -27,15 +27,28 @@ __all__ = ["ExplainPage", "Explained"]
 class Explained(Protocol):
     """What is explained: a proxy, or whoever knows what proxies serve.
 
-    The ports are the real ones, None where there is none. `affinity_key` signs cookies where the snapshot brings no
-    key.
+    The ports are the real ones, None where there is none.
     """
 
-    settings: ProxySettings
-    http_port: int | None
-    https_port: int | None
-    generation: int
-    affinity_key: bytes
+    @property
+    def settings(self) -> ProxySettings:
+        """Its limits, and the ports that it is known by."""
+
+    @property
+    def http_port(self) -> int | None:
+        """The port for HTTP."""
+
+    @property
+    def https_port(self) -> int | None:
+        """The port for HTTPS."""
+
+    @property
+    def generation(self) -> int:
+        """The number of what is served."""
+
+    @property
+    def affinity_key(self) -> bytes:
+        """What signs cookies for want of a key in the snapshot."""
 
     @property
     def snapshot(self) -> Snapshot | None:

@@ -134,6 +134,25 @@ def test_a_relay_with_nobody_behind_it_says_so_with_the_problem_of_its_port() ->
     assert found.problems == (problem,)
 
 
+def test_a_port_that_the_proxy_could_not_open_is_closed() -> None:
+    problem = Problem(ORIGIN, "port_unavailable", "Port 5432 is taken.", "Nobody can connect to it.", "Free it.")
+    snapshot = serving(listeners=(Listener(5432, ONE.name, ORIGIN),))
+    asked_for = Question.of("tcp://db.example:5432")
+    found = explain(asked_for, View(snapshot, 0.0, problems=(problem,)))
+    assert (found.outcome.kind, found.outcome.reason) == (OutcomeKind.REFUSE, "port_unavailable")
+    assert found.outcome.mend == f"Free it. ({ORIGIN})"
+    assert explain(asked_for, View(snapshot, 0.0)).outcome.kind is OutcomeKind.RELAY
+
+
+def test_endpoints_are_told_the_port_that_clients_see() -> None:
+    settings = ProxySettings(http_port=8080, https_port=8443)
+    question = Question.of("http://shop.example/")
+    assert "X-Forwarded-Port: 8080" in explain(question, View(serving(), 0.0, settings=settings)).head
+    public = msgspec.structs.replace(settings, public_http_port=81)
+    assert "X-Forwarded-Port: 81" in explain(question, View(serving(), 0.0, settings=public)).head
+    assert "X-Forwarded-Port: 8000" in asked(serving(), "http://shop.example:8000/").head
+
+
 # --- TLS
 
 
