@@ -50,17 +50,27 @@ def _upstreams(old: Side, new: Side) -> Iterator[Finding]:
     known = not (old.blind or new.blind)
     for name in sorted(sides[0].keys() & sides[1].keys()):
         before, after = sides[0][name], sides[1][name]
-        if known and _answers(before) != _answers(after):
-            yield _answering(before, after)
-        terms = [describe_upstream(msgspec.structs.replace(one, name=name, endpoints=())) for one in (before, after)]
-        words = [text.partition(" (")[2].removesuffix(")") or "usual" for text in terms]
-        if words[0] != words[1]:
+        if known and _answers(before[0]) != _answers(after[0]):
+            yield _answering(before[0], after[0])
+        terms = [{_terms(one) for one in some} for some in (before, after)]
+        # Each Ingress may have terms of its own, and come or go with them.
+        if not (terms[0] <= terms[1] or terms[1] <= terms[0]):
+            words = [" or ".join(sorted(some)) for some in (terms[0] - terms[1], terms[1] - terms[0])]
             says = f"{name} was asked with {words[0]}, now with {words[1]}."
             yield Finding(Effect.CHANGED, "upstream_terms", says, "", "", words[0], words[1])
 
 
-def _by_name(snapshot: Snapshot) -> dict[str, Upstream]:
-    return {bare(one.name): one for one in snapshot.upstreams}
+def _by_name(snapshot: Snapshot) -> dict[str, list[Upstream]]:
+    found: dict[str, list[Upstream]] = {}
+    for one in snapshot.upstreams:
+        found.setdefault(bare(one.name), []).append(one)
+    return found
+
+
+def _terms(upstream: Upstream) -> str:
+    """Return what an upstream asks for, whatever its endpoints are."""
+    text = describe_upstream(msgspec.structs.replace(upstream, endpoints=(), reason="", external_name=""))
+    return text.partition(" (")[2].removesuffix(")") or "usual terms"
 
 
 def _answers(upstream: Upstream) -> bool:

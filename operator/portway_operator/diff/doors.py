@@ -103,15 +103,15 @@ def _space(upstream: str) -> str:
 
 def _certificates(old: Snapshot, new: Snapshot) -> Iterator[Finding]:
     sides = _by_host(old), _by_host(new)
-    names = {host.name for host in new.hosts}
-    for host in sorted(sides[0].keys() | sides[1].keys() | {host.name for host in old.hosts}):
+    before_names, names = ({host.name for host in side.hosts} for side in (old, new))
+    for host in sorted(sides[0].keys() | sides[1].keys() | before_names):
         before, after = (_for(host, side) for side in sides)
         if before is not None and after is None and host in names:
             was = f"had the certificate {before.name}"
             says = f"{host} {was}, now it has none of its own."
             origin = Origin("Secret", *before.name.split("/", 1)) if "/" in before.name else None
             yield Finding(Effect.PROTECTION_LOST, "certificate_lost", says, host, "", was, "has none", origin, None)
-        elif before is None and after is not None:
+        elif before is None and after is not None and host in before_names:
             now = f"has the certificate {after.name}"
             says = f"{host} had no certificate of its own, now it {now}."
             yield Finding(Effect.PROTECTION_GAINED, "certificate_gained", says, host, "", "", now)

@@ -21,7 +21,7 @@ __all__ = ["compare_hosts"]
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """What serves a path of a host on each side; None is a 404."""
+    """What serves a path of a host on each side; None is a 404. Without a path it is what no rule serves."""
 
     host: str
     path: str
@@ -31,10 +31,25 @@ class _Pair:
 
 def compare_hosts(old: Side, new: Side) -> Iterator[Finding]:
     """Yield what differs for requests, host by host."""
+    yield from _of_default(old, new)
     for host in host_names(old.table, new.table):
         pairs = _pairs(host, old.table, new.table)
         if pairs:
             yield from _of_host(pairs, old, new)
+
+
+def _of_default(old: Side, new: Side) -> Iterator[Finding]:
+    """Yield what becomes of requests that no rule serves, on whatever host."""
+    pair = _Pair("", "", old.table.default, new.table.default)
+    if pair.old is None or pair.new is None:
+        if pair.old is not None:
+            yield _shape(pair, Effect.TRAFFIC_LOST, "default_gone", (f"went to {bare(pair.old.upstream)}", "gets 404"))
+        elif pair.new is not None:
+            yield _shape(pair, Effect.ADDED, "default_added", ("got 404", f"goes to {bare(pair.new.upstream)}"))
+        return
+    yield from _guards(pair, old, new)
+    yield from _opened(pair, pair.old, pair.new)
+    yield from _changed(pair, old, new)
 
 
 def _pairs(host: str, old: RouteTable, new: RouteTable) -> list[_Pair]:
@@ -47,7 +62,8 @@ def _pairs(host: str, old: RouteTable, new: RouteTable) -> list[_Pair]:
         key = id(routes[0]), id(routes[1])
         if key not in found:
             found[key] = _Pair(host, path.decode(), *routes)
-    return [pair for pair in found.values() if pair.old is not None or pair.new is not None]
+    # What no rule serves on either side is the same for all hosts.
+    return [pair for pair in found.values() if pair.old is not old.default or pair.new is not new.default]
 
 
 def _match(routes: HostRoutes | None, path: bytes, table: RouteTable, name: bytes) -> Route | None:
@@ -195,10 +211,11 @@ def _shape(pair: _Pair, effect: Effect, kind: str, words: tuple[str, str]) -> Fi
 
 def _finding(pair: _Pair, effect: Effect, kind: str, words: tuple[str, str], says: str) -> Finding:
     path = "" if kind.startswith("host_") else pair.path
+    where = f"{pair.host or 'Any host'}{path and f' {path}'}" if pair.path else "What no rule serves"
     return Finding(
         effect,
         kind,
-        f"{pair.host or 'Any host'}{path and f' {path}'} {says}.",
+        f"{where} {says}.",
         pair.host,
         path,
         *words,

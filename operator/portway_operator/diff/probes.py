@@ -54,7 +54,8 @@ def paths(old: HostRoutes | None, new: HostRoutes | None) -> Iterator[bytes]:
         yield folder + b"/"
         yield folder + b"/" + segment
     if examples:
-        yield from (path.upper() for path in [*literal, *examples])
+        # Expressions take upper for lower case, and paths do not.
+        yield from (each for path in [*literal, *examples] for each in (path.upper(), path.lower()))
         yield from _crossed(list(literal), examples)
 
 
@@ -64,9 +65,15 @@ def _examples(routes: list[Route]) -> list[bytes]:
 
 
 def _crossed(literal: list[bytes], examples: list[bytes]) -> Iterator[bytes]:
-    """Yield each path with an example behind it: `/.*[.]php` serves what is below `/admin`, too."""
+    """Yield each path with an example behind it, and examples in the letters of the path that they begin with.
+
+    `/.*[.]php` serves what is below `/admin`, too, and `/Admin/x` fits `/admin/x`.
+    """
     every = [path.rstrip(b"/") for path in (*literal, *examples)]
-    yield from (path + example for path, example in islice(product(every, examples), _CROSSED))
+    for path, example in islice(product(every, examples), _CROSSED):
+        yield path + example
+        if example.lower().startswith(path.lower()):
+            yield path + example[len(path) :]
 
 
 def _unused(literal: dict[bytes, None]) -> bytes:

@@ -33,6 +33,15 @@ def guarded(*rules: str, name: str = "guarded", host: str = SHOP, **more: str) -
     return ingress(*rules, name=name, host=host, nginx=ASKED, **more)
 
 
+def default(**annotations: str) -> Raw:
+    made = ingress("/", name="default", nginx=None, **annotations)
+    made["spec"] = {
+        "ingressClassName": "portway",
+        "defaultBackend": {"service": {"name": "api", "port": {"number": 80}}},
+    }
+    return made
+
+
 PAIRS = {
     "a password is not asked for any more": Pair(
         [guarded("/admin"), USERS],
@@ -252,6 +261,21 @@ PAIRS = {
         [ingress("/a", "bare:/"), service("bare"), slices("bare")],
         [ingress("/a", "bare:/"), service("bare")],
         [(TRAFFIC, "endpoints_gone", "", ""), (ADDED, "notice_added", "", "")],
+    ),
+    "the default backend goes": Pair(
+        [ingress("/a"), default()],
+        [ingress("/a")],
+        [(TRAFFIC, "default_gone", "", "")],
+    ),
+    "the default backend is no longer guarded": Pair(
+        [ingress("/a"), ingress("/a", name="b", host="b.example"), default(allow_source_range="10.0.0.0/8")],
+        [ingress("/a"), ingress("/a", name="b", host="b.example"), default()],
+        [(LOST, "networks_lost", "", "")],
+    ),
+    "an Ingress with terms of its own for endpoints goes": Pair(
+        [ingress("/a", name="a", nginx={"load-balance": "ewma"}), ingress("/b")],
+        [ingress("/b")],
+        [(TRAFFIC, "route_gone", SHOP, "/a")],
     ),
     "a path goes to another service": Pair(
         [ingress("/")],
