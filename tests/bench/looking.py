@@ -32,6 +32,7 @@ def looked_at(running: Running, seconds: float) -> Values:
         "cpu": cpu / requests * 1e6,
         "rate": requests_looked / seconds,
         "aside": aside / seconds * 100,
+        "watched": aside_looked / seconds * 100,
         "stream": (more + aside_looked - aside) / seconds * 100,
         "sent": sum(map(len, read)) / seconds / 1e3,
     }

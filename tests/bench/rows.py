@@ -351,6 +351,7 @@ ROWS: tuple[Row, ...] = (
         columns=(
             Column("cpu", "CPU us/request while nobody looks", 1),
             _ASIDE,
+            Column("watched", "supervisor with a reader, % of a core", 2),
             Column("stream", "for the reader, all processes, % of a core", 2),
             Column("sent", "kB/s sent", 1),
             _RATE,

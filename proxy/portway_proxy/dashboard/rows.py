@@ -152,6 +152,8 @@ class Rows:
         before = self._known.pop(name, {})
         now: dict[_Key, _Known] = {}
         for match, route in routes:
+            if (route.path, match) in now:
+                continue  # Nothing ever reaches it.
             old = before.pop((route.path, match), None)
             same = old is not None and (old.route is route or old.route == route)
             if old is not None and same and old.row.certificate == certificate:
