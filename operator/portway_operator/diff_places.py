@@ -14,7 +14,7 @@ from portway_operator.ask_admin import ask
 from portway_operator.look import Cluster, Look, look_at_cluster, look_at_files
 from portway_operator.settings import CompileSettings
 from portway_operator.sources.files import Unreadable
-from portway_proxy.snapshot import Snapshot
+from portway_proxy.snapshot import Problem, Snapshot
 
 __all__ = ["Place", "PlaceKind", "Reader"]
 
@@ -23,6 +23,7 @@ _UNDERSTOOD: Final = (
     "or a generation of the one that --admin names, as 7 or @7"
 )
 _GENERATION: Final = re.compile(r"@?([0-9]{1,15})")
+_FILE: Final = "File"
 _CLUSTER: Final = "cluster:"
 _ADMIN: Final = "admin:"
 _URLS: Final = ("http://", "https://")
@@ -109,4 +110,14 @@ class Reader:
     def _files(self, path: Path) -> Snapshot:
         if not path.exists():
             raise Unreadable(f"There is no file or folder {str(path)!r}. A side is {_UNDERSTOOD}.")
-        return look_at_files([path], self.settings)
+        found = look_at_files([path], self.settings)
+        return msgspec.structs.replace(found, problems=tuple(_within(path, one) for one in found.problems))
+
+
+def _within(path: Path, problem: Problem) -> Problem:
+    """Return a problem with files named from the side's own folder on: the other side is called otherwise."""
+    if problem.origin.kind != _FILE:
+        return problem
+    whole, short = (f"{path}/", "") if path.is_dir() else (str(path), "the file")
+    origin = msgspec.structs.replace(problem.origin, name=problem.origin.name.replace(whole, short))
+    return msgspec.structs.replace(problem, origin=origin, found=problem.found.replace(whole, short))

@@ -103,6 +103,16 @@ def test_programs_and_pull_requests_have_forms_of_their_own(sides: tuple[Path, P
     assert diff(*sides, "--format", "markdown").stdout.startswith("### Portway: 1 protection lost, 1 changed hands\n")
 
 
+def test_where_files_stand_is_no_difference(tmp_path: Path) -> None:
+    for folder in ("old", "new"):
+        (tmp_path / folder).mkdir()
+        written(tmp_path / folder / "a.yaml", [ingress("/"), *([USERS] if folder == "new" else []), service()])
+        written(tmp_path / folder / "b.yaml", [service()])
+    assert "Nothing differs" in diff(tmp_path / "old", tmp_path / "new").stdout
+    files = [written(tmp_path / f"{name}.yaml", [ingress("/"), service(), service()]) for name in ("old", "new")]
+    assert "Nothing differs" in diff(*files).stdout
+
+
 def kubeconfig(tmp_path: Path, server: str) -> Path:
     config = {
         "apiVersion": "v1",

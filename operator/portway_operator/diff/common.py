@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -14,6 +15,8 @@ from portway_proxy.snapshot import Belief, Problem, Severity, Snapshot, TlsTerms
 
 __all__ = ["compare_common"]
 
+_FILE = "File"
+_LINE = re.compile(r":\d+|document \d+")
 _ENDLESS = "no_endpoints"
 _SHADOWING = frozenset(
     (
@@ -190,6 +193,8 @@ def _kind(problem: Problem) -> str:
     return "problem_added" if problem.severity is Severity.ERROR else "notice_added"
 
 
-def _key(problem: Problem) -> tuple[str, str, str, str]:
+def _key(problem: Problem) -> tuple[str, ...]:
+    """Return what makes it the same problem on both sides, wherever it stands in an object or a file."""
     origin = problem.origin
-    return problem.code, origin.kind, f"{origin.namespace}/{origin.name}", problem.found
+    key = problem.code, origin.kind, origin.namespace, origin.name, problem.found
+    return tuple(_LINE.sub("", part) for part in key) if origin.kind == _FILE else key
