@@ -93,17 +93,21 @@ class Series:
         self.lengths = Lengths() if lengths else None
         self._seen: array[float] | None = None  # How many took how long, and the bytes, when somebody looked last.
 
-    def moved(self) -> dict[int, int]:
-        """Return how many took how long since this was called before, by their places, without zeros."""
-        seen, whole = self._seen, self.whole
-        # Every request has bytes, so that one look tells those apart that had none.
-        if seen is not None and seen[_RECEIVED] == whole[_RECEIVED]:
-            return {}
-        now = self._seen = whole[:]
+    def see(self) -> None:
+        """Have `moved` tell what comes from here on."""
+        now = self._seen = self.whole[:]
         if self.rest is not None:
             for place, count in enumerate(self.rest.counts):
                 now[place] += count
-        before = _NOTHING if seen is None else seen
+
+    def moved(self) -> dict[int, int]:
+        """Return how many took how long since this or `see` was called, by their places, without zeros."""
+        before = self._seen or _NOTHING
+        # Every request has bytes, so that one look tells those apart that had none.
+        if before[_RECEIVED] == self.whole[_RECEIVED]:
+            return {}
+        self.see()
+        now = self._seen or _NOTHING
         return {place: int(now[place] - before[place]) for place in compress(_PLACES, map(ne, now, before))}
 
     def unsee(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from portway_proxy.l4.ports import Ports
     from portway_proxy.l7.exchange import Exchange
     from portway_proxy.live import Live
-    from portway_proxy.traffic import Record
+    from portway_proxy.traffic import Record, Series
 
 __all__ = ["Lookout", "Pulse"]
 
@@ -88,17 +88,18 @@ class Lookout:
             return Gathered()
         pulse, journal.pulse = journal.pulse, Pulse()
         before = self._last
-        rows = depth is Depth.ROWS or before is None
-        moved = list(_moved(journal.traffic.records)) if rows else []
+        rows = depth is Depth.ROWS
         received, sent, flows = self._carried()
         self._last = _Last(now, now if before is None or rows else before.rows_at, received, sent)
         if before is None or pulse is None:
+            for series in self._series():
+                series.see()
             return Gathered()
         return Gathered(
             now - before.at,
             pulse.total(),
             now - before.rows_at if rows else 0.0,
-            moved,
+            list(_moved(journal.traffic.records)) if rows else [],
             max(0, received - before.received),
             max(0, sent - before.sent),
             self._worker.counters.active,
@@ -109,9 +110,11 @@ class Lookout:
 
     def _stop(self) -> None:
         self._last = self._worker.journal.pulse = None
-        for record in self._worker.journal.traffic.records:
-            for series in record.values():
-                series.unsee()
+        for series in self._series():
+            series.unsee()
+
+    def _series(self) -> Iterator[Series]:
+        return (series for record in self._worker.journal.traffic.records for series in record.values())
 
     def _carried(self) -> tuple[int, int, int]:
         """Return the bytes received and sent so far at both layers, and how much passes through at layer 4."""

@@ -71,4 +71,4 @@ async def test_what_is_no_file_of_the_page_is_not_found(site: aiohttp.ClientSess
 
 async def test_the_page_without_its_slash_leads_to_the_one_with_it(site: aiohttp.ClientSession) -> None:
     async with site.get("/dashboard", allow_redirects=False) as response:
-        assert (response.status, response.headers["Location"]) == (308, "dashboard/")
+        assert (response.status, response.headers["Location"]) == (307, "dashboard/")
