@@ -12,9 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, ResponseReceived, StreamEnded, StreamReset
+
 from portway_proxy.settings import ProxySettings
 from portway_proxy.snapshot import Snapshot
 from portway_proxy.supervisor import Supervisor
+from wire.drawn_requests import Asked
 
 __all__ = ["Answer", "Asking", "asking"]
 
@@ -51,9 +56,7 @@ class Asking:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._supervisor = Supervisor(settings)
         self._servers: list[asyncio.Server] = []
-        self._context = ssl.create_default_context()
-        self._context.check_hostname = False
-        self._context.verify_mode = ssl.CERT_NONE
+        self._contexts = {False: _context("http/1.1"), True: _context("h2")}
 
     def start(self, endpoints: int) -> None:
         self._thread.start()
@@ -69,15 +72,18 @@ class Asking:
         """Serve a snapshot."""
         self._await(self._supervisor.apply(snapshot))
 
-    def ask(self, data: bytes, client: str, name: str | None, method: str) -> Answer:
-        """Send a request from the address `client`, over TLS with a `name`, and return the response."""
-        port = self._supervisor.http_port if name is None else self._supervisor.https_port
+    def ask(self, request: Asked) -> Answer:
+        """Send a request on a connection of its own, and return the response."""
+        secure = request.name is not None
+        port = self._supervisor.https_port if secure else self._supervisor.http_port
         assert port is not None
-        with socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(client, 0)) as sock:
-            if name is None:
-                return _exchange(sock, data, method)
-            with self._context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=True) as secured:
-                return _exchange(secured, data, method)
+        exchange = _exchange_http2 if request.http2 else _exchange
+        with socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(request.client, 0)) as sock:
+            if not secure:
+                return exchange(sock, request)
+            context = self._contexts[request.http2]
+            with context.wrap_socket(sock, server_hostname=request.name, suppress_ragged_eofs=True) as secured:
+                return exchange(secured, request)
 
     def _await(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
@@ -134,8 +140,41 @@ async def _drop_body(reader: asyncio.StreamReader, head: bytes) -> None:
         await reader.readuntil(b"\r\n")
 
 
-def _exchange(sock: socket.socket, data: bytes, method: str) -> Answer:
-    sock.sendall(data)
+def _context(protocol: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols([protocol])
+    return context
+
+
+def _exchange_http2(sock: socket.socket, request: Asked) -> Answer:
+    h2 = H2Connection(H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False))
+    h2.initiate_connection()
+    h2.send_headers(1, request.pairs, end_stream=not request.body)
+    if request.body:
+        h2.send_data(1, request.payload, end_stream=True)
+    fields: list[tuple[str, str]] = []
+    body, ended = b"", False
+    while not ended:
+        sock.sendall(h2.data_to_send())
+        data = sock.recv(65536)
+        assert data, "the connection ended before the response"
+        for event in h2.receive_data(data):
+            ended = ended or isinstance(event, StreamEnded | StreamReset)
+            if isinstance(event, ResponseReceived):
+                fields = [(_text(name), _text(value)) for name, value in event.headers or ()]
+            elif isinstance(event, DataReceived):
+                body += event.data or b""
+    return Answer(int(fields[0][1]), tuple(fields[1:]), body)
+
+
+def _text(octets: bytes | str) -> str:
+    return octets if isinstance(octets, str) else octets.decode("latin-1")
+
+
+def _exchange(sock: socket.socket, request: Asked) -> Answer:
+    sock.sendall(request.data)
     came = bytearray()
     try:
         while part := sock.recv(65536):
@@ -147,5 +186,5 @@ def _exchange(sock: socket.socket, data: bytes, method: str) -> Answer:
     fields = tuple((name, value) for name, _, value in (line.partition(": ") for line in lines))
     answer = Answer(int(start.split(" ")[1]), fields, body)
     length = answer.get("content-length")
-    assert not length or method == "HEAD" or int(length) == len(body), (came, length)
+    assert not length or request.method == "HEAD" or int(length) == len(body), (came, length)
     return answer

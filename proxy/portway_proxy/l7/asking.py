@@ -55,7 +55,8 @@ class AskingStream(StreamUploader):
             head = home.head_of(block, end=end)
         except ClientError as error:
             self.identify()
-            self._refuse(error)
+            # Nothing of the request counts but that: what answers a HEAD has no body, whatever was wrong with it.
+            self._refuse(error, b"HEAD" if (b":method", b"HEAD") in block.fields else b"-")
             return
         self.identify()
         if head.length is not None and not end:
@@ -63,9 +64,9 @@ class AskingStream(StreamUploader):
         self.two_way = bool(head.upgrade)
         self.http.begin(self, head)
 
-    def _refuse(self, error: ClientError) -> None:
+    def _refuse(self, error: ClientError, method: bytes) -> None:
         """Answer what is no request that anybody could serve."""
-        head = RequestHead(b"-", b"-", 1)
+        head = RequestHead(method, b"-", 1)
         head.request_id = self.http.request_id()
         self.exchange = Exchange(self, head, self.http.loop.time())
         flow.fail(self.exchange, error)
