@@ -12,6 +12,7 @@ from portway_operator.diff.ranges import NOBODY, admitted, within
 from portway_operator.diff.side import Side, bare
 from portway_proxy.describe import describe_tls, describe_trust, describe_upstream
 from portway_proxy.snapshot import Belief, Problem, Severity, Snapshot, TlsTerms, Trust, Upstream
+from portway_proxy.summary import count
 
 __all__ = ["compare_common"]
 
@@ -96,7 +97,7 @@ def _users(old: Side, new: Side) -> Iterator[Finding]:
     for name in sorted(old.credentials.keys() & new.credentials.keys()):
         before, after = old.credentials[name].users, new.credentials[name].users
         if before != after:
-            was, now = f"{len(before)} users", f"{len(after)} users"
+            was, now = count(len(before), "user"), count(len(after), "user")
             says = f"Secret {name} holds other users or passwords: {was} before, {now} now."
             yield Finding(Effect.CHANGED, "users_changed", says, was=was, now=now)
 

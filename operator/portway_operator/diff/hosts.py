@@ -190,13 +190,14 @@ def _effect(route: Route) -> tuple[str, Policy]:
 
 def _handed(pairs: list[_Pair]) -> Finding:
     pair = pairs[0]
-    before, after = pair.old, pair.new
-    more = f" ({len(pairs)} such paths)" if len(pairs) > 1 else ""
-    words = (
-        "" if before is None else f"was served by {_owner(before)} with {bare(before.upstream)}",
-        "" if after is None else f"is served by {_owner(after)} with {bare(after.upstream)}{more}",
+    upstreams = ["" if one is None else bare(one.upstream) for one in (pair.old, pair.new)]
+    alike = upstreams[0] == upstreams[1]
+    was, now = (
+        "" if one is None else f"served by {_owner(one)}{'' if alike else f' with {upstream}'}"
+        for one, upstream in zip((pair.old, pair.new), upstreams, strict=True)
     )
-    return _shape(pair, Effect.HANDS, "hands_changed", words)
+    more = f" ({len(pairs)} such paths)" if len(pairs) > 1 else ""
+    return _shape(pair, Effect.HANDS, "hands_changed", (f"was {was}", f"is {now}{more}"))
 
 
 def _owner(route: Route) -> str:

@@ -20,10 +20,7 @@ from portway_proxy.snapshot import Origin, Snapshot
 from short_manifests import compiled, ingress, passwords
 
 DOCS = Path(__file__).parents[3] / "docs"
-HANDED = (
-    "  shop.example /admin was served by Ingress shop/guarded with shop/web:80,"
-    " now it is served by Ingress shop/web with shop/web:80."
-)
+HANDED = "  shop.example /admin was served by Ingress shop/guarded, now it is served by Ingress shop/web."
 ADMIN = {"auth-type": "basic", "auth-secret": "users"}
 
 
