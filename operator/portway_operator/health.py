@@ -1,4 +1,7 @@
-"""The operator's own small server: whether it lives and is ready, its metrics, and which proxies serve an object."""
+"""The operator's own small server: whether it lives and is ready, its metrics, which proxies serve an object.
+
+And the dashboard of the whole fleet, with what is explained and remembered.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ import msgspec
 from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from portway_operator.fleet import Fleet
 from portway_operator.objects import Kind
 from portway_operator.serving import Answer, Question
 from portway_proxy.admin_access import Access
 from portway_proxy.admin_site import AdminSite
-from portway_proxy.explain.page import Explained, ExplainPage
+from portway_proxy.dashboard.board import Board
+from portway_proxy.dashboard.pages import DashboardPages
+from portway_proxy.explain.page import ExplainPage
 from portway_proxy.history_pages import Chronicle, add_history
 
 __all__ = ["APPLIED_PATH", "Health", "Vital"]
@@ -44,8 +50,8 @@ class Vital(Protocol):
         """The last generations that were published."""
 
     @property
-    def explained(self) -> Explained:
-        """What requests are explained by."""
+    def fleet(self) -> Fleet:
+        """The proxies and what they serve, for the dashboard and for who asks what becomes of a request."""
 
     def ailing(self) -> str:
         """Return why this process should be started anew, or nothing."""
@@ -69,7 +75,8 @@ class Health:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(APPLIED_PATH, self._applied)
         add_history(app, vital.history)
-        ExplainPage(vital.explained).add_to(app)
+        ExplainPage(vital.fleet).add_to(app)
+        DashboardPages(Board(vital.fleet)).add_to(app)
         self._site = AdminSite(app)
 
     async def start(self, address: str, port: int) -> int:

@@ -21,8 +21,8 @@ from portway_operator.applied import Applied
 from portway_operator.compile import Compiled
 from portway_operator.compile.named import Named, named_objects
 from portway_operator.events import Events
-from portway_operator.explained import Published
 from portway_operator.expose import Expose
+from portway_operator.fleet import Fleet
 from portway_operator.health import Health
 from portway_operator.heartbeat import Heartbeat
 from portway_operator.lanes import steer
@@ -73,8 +73,7 @@ class OperatorApp:
         self.store, self.history = ObjectStore(), Chronicle()
         self.applied_objects = Applied()
         self._settings = settings
-        self._tasks = Tasks()
-        self._writing = Tasks()
+        self._tasks, self._writing = Tasks(), Tasks()
         self._exits = AsyncExitStack()
         self._stopping = asyncio.Event()
         self._stream = StreamService(self.publisher, settings.stream, connection)
@@ -97,13 +96,9 @@ class OperatorApp:
         self._heartbeat = Heartbeat()
         self._metrics = OperatorMetrics(Parts(self.source, self.publisher, self.leader, self._heartbeat, api))
         self._serving = Serving(self.store, self.applied_objects, self.publisher, self._pods, pods.proxies)
+        self.fleet = Fleet(self.publisher, pods.name)
         self._health = Health(self, Access(self._admin_rules(api)))
         self._webhook = Webhook(self._admission, self._reads, self.source.listed.is_set, self._metrics.reviewed)
-
-    @property
-    def explained(self) -> Published:
-        """What requests are explained by."""
-        return Published(self.publisher)
 
     # --- life
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Final, TypeVar
 
 from portway_operator.backlog import Backlog
 from portway_operator.rebuild import Update
+from portway_operator.reported import Reported
 from portway_operator.subscription import Subscription
 from portway_proxy.codec import SCHEMA
 from portway_proxy.deltas import Delta
@@ -22,8 +24,10 @@ from portway_proxy.stream import (
     Hello,
     Ping,
     Position,
+    Report,
     SnapshotMessage,
     Verdict,
+    Watch,
     encode,
 )
 
@@ -46,14 +50,16 @@ class Proxy:
     """One proxy as it was heard of last; times are the event loop's.
 
     `version` is the newest of ours that it serves, 0 when none is known; `digest` is the content it serves.
-    `streaming`: it follows us, and not another operator. `error` and `resource` say why it rejected the version
-    `rejected`; empty once it serves what came later. `took_ms` is how long its last change took, in milliseconds.
+    `streaming`: it follows us, and not another operator, `since` so many seconds after the epoch. `error` and
+    `resource` say why it rejected the version `rejected`; empty once it serves what came later. `took_ms` is how long
+    its last change took, in milliseconds.
     """
 
     node: str
     version: int = 0
     digest: str = ""
     streaming: bool = False
+    since: float = field(default=0.0, compare=False)
     seen: float = 0.0
     took_ms: float = 0.0
     rejected: int = 0
@@ -102,14 +108,18 @@ class _State:
 class Publisher:
     """Numbers what is published and hands it to every subscription; it belongs to the event loop's thread.
 
-    `epoch` names this run. `version` counts what was published; 0 is nothing yet. `on_ack` are called with a proxy
-    whenever it serves another version, `on_rejection` whenever one cannot.
+    `epoch` names this run. `version` counts what was published, the last at `published_at` (seconds since the epoch); 0
+    is nothing yet. `on_ack` are called with a proxy
+    whenever it serves another version, `on_rejection` whenever one cannot. `reported` is what they tell of themselves
+    while somebody looks.
     """
 
     def __init__(self) -> None:
         self.epoch = secrets.token_hex(8)
         self.version = 0
+        self.published_at = 0.0
         self.counts = Counts()
+        self.reported = Reported()
         self.on_ack: list[Callable[[Proxy], None]] = []
         self.on_rejection: list[Callable[[Rejection], None]] = []
         self._state = _State()
@@ -129,6 +139,7 @@ class Publisher:
         """Make `update` the next version and send it to all proxies; what they make of it is heard later."""
         loop = asyncio.get_running_loop()
         self.version += 1
+        self.published_at = time.time()
         self._remember(update, loop.time())
         before = self._state.update
         self._state.update, self._state.message = update, None
@@ -155,7 +166,8 @@ class Publisher:
             before.close()
         self.counts.streams += 1
         subscription = self._subscriptions[node] = Subscription(node, position, self, wide=wide)
-        self._heard_of(node).streaming = True
+        proxy = self._heard_of(node)
+        proxy.streaming, proxy.since = True, time.time()
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -235,6 +247,21 @@ class Publisher:
         if (subscription := self._subscriptions.get(ack.node)) is not None:
             subscription.applied()
         self._serves(proxy, self._version_of(ack))
+
+    def watch(self, seconds: float) -> None:
+        """Want reports for so many seconds from now on, if this is said again in time for longer."""
+        fresh = not self.reported.wanted
+        self.reported.want(seconds)
+        if fresh:
+            # Those that follow another operator hear of it when they acknowledge something.
+            line = encode(Watch(seconds))
+            for subscription in self._subscriptions.values():
+                subscription.tell(line)
+
+    def take(self, report: Report) -> None:
+        """Take the report of a proxy that is there."""
+        if report.node in self._proxies:
+            self.reported.take(report)
 
     def behind(self, version: int) -> list[Proxy]:
         """Return the proxies that do not serve `version`, or a later one, yet."""

@@ -1,4 +1,7 @@
-"""The configuration server: `GET /v1/stream` for what is published, `POST /v1/ack` for what became of it."""
+"""The configuration server: `GET /v1/stream` for what is published, `POST /v1/ack` for what became of it.
+
+`POST /v1/report` is for the figures of proxies, while somebody looks at the dashboard.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import hdrs, web
 
@@ -22,16 +25,23 @@ from portway_proxy.codec import SCHEMA
 from portway_proxy.stream import (
     ACK_PATH,
     ALL_DELTAS,
+    REPORT_PATH,
     STREAM_PATH,
+    WATCH_FIELD,
+    Ack,
     BadMessage,
     Position,
     Refusal,
+    Report,
     decode_ack,
+    decode_report,
     encode,
     valid_node,
 )
 
 __all__ = ["StreamServer"]
+
+Said = TypeVar("Said", Ack, Report)
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +50,7 @@ _SLICE: Final = 64 << 10  # A slow reader's snapshot waits in our one copy of it
 _STALLED: Final = 60.0  # Seconds that a proxy may take to read a slice.
 _ACK_BODY: Final = 64 << 10
 _ACK_TIME: Final = 10.0
+_REPORT_BODY: Final = 4 << 20  # 20,000 routes that all move.
 _STREAMS: Final = 1024
 _KEEP_ALIVE: Final = 75.0
 _SHUTDOWN: Final = 2.0
@@ -55,9 +66,10 @@ class StreamServer:
     def __init__(self, publisher: Publisher, auth: Auth) -> None:
         self._publisher = publisher
         self._auth = auth
-        app = web.Application(client_max_size=_ACK_BODY)
+        app = web.Application()
         app.router.add_get(STREAM_PATH, self._stream, allow_head=False)
         app.router.add_post(ACK_PATH, self._ack)
+        app.router.add_post(REPORT_PATH, self._report)
         # Cancelled as soon as a proxy is gone: it is no longer somebody to wait for.
         self._runner = web.AppRunner(
             app,
@@ -130,19 +142,38 @@ class StreamServer:
                     await _write(response, messages)
 
     async def _ack(self, request: web.Request) -> web.StreamResponse:
+        found = await self._take(request, _ACK_BODY, decode_ack)
+        if isinstance(found, web.Response):
+            return found
+        self._publisher.acknowledge(found)
+        return self._taken()
+
+    async def _report(self, request: web.Request) -> web.StreamResponse:
+        found = await self._take(request, _REPORT_BODY, decode_report)
+        if isinstance(found, web.Response):
+            return found
+        self._publisher.take(found)
+        return self._taken()
+
+    async def _take(self, request: web.Request, longest: int, read: Callable[[bytes], Said]) -> Said | web.Response:
+        """Return what a proxy says, which is for it to say; else the answer that tells why that is not taken."""
         try:
             caller = await self._auth.check(request)
             async with asyncio.timeout(_ACK_TIME):
-                ack = decode_ack(await request.read())
-            _node(ack.node, caller)
+                found = read(await _body(request, longest))
+            _node(found.node, caller)
         except Denied as error:
             return self._refuse(request, error)
         except BadMessage as error:
             return self._refuse(request, Denied(400, str(error)))
         except TimeoutError:
-            return self._refuse(request, Denied(408, "the acknowledgement did not come"))
-        self._publisher.acknowledge(ack)
-        return web.Response(status=204)
+            return self._refuse(request, Denied(408, "the request did not come"))
+        return found
+
+    def _taken(self) -> web.Response:
+        """Return the answer to what was taken; with it goes whether reports are wanted."""
+        seconds = self._publisher.reported.wanted
+        return web.Response(status=204, headers={WATCH_FIELD: f"{seconds:.0f}"} if seconds else None)
 
     def _refuse(self, request: web.Request, error: Denied) -> web.Response:
         now = asyncio.get_running_loop().time()
@@ -157,6 +188,16 @@ class StreamServer:
         if error.status == 401:
             fields[hdrs.WWW_AUTHENTICATE] = "Bearer"
         return web.Response(status=error.status, body=encode(Refusal(str(error))), headers=fields)
+
+
+async def _body(request: web.Request, longest: int) -> bytes:
+    """Return the body of a request; raises `Denied` for one that is too long."""
+    body = bytearray()
+    async for part in request.content.iter_any():
+        body += part
+        if len(body) > longest:
+            raise Denied(413, f"the request has more than {longest} bytes")
+    return bytes(body)
 
 
 def _node(name: str, caller: Caller) -> str:

@@ -75,6 +75,13 @@ class Subscription:
         self._wake.set()
         return overflowed
 
+    def tell(self, line: bytes) -> None:
+        """Send what changes nothing, unless the proxy has not heard the hello or is about to get a snapshot."""
+        if self._greeted and not self._whole:
+            self._lines.append(line)
+            self._bytes += len(line)
+            self._wake.set()
+
     def resync(self) -> None:
         """Send the snapshot of the moment, and nothing that came before it."""
         self._held_until = 0.0

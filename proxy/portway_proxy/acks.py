@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -26,10 +26,14 @@ class Acks:
     """What the operators of `follow` are told.
 
     Every operator is told, not only the one whose stream is followed: the one that writes status may be another.
+    `watched` hears of those that answer that they want reports, and for how many seconds.
     """
 
-    def __init__(self, operators: Operators) -> None:
+    def __init__(
+        self, operators: Operators, watched: Callable[[Target, float], None] = lambda _target, _for: None
+    ) -> None:
         self._operators = operators
+        self._watched = watched
         self._tasks = Tasks()
         self._senders: dict[Target, tuple[_Sender, asyncio.Task[None]]] = {}
         self._last: Ack | None = None
@@ -40,7 +44,7 @@ class Acks:
         for target in [target for target in self._senders if target not in wanted]:
             self._senders.pop(target)[1].cancel()
         for target in wanted - self._senders.keys():
-            sender = _Sender(self._operators, target)
+            sender = _Sender(self._operators, target, self._watched)
             self._senders[target] = sender, self._tasks.spawn(sender.run(), f"acknowledgements to {target}")
             if self._last is not None:
                 sender.put(self._last)
@@ -61,7 +65,7 @@ class Acks:
         """Say goodbye to all that are there, and tell nobody anything more."""
         await self._tasks.close()
         goodbye = Ack(node, "0", 0, "", Verdict.LEAVING)
-        farewells = [_Sender(self._operators, target).post(goodbye) for target in self._senders]
+        farewells = [_Sender(self._operators, target, self._watched).post(goodbye) for target in self._senders]
         with suppress(TimeoutError):
             async with asyncio.timeout(_GOODBYE):
                 await asyncio.gather(*farewells)
@@ -70,8 +74,9 @@ class Acks:
 class _Sender:
     """What one operator is still to be told: every rejection, and the newest of what is served."""
 
-    def __init__(self, operators: Operators, target: Target) -> None:
+    def __init__(self, operators: Operators, target: Target, watched: Callable[[Target, float], None]) -> None:
         self._operators = operators
+        self._watched = watched
         self._target = target
         self._rejections: deque[Ack] = deque(maxlen=_REJECTIONS)
         self._applied: Ack | None = None
@@ -97,10 +102,12 @@ class _Sender:
     async def post(self, ack: Ack) -> bool:
         """Return whether the operator took it."""
         try:
-            await self._operators.send(self._target, ack)
+            seconds = await self._operators.send(self._target, ack)
         except (OperatorRefused, Unreachable) as error:
             _log.debug("%s takes no acknowledgement: %s", self._target, error)
             return False
+        if seconds and ack.status is not Verdict.LEAVING:
+            self._watched(self._target, seconds)
         return True
 
     def _next(self) -> Ack | None:

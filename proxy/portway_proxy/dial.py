@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import ipaddress
 import random
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -20,7 +22,19 @@ from aiohttp import hdrs
 
 from portway_proxy.codec import SCHEMA
 from portway_proxy.errors import ProxyError
-from portway_proxy.stream import ACK_PATH, ALL_DELTAS, PORT, STREAM_PATH, Ack, BadMessage, Position, Refusal, decode
+from portway_proxy.stream import (
+    ACK_PATH,
+    ALL_DELTAS,
+    PORT,
+    REPORT_PATH,
+    STREAM_PATH,
+    WATCH_FIELD,
+    Ack,
+    BadMessage,
+    Position,
+    Refusal,
+    decode,
+)
 
 __all__ = ["Address", "Credentials", "OperatorRefused", "Operators", "Target", "Unreachable"]
 
@@ -29,6 +43,7 @@ _SILENCE: Final = 25.0  # The operator pings every ten seconds: two were lost.
 _POST: Final = 5.0
 _LONGEST_REASON: Final = 2048
 _BUFFER: Final = 1 << 20
+_SECONDS: Final = re.compile(r"[0-9]{1,4}")
 
 
 class Unreachable(ProxyError):
@@ -181,22 +196,30 @@ class Operators:
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(_reason(error)) from None
 
-    async def send(self, target: Target, ack: Ack) -> None:
-        """Send an acknowledgement. Raises as `stream`."""
+    async def send(self, target: Target, ack: Ack) -> float:
+        """Send an acknowledgement; return for how many seconds the operator wants reports. Raises as `stream`."""
+        return await self._post(target, ACK_PATH, "application/json", msgspec.json.encode(ack))
+
+    async def report(self, target: Target, report: bytes) -> float:
+        """Send a report; return for how many seconds more are wanted. Raises as `stream`."""
+        return await self._post(target, REPORT_PATH, "application/msgpack", report)
+
+    async def _post(self, target: Target, path: str, kind: str, body: bytes) -> float:
         secure = target.address.scheme == "https"
         if secure and self._secure is None:
             self._secure = self._credentials.context()
         try:
             async with self._session(target).post(
-                target.url(ACK_PATH),
-                data=msgspec.json.encode(ack),
-                headers=self._fields(target) | {hdrs.CONTENT_TYPE: "application/json"},
+                target.url(path),
+                data=io.BytesIO(body),  # Of bytes that are many aiohttp complains.
+                headers=self._fields(target) | {hdrs.CONTENT_TYPE: kind},
                 allow_redirects=False,
                 ssl=(self._secure if secure else None) or True,
                 server_hostname=target.address.host if secure else None,
                 timeout=aiohttp.ClientTimeout(total=_POST),
             ) as response:
                 await _expect(response, 204)
+                return _watched(response.headers.get(WATCH_FIELD, ""))
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(_reason(error)) from None
 
@@ -242,6 +265,11 @@ async def _expect(response: aiohttp.ClientResponse, status: int) -> None:
         message = None
     words = message.error if isinstance(message, Refusal) else text.decode("utf-8", "replace").strip()
     raise OperatorRefused(f"{response.status} {words or response.reason}")
+
+
+def _watched(said: str) -> float:
+    """Return the seconds of a `Portway-Watch`; 0 where it says nothing that can be read."""
+    return float(said) if _SECONDS.fullmatch(said) else 0.0
 
 
 def _reason(error: BaseException) -> str:

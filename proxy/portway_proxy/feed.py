@@ -14,6 +14,7 @@ from portway_proxy.dial import OperatorRefused, Operators, Target, Unreachable
 from portway_proxy.errors import BadSnapshot, ProxyError
 from portway_proxy.inbox import Gap, Inbox, Pending
 from portway_proxy.last_good import LastGood
+from portway_proxy.reports import Reports
 from portway_proxy.stream import (
     NOWHERE,
     Ack,
@@ -27,6 +28,7 @@ from portway_proxy.stream import (
     Refusal,
     SnapshotMessage,
     Verdict,
+    Watch,
     decode,
 )
 from portway_proxy.supervisor import Supervisor
@@ -80,7 +82,8 @@ class Feed:
         self._operators = operators
         self._node = node
         self._last_good = last_good
-        self._acks = Acks(operators)
+        self._reports = Reports(operators, supervisor.looks, node, supervisor.settings.node)
+        self._acks = Acks(operators, self._reports.watch)
         self._tasks = Tasks()
         self._inbox = Inbox()
         self._work = asyncio.Event()
@@ -107,6 +110,7 @@ class Feed:
     async def close(self) -> None:
         """Stop following, and say so; what is served stays."""
         await self._tasks.close()
+        await self._reports.close()
         await self._acks.leave(self._node)
         await self._operators.close()
         if self._last_good is not None:
@@ -188,6 +192,9 @@ class Feed:
                 self._acks.repeat()
                 if self._hello is not None:
                     self._backoff.reset()
+            case Watch(seconds):
+                if self._target is not None:
+                    self._reports.watch(self._target, seconds)
             case Refusal(error):
                 raise OperatorRefused(error)
             case _ if self._hello is None:

@@ -4,6 +4,11 @@ The operator answers `GET /v1/stream?node=NAME&schema=2&deltas=all` with one mes
 `Hello`, then snapshots, deltas and pings. The proxy answers each change with an `Ack` by `POST /v1/ack`. One that does
 not ask for all deltas gets those of upstreams alone, and a snapshot when anything else changed.
 
+While somebody looks at the dashboard of an operator, it wants the figures of the whole fleet: it says so by a `Watch`,
+and to proxies that follow another operator in the answers to their acknowledgements (`Portway-Watch: SECONDS`). They
+send a `Report` every two seconds, by `POST /v1/report`, until the answer does not ask for more. What does not know this
+goes on without.
+
 A snapshot travels as JSON, its byte strings as base64: measured on 5,000 Ingresses with 10,000 Services that is 6 ms to
 encode and 36 ms to decode, half of what an envelope of `codec.encode` in base64 takes, and people can read it.
 """
@@ -17,6 +22,7 @@ from typing import Final, Self, TypeAlias
 
 import msgspec
 
+from portway_proxy.dashboard.figures import Gathered
 from portway_proxy.deltas import Changes, Delta
 from portway_proxy.errors import ProxyError
 from portway_proxy.snapshot import Snapshot, Upstream
@@ -24,9 +30,12 @@ from portway_proxy.snapshot import Snapshot, Upstream
 __all__ = [
     "ACK_PATH",
     "ALL_DELTAS",
+    "LONGEST_WATCH",
     "NOWHERE",
     "PORT",
+    "REPORT_PATH",
     "STREAM_PATH",
+    "WATCH_FIELD",
     "Ack",
     "BadMessage",
     "DeltaMessage",
@@ -36,10 +45,13 @@ __all__ = [
     "Ping",
     "Position",
     "Refusal",
+    "Report",
     "SnapshotMessage",
     "Verdict",
+    "Watch",
     "decode",
     "decode_ack",
+    "decode_report",
     "encode",
     "valid_node",
 ]
@@ -49,12 +61,19 @@ PORT: Final = 9444
 
 STREAM_PATH: Final = "/v1/stream"
 ACK_PATH: Final = "/v1/ack"
+REPORT_PATH: Final = "/v1/report"
+
+WATCH_FIELD: Final = "Portway-Watch"
+"""In answers of an operator: for how many seconds it wants reports."""
+
+LONGEST_WATCH: Final = 60.0
+"""Seconds; an operator that wants reports for longer says so again."""
 
 ALL_DELTAS: Final = "all"
 """What a proxy that takes wide deltas too says of `deltas` when it asks for the stream."""
 
 _LONGEST: Final = 256 << 20  # 100,000 Ingresses are about 150 MB; a peer that sends more is not our operator.
-_TYPES: Final = ("hello", "snapshot", "delta", "ping", "refusal")
+_TYPES: Final = ("hello", "snapshot", "delta", "ping", "refusal", "watch")
 
 _POSITION = re.compile(r'"?([0-9a-f]{1,32}):([0-9]{1,18}):([0-9a-f]{32})"?')
 _NODE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
@@ -145,7 +164,13 @@ class Refusal(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):
     error: str
 
 
-Message: TypeAlias = Hello | SnapshotMessage | DeltaMessage | Ping | Refusal
+class Watch(msgspec.Struct, frozen=True, tag_field="type", tag="watch"):
+    """The operator wants reports for so many seconds."""
+
+    seconds: float
+
+
+Message: TypeAlias = Hello | SnapshotMessage | DeltaMessage | Ping | Refusal | Watch
 
 
 class Verdict(StrEnum):
@@ -173,9 +198,23 @@ class Ack(msgspec.Struct, frozen=True):
     took_ms: float = 0.0
 
 
+class Report(msgspec.Struct, frozen=True):
+    """What a proxy has counted of late; `place` is the name of its node, as far as it knows, `version` its own."""
+
+    node: str
+    place: str
+    version: str
+    gathered: Gathered
+
+    def encode(self) -> bytes:
+        """Return it as the body of a request: msgpack, for it may have figures of thousands of routes."""
+        return msgspec.msgpack.encode(self)
+
+
 _encoder = msgspec.json.Encoder()
 _messages: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _acks = msgspec.json.Decoder(Ack)
+_reports = msgspec.msgpack.Decoder(Report)
 
 
 class _Typed(msgspec.Struct):
@@ -212,6 +251,14 @@ def decode_ack(body: bytes) -> Ack:
     if not valid_node(ack.node):
         raise BadMessage("the proxy has no valid name")
     return ack
+
+
+def decode_report(body: bytes) -> Report:
+    """Return the report in a request's body; raises `BadMessage`."""
+    try:
+        return _reports.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(f"the proxy sent what is no report: {error}") from None
 
 
 def valid_node(name: str) -> bool:

@@ -21,6 +21,7 @@ from portway_proxy.channel import Configure, store
 from portway_proxy.crew import Crew
 from portway_proxy.dashboard.board import Board
 from portway_proxy.dashboard.feed import Role
+from portway_proxy.dashboard.looks import Looks
 from portway_proxy.dashboard.of_proxy import OfProxy
 from portway_proxy.deltas import Delta, diff, patch
 from portway_proxy.descriptors import allowed, most_connections, raise_limit
@@ -69,7 +70,8 @@ class Supervisor:
     `http_port`, `https_port` and `admin_port` are the real ones after `start`. `generation` is the number of
     `snapshot`, and 0 before the first; numbers of snapshots that were rejected are not used again. It is served since
     `served_since` (seconds since the epoch). `stale` is for whoever feeds it to set: nobody vouches that what is served
-    is what should be. `role` is what its dashboard says that it is; `affinity_key` signs cookies for who has no key.
+    is what should be. `role` is what its dashboard says that it is, and `looks` find its figures; `affinity_key` signs
+    cookies for who has no key.
     """
 
     def __init__(self, settings: ProxySettings, role: Role = Role.PROXY) -> None:
@@ -94,7 +96,8 @@ class Supervisor:
         self._gathering = Gathering(lambda: self._crew.processes)
         self._crew = Crew(self._bring_up, self._gathering.retire)
         self._serving = self._crew.serving
-        self._admin = Admin(self, Access(AccessRules.of(settings.admin_access)), Board(OfProxy(self, self._crew, role)))
+        self.looks = Looks(self._crew)
+        self._admin = Admin(self, Access(AccessRules.of(settings.admin_access)), Board(OfProxy(self, self.looks, role)))
         self._ticket_age = _TICKET_AGE
         self._number = 0
         self._began = 0.0

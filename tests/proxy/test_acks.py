@@ -24,13 +24,15 @@ class Recorder(Operators):
         super().__init__((), Credentials())
         self.told: defaultdict[Target, list[Ack]] = defaultdict(list)
         self.seconds: dict[Target, float] = {}
+        self.watched = 0.0
         self.fault: Callable[[Target], Exception | None] = lambda _: None
 
-    async def send(self, target: Target, ack: Ack) -> None:
+    async def send(self, target: Target, ack: Ack) -> float:
         await asyncio.sleep(self.seconds.get(target, 0.0))
         if (fault := self.fault(target)) is not None:
             raise fault
         self.told[target].append(ack)
+        return self.watched
 
     def versions(self, target: Target) -> list[int]:
         return [ack.v for ack in self.told[target]]

@@ -22,6 +22,7 @@ __all__ = ["ZERO", "Depth", "Gathered", "Moved", "percentile"]
 ZERO: Final = Figure()
 """That of no requests."""
 
+_ALIKE: Final = 0.1
 _PATTERNS: Final = 4096  # Of most routes few requests end in one second, and those look alike.
 
 
@@ -62,6 +63,14 @@ class Moved(msgspec.Struct, frozen=True, array_like=True, gc=False):
             {place: count for place, count in enumerate(counts) if count},
         )
 
+    def times(self, share: float) -> Moved:
+        """Return this if so many times as much had ended; what differs by less than a tenth is told as it is."""
+        if abs(share - 1) < _ALIKE or not self.requests:
+            return self
+        counts = {place: round(count * share) or 1 for place, count in self.counts.items()}
+        failed, refused = round(self.failed * share), round(self.refused * share)
+        return Moved(self.labels, round(self.requests * share), failed, refused, counts)
+
     def figure(self, seconds: float) -> Figure:
         """Return this as a figure; it took so many `seconds`."""
         requests = self.requests
@@ -93,6 +102,12 @@ class Gathered(msgspec.Struct, frozen=True):
     unwell: list[UnwellRow] = []
     cost: float = 0.0
 
+    @property
+    def plausible(self) -> bool:
+        """Whether it can be true: a report of another process may be of whatever making."""
+        counts = (self.received, self.sent, self.connections, self.flows, self.over)
+        return self.seconds > 0 and min(counts) >= 0 and all(map(_plausible, (self.total, *self.moved)))
+
     @classmethod
     def unpack(cls, packed: Sequence[bytes]) -> Self:
         """Return what several workers have packed as one; the time that this takes is part of the cost."""
@@ -117,6 +132,52 @@ class Gathered(msgspec.Struct, frozen=True):
             _worst(row for part in parts for row in part.unwell),
             sum(part.cost for part in parts),
         )
+
+    def then(self, later: Gathered) -> Gathered:
+        """Return this and what was gathered next as one."""
+        if not self.seconds and not self.over:
+            return later
+        return Gathered(
+            self.seconds + later.seconds,
+            Moved.sum([self.total, later.total]),
+            self.over + later.over,
+            _joined((self, later)),
+            self.received + later.received,
+            self.sent + later.sent,
+            later.connections,
+            later.flows,
+            later.unwell if later.over else self.unwell,
+            later.cost,
+        )
+
+    def split(self, depth: Depth) -> tuple[Gathered, Gathered]:
+        """Return what who asks for that much is told, and what is left to tell."""
+        if depth is Depth.ROWS or not self.over:
+            return self, Gathered()
+        told = msgspec.structs.replace(self, over=0.0, moved=[], unwell=[])
+        return told, Gathered(over=self.over, moved=self.moved, unwell=self.unwell)
+
+    def paced(self, seconds: float, over: float) -> Gathered:
+        """Return what would have been gathered in so many seconds, and of routes over so many."""
+        share, rows = seconds / self.seconds, over / self.over if self.over else 1.0
+        return msgspec.structs.replace(
+            self,
+            seconds=seconds,
+            total=self.total.times(share),
+            over=over if self.over else 0.0,
+            moved=[moved.times(rows) for moved in self.moved],
+            received=round(self.received * share),
+            sent=round(self.sent * share),
+        )
+
+
+def _plausible(moved: Moved) -> bool:
+    """Return whether each request has its place between bounds that there are."""
+    counts = moved.counts
+    if counts and (min(counts) < 0 or max(counts) > len(LATENCY_BOUNDS) or min(counts.values()) <= 0):
+        return False
+    shares = (moved.failed, moved.refused)
+    return min(shares) >= 0 and sum(shares) <= moved.requests == sum(counts.values())
 
 
 def _joined(parts: Iterable[Gathered]) -> list[Moved]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from portway_proxy.crew import Crew
 from portway_proxy.dashboard.feed import Proxies, Role
 from portway_proxy.dashboard.figures import Depth, Gathered
+from portway_proxy.dashboard.looks import Looks
 from portway_proxy.settings import ProxySettings
 from portway_proxy.snapshot import Problem, Snapshot
 
 __all__ = ["OfProxy", "Shown"]
 
-_PATIENCE: Final = 1.0  # Seconds that a worker may take to answer; what it counted is lost to the figures then.
+_WHO: Final = "dashboard"
 
 
 class Shown(Protocol):
@@ -31,11 +31,11 @@ class Shown(Protocol):
 
 
 class OfProxy:
-    """What the dashboard of `proxy`, whose workers are `crew`, shows; `role` is what it says that the proxy is."""
+    """What the dashboard of `proxy`, whose figures `looks` find, shows; `role` is what it says that the proxy is."""
 
-    def __init__(self, proxy: Shown, crew: Crew, role: Role) -> None:
+    def __init__(self, proxy: Shown, looks: Looks, role: Role) -> None:
         self.role = role
-        self._crew = crew
+        self._looks = looks
         self._proxy = proxy
 
     @property
@@ -74,4 +74,4 @@ class OfProxy:
 
     async def figures(self, depth: Depth) -> Gathered:
         """Return what was counted since this was called before; nothing the first time, and the `LAST`."""
-        return Gathered.unpack(await self._crew.ask(lambda worker: worker.look(depth, _PATIENCE)))
+        return await self._looks.since(_WHO, depth)

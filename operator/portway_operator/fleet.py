@@ -1,0 +1,96 @@
+"""The whole fleet as the operator's dashboard shows it: what is published, who serves it, and all their traffic."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from portway_operator.explained import Published
+from portway_operator.publish import Proxy, Publisher
+from portway_operator.reported import Teller
+from portway_proxy.dashboard.feed import Proxies, ProxyRow, Role
+from portway_proxy.dashboard.figures import Depth, Gathered
+
+__all__ = ["Fleet"]
+
+_WATCH: Final = 10.0  # Seconds for which reports are wanted after somebody looked.
+_ROUND: Final = 4.0  # Seconds until those that have not reported do not count: a proxy does so every two.
+_QUIET: Final = 15.0  # A proxy that follows another operator says every ten seconds that it is there.
+_NOBODY: Final = Teller()
+
+
+class Fleet(Published):
+    """What the dashboard of the operator whose `publisher` this is shows; it runs on `node`."""
+
+    def __init__(self, publisher: Publisher, node: str = "") -> None:
+        super().__init__(publisher)
+        self.role = Role.OPERATOR
+        self.node = node
+        self._looking = False
+
+    @property
+    def digest(self) -> str:
+        """The digest of the snapshot."""
+        update = self._publisher.published
+        return "" if update is None else update.digest
+
+    @property
+    def served_since(self) -> float:
+        """When the snapshot was published, in seconds since the epoch."""
+        return self._publisher.published_at
+
+    def fleet(self) -> Proxies:
+        """Return the proxies that are there, by name."""
+        proxies, tellers = self._publisher.proxies, self._publisher.reported.tellers
+        state = _states(self.digest)
+        return Proxies([_row(proxies[name], tellers.get(name, _NOBODY), state) for name in sorted(proxies)])
+
+    async def figures(self, depth: Depth) -> Gathered:
+        """Return what proxies counted since this was called before; nothing the first time, and the `LAST`.
+
+        It takes as long as they do to report, so that no proxy's figures come and go.
+        """
+        reported = self._publisher.reported
+        first, self._looking = not self._looking, depth is not Depth.LAST
+        if depth is Depth.LAST:
+            reported.want(0)
+            return Gathered()
+        self._publisher.watch(_WATCH)
+        if first:
+            return Gathered()
+        began = asyncio.get_running_loop().time()
+        await reported.wait(self._publisher.proxies.keys(), _ROUND)
+        found = reported.look(depth)
+        if found.seconds:
+            return found
+        # Where nobody reports all figures are zeros, and not what they were.
+        waited = max(1.0, asyncio.get_running_loop().time() - began)
+        return Gathered(seconds=waited, over=waited)
+
+
+def _states(digest: str) -> Callable[[Proxy], str]:
+    """Return what tells a proxy's state where this digest is published."""
+    now = asyncio.get_running_loop().time()
+
+    def state(proxy: Proxy) -> str:
+        if not proxy.streaming and now - proxy.seen > _QUIET:
+            return "away"
+        if proxy.error:
+            return "rejects"
+        return "current" if proxy.digest == digest else "behind"
+
+    return state
+
+
+def _row(proxy: Proxy, teller: Teller, state: Callable[[Proxy], str]) -> ProxyRow:
+    return ProxyRow(
+        proxy.node,
+        teller.place,
+        teller.version,
+        state(proxy),
+        proxy.version,
+        proxy.digest,
+        round(proxy.since, 3),
+        teller.requests,
+    )

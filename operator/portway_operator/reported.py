@@ -1,0 +1,104 @@
+"""What proxies report of their traffic while somebody looks at the dashboard: kept until it is looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from portway_proxy.dashboard.figures import Depth, Gathered
+from portway_proxy.stream import Report
+
+__all__ = ["Reported", "Teller"]
+
+_NOTHING: Final = Gathered()
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """What a proxy said of itself last: the name of its node, its version and its requests a second."""
+
+    place: str = ""
+    version: str = ""
+    requests: float = 0.0
+
+
+class Reported:
+    """What each proxy has reported that nobody has looked at yet; it belongs to the event loop's thread.
+
+    `tellers` are the proxies that have reported since somebody began to look.
+    """
+
+    def __init__(self) -> None:
+        self.tellers: dict[str, Teller] = {}
+        self._untold: dict[str, Gathered] = {}
+        # The rows of each proxy as they were last: it tells of them as often as they may cost.
+        self._rows: dict[str, Gathered] = {}
+        self._until = 0.0
+        self._news = asyncio.Event()
+
+    @property
+    def wanted(self) -> float:
+        """For how many seconds more reports are wanted; 0 when nobody looks."""
+        return max(0.0, self._until - time.monotonic())
+
+    def want(self, seconds: float) -> None:
+        """Want reports for so many seconds; 0 is none, and those that came are forgotten."""
+        self._until = time.monotonic() + seconds if seconds else 0.0
+        if not seconds:
+            self._untold.clear()
+            self._rows.clear()
+            self.tellers.clear()
+
+    def take(self, report: Report) -> None:
+        """Take a report, if any are wanted and it can be true."""
+        gathered = report.gathered
+        if not self.wanted or not gathered.plausible:
+            return
+        rate = round(gathered.total.requests / gathered.seconds, 2)
+        self.tellers[report.node] = Teller(report.place, report.version, rate)
+        self._untold[report.node] = self._untold.get(report.node, _NOTHING).then(gathered)
+        self._news.set()
+
+    async def wait(self, names: Collection[str], seconds: float) -> None:
+        """Wait until all these proxies have reported since they were looked at, at most so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not all(name in self._untold and self._untold[name].seconds for name in names):
+                    self._news.clear()
+                    await self._news.wait()
+
+    def look(self, depth: Depth) -> Gathered:
+        """Return what all who have reported told, added up."""
+        parts = {}
+        for name, untold in list(self._untold.items()):
+            parts[name], self._untold[name] = untold.split(depth)
+        parts = {name: part for name, part in parts.items() if part.seconds}
+        self._rows |= {name: part for name, part in parts.items() if part.over}
+        self._rows = {name: rows for name, rows in self._rows.items() if name in self.tellers}
+        if any(part.over for part in parts.values()):
+            parts = {name: _with_rows(part, self._rows.get(name)) for name, part in parts.items()}
+        return _joined(list(parts.values()))
+
+
+def _with_rows(part: Gathered, rows: Gathered | None) -> Gathered:
+    """Return it with the rows of before, where it has none itself."""
+    if part.over or rows is None:
+        return part
+    return msgspec.structs.replace(part, over=rows.over, moved=rows.moved, unwell=rows.unwell)
+
+
+def _joined(parts: list[Gathered]) -> Gathered:
+    """Return them added up; of who told of another time than most, what it would have told of that."""
+    if not parts:
+        return _NOTHING
+    seconds = statistics.median(part.seconds for part in parts)
+    over = statistics.median([part.over for part in parts if part.over] or [0.0])
+    found = Gathered.join([part.paced(seconds, over) for part in parts])
+    return msgspec.structs.replace(found, seconds=seconds, over=over)
