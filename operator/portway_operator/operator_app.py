@@ -19,6 +19,7 @@ from portway_operator.admission import Admission
 from portway_operator.api_objects import ApiObjects, ApiUnavailable
 from portway_operator.applied import Applied
 from portway_operator.compile import Compiled
+from portway_operator.compile.classes import Classes
 from portway_operator.compile.named import Named, named_objects
 from portway_operator.events import Events
 from portway_operator.expose import Expose
@@ -49,6 +50,7 @@ from portway_proxy.admin_access import Access, AccessRules
 from portway_proxy.history import Step
 from portway_proxy.history_pages import Chronicle
 from portway_proxy.signals import ENDING, heard
+from portway_proxy.snapshot import Problem
 from portway_proxy.tasks import Tasks
 
 __all__ = ["OperatorApp"]
@@ -99,6 +101,11 @@ class OperatorApp:
         self.fleet = Fleet(self.publisher, pods.name)
         self._health = Health(self, Access(self._admin_rules(api)))
         self._webhook = Webhook(self._admission, self._reads, self.source.listed.is_set, self._metrics.reviewed)
+
+    def foreign_rules(self) -> list[Problem]:
+        """Return a finding for each host that is left to other controllers."""
+        classes = Classes(self.store.ingress_classes.values(), self._settings.compile)
+        return list(classes.foreign_rules(self.store.ingresses.values()))
 
     # --- life
 

@@ -97,7 +97,11 @@ async def test_a_cluster_is_read_once_and_compiled(tmp_path: Path) -> None:
             api.apply(raw)
         config = str(write_kubeconfig(tmp_path, api.url))
         asked = ("http://shop.example/", "--kubeconfig", config, "--json")
-        assert (await asyncio.to_thread(explain, *asked)).exit_code == 1
+        foreign = await asyncio.to_thread(explain, *asked)
+        assert foreign.exit_code == 1
+        outcome = json.loads(foreign.stdout)["outcome"]
+        assert "shop.example has a rule here, and the Ingress is of the class 'portway'" in outcome["says"]
+        assert outcome["mend"].endswith("(Ingress shop/web spec.rules[0])")
         result = await asyncio.to_thread(explain, *asked, "--controller-class", NGINX_CONTROLLER)
         assert not any("watch" in query for query in api.queries.values())
     found = json.loads(result.stdout)

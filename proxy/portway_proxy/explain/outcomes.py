@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from portway_proxy.discretion import discreet_url
-from portway_proxy.errors import Closed
+from portway_proxy.errors import Closed, NoHost
 from portway_proxy.explain.explanation import Alternative, Outcome, OutcomeKind
 from portway_proxy.explain.reasons import REASONS, Reason
 from portway_proxy.explain.scenario import Arrival, Rehearsal, Scenario
@@ -29,6 +29,7 @@ _HOW: Final = {
     OutcomeKind.PASSTHROUGH: "Its TLS passes through, as it is, to",
     OutcomeKind.FORWARD: "The request goes to",
 }
+_FOREIGN: Final = "rule_foreign"  # The problem of an Ingress that is another controller's.
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -47,9 +48,10 @@ def outcome_of(found: Rehearsal, problems: tuple[Problem, ...] = ()) -> Outcome:
         return forwarded(found.arrival, OutcomeKind.FORWARD, reason)
     status = 0 if exchange is None else exchange.status
     policy = None if exchange is None or exchange.route is None else exchange.route.policy
-    # What closes a path has a code of its own, under which its problem stands.
+    # What closes a path has a code of its own, under which its problem stands, and so has a rule of somebody else.
     code = policy.closed if policy is not None and reason == Closed.reason else reason
-    problem = next((one for one in problems if one.code == code), None)
+    codes = (code, _FOREIGN) if reason == NoHost.reason else (code,)
+    problem = next((one for one in problems if one.code in codes), None)
     return settled(OutcomeKind.ANSWER, status, reason, problem, location=location, why=found.refused or _why(found))
 
 
