@@ -144,9 +144,12 @@ def _scenarios(policy: Policy, base: Rehearsal) -> Iterator[tuple[str, Scenario]
 
 
 def _fate(found: Rehearsal) -> tuple[object, ...]:
+    """Return what tells two ways to end apart: an answer, of whom it is, and what an endpoint gets."""
     exchange = found.exchange
     ended = None if exchange is None else (exchange.status, exchange.reason)
-    return ended, None if found.arrival is None else (found.arrival.upstream, found.arrival.head)
+    upstream = None if exchange is None else exchange.upstream
+    name = None if upstream is None else upstream.upstream.name
+    return ended, name, None if found.arrival is None else (found.arrival.upstream, found.arrival.head)
 
 
 def _alternative(when: str, found: Rehearsal) -> Alternative:
@@ -155,10 +158,16 @@ def _alternative(when: str, found: Rehearsal) -> Alternative:
     if arrival is not None:
         return Alternative(when, OutcomeKind.FORWARD, reason=reason, upstream=arrival.upstream)
     status = 0 if exchange is None else exchange.status
-    # It came there, and nobody was there to take it.
-    where = exchange.upstream if exchange is not None and found.trace.arrived else None
-    name = "" if where is None else where.upstream.name
-    return Alternative(when, OutcomeKind.ANSWER, status, reason, _location(found.answer), name)
+    return Alternative(when, OutcomeKind.ANSWER, status, reason, _location(found.answer), _destination(found))
+
+
+def _destination(found: Rehearsal) -> str:
+    """Return the upstream that a request was on its way to, where it came there or that is not its route's own."""
+    exchange = found.exchange
+    if exchange is None or exchange.route is None or exchange.upstream is None:
+        return ""
+    name = exchange.upstream.upstream.name
+    return name if found.trace.arrived or name != exchange.route.upstream else ""
 
 
 def _location(answer: bytes) -> str:
