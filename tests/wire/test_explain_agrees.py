@@ -102,8 +102,9 @@ class Fate(msgspec.Struct, frozen=True):
 
 def explained(snapshot: Snapshot, request: Asked) -> Explanation:
     scheme, name, port = ("http", "127.0.0.1", 8080) if request.name is None else ("https", request.name, 8443)
-    # In HTTP/2 there are no such fields, and a body needs none that frames it.
-    left_out = ("connection:", "upgrade:") if request.http2 else ()
+    # In HTTP/2 there are no such fields, a body needs none that frames it, and a Host that repeats the authority is one
+    # with it.
+    left_out = ("connection:", "upgrade:", f"host: {request.host}".lower()) if request.http2 else ()
     fields = [f"Host: {request.host}", *(one for one in request.fields if not one.lower().startswith(left_out))]
     question = Question.of(f"{scheme}://{name}:{port}{request.target}", request.method, fields, request.client)
     return explain(question, View(snapshot, time.time(), settings=SETTINGS))
