@@ -9,7 +9,7 @@ IMAGE = portway:$(VERSION)
 IMAGE_ID = $$(docker image inspect --format '{{.Id}}' $(IMAGE))
 CODE := operator proxy tests
 
-.PHONY: demo test check bench chart fuzz image kind kind-down reference venv clean
+.PHONY: demo test check bench chart fuzz image kind kind-down reference screenshots venv clean
 .DEFAULT_GOAL := demo
 
 demo: venv ## Start the demo: two apps, images, messages and a TCP echo behind Portway.
@@ -36,6 +36,9 @@ reference: venv ## Write the pages of docs that list what the code has: annotati
 
 chart: venv ## Write the chart's values.schema.json and README.md from the comments of its values.yaml.
 	PYTHONPATH=tests $(BIN)/python -m chart.documents
+
+screenshots: venv ## Draw the pictures of docs/dashboard, with chromium and what is served for real.
+	PYTHONPATH=tests $(BIN)/python -m dashboard.screenshots docs/dashboard
 
 image: ## Build the image with docker; BASE=... has Python, IMAGE=... is its name.
 	docker build $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) -t $(IMAGE) .

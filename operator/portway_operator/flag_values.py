@@ -65,9 +65,7 @@ def ports(text: str) -> frozenset[int]:
     return frozenset(map(int, found))
 
 
-def admin_access(
-    token_file: Path | None, hosts: str = "", *, protect_metrics: bool = False, review: bool = True
-) -> AdminAccess:
+def admin_access(token_file: Path | None, hosts: str = "", *, protect_metrics: bool = False) -> AdminAccess:
     """Return who may see an admin port."""
     try:
         if token_file is not None:
@@ -75,7 +73,7 @@ def admin_access(
         names = host_names(hosts)
     except ValueError as error:
         raise typer.BadParameter(f"{error}") from None
-    return AdminAccess("" if token_file is None else str(token_file), names, protect_metrics, review)
+    return AdminAccess("" if token_file is None else str(token_file), names, protect_metrics)
 
 
 def affinity_key(file: Path | None) -> bytes:

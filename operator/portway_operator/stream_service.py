@@ -13,7 +13,6 @@ from portway_operator.stream_auth import Auth, CertificateAuth, PeerAuth, TokenA
 from portway_operator.stream_server import StreamServer
 from portway_operator.stream_settings import StreamSettings
 from portway_operator.token_review import TokenReviews
-from portway_proxy.admin_tokens import Verifier
 from portway_proxy.tasks import Tasks
 
 __all__ = ["StreamService"]
@@ -41,20 +40,17 @@ class StreamService:
         self._session: aiohttp.ClientSession | None = None
         self._server: StreamServer | None = None
 
-    async def start(self, verifier: Verifier | None = None) -> None:
-        """Listen; until the first certificate is there, handshakes fail. Raises `OSError` and `ValueError`.
-
-        `verifier` knows whose tokens let them see proxies' pages; without it, proxies are not told.
-        """
+    async def start(self) -> None:
+        """Listen; until the first certificate is there, handshakes fail. Raises `OSError` and `ValueError`."""
         settings = self._settings
         if settings.socket is not None:
-            self._server = StreamServer(self._publisher, PeerAuth(settings.uids), verifier)
+            self._server = StreamServer(self._publisher, PeerAuth(settings.uids))
             await self._server.listen_unix(settings.socket)
             return
         if _needs_api(settings) and self._connection is not None:
             self._session = self._connection.session()
         try:
-            self._server = StreamServer(self._publisher, self._auth(), verifier)
+            self._server = StreamServer(self._publisher, self._auth())
             context = None if settings.plain else self._tls().front
             self.port = await self._server.listen(settings.address, settings.port, context)
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import urllib.parse
 from pathlib import Path
@@ -16,7 +17,7 @@ from playwright.async_api import expect
 from dashboard.browser import PATIENCE, WIDE, chromium, needs_chromium, visit
 from dashboard.objects import ingress, running, service, write
 from wire.command import portway
-from wire.parts import free_port, serve_web
+from wire.parts import free_port, serve_echo, serve_web
 
 pytestmark = needs_chromium
 
@@ -135,6 +136,44 @@ async def test_requests_show_as_figures_of_their_route(tmp_path: Path) -> None:
                 await shopping
 
 
+async def test_an_endpoint_that_is_away_shows_as_such(tmp_path: Path) -> None:
+    async with serve_web("a") as web:
+        write(
+            tmp_path / "shop.json",
+            service("web", web.port, away := free_port()),
+            ingress("any", "*.example", {"/": "web"}),
+        )
+        async with running("-f", tmp_path) as (command, port), visit(port) as visited:
+            http = await command.port("http")
+            health = visited.page.get_by_role("region", name="Endpoints", exact=True)
+            await expect(health).to_contain_text("all well")
+            for _ in range(20):
+                await fetch_host(http, "shop.example", "/")
+            await expect(health).to_contain_text("1 ejected")
+            await health.get_by_role("link", name="shop/web:80").click()
+            await visited.page.get_by_role("row", name="shop/web:80").click()
+            aside = visited.page.get_by_role("complementary", name="Upstream")
+            await expect(aside.get_by_role("row", name=f"127.0.0.1:{away}")).to_contain_text("ejected")
+            await expect(aside.get_by_role("row", name=f"127.0.0.1:{web.port}")).to_contain_text("ready")
+
+
+async def test_who_passes_through_at_layer_4_shows_while_connected(tmp_path: Path) -> None:
+    async with serve_echo() as echo:
+        database = service("database", echo)
+        database["metadata"]["annotations"]["portway.dev/tcp-ports"] = f"{(opened := free_port())}:80"
+        write(tmp_path / "shop.json", database)
+        async with running("-f", tmp_path) as (_, port), visit(port, "flows") as visited:
+            page = visited.page
+            await expect(page.get_by_role("region", name="Listeners").first).to_contain_text("shop/database:80/tcp")
+            await expect(page.get_by_text("There are none.")).to_be_visible()
+            _, writer = await asyncio.open_connection("127.0.0.1", opened)
+            client = ":".join(map(str, writer.get_extra_info("sockname")))
+            await expect(page.get_by_role("row", name=client)).to_contain_text(f"127.0.0.1:{echo}")
+            writer.close()
+            await writer.wait_closed()
+            await expect(page.get_by_role("row", name=client)).to_have_count(0)
+
+
 async def fetch_host(port: int, host: str, path: str) -> int:
     async with (
         aiohttp.ClientSession() as session,
@@ -178,7 +217,7 @@ async def test_a_link_leads_to_what_was_found(tmp_path: Path) -> None:
         await expect(visited.page.get_by_text("1 route of 3")).to_be_visible()
         await visited.page.get_by_role("searchbox").fill("shop cart")
         await expect(visited.page.get_by_text("1 route of 3")).to_be_visible()
-        assert visited.page.url.endswith("#/routes?q=shop+cart")
+        await expect(visited.page).to_have_url(re.compile(r"#/routes\?q=shop\+cart$"))
 
 
 async def test_a_lost_connection_is_said_and_found_again_by_itself(tmp_path: Path) -> None:

@@ -79,9 +79,6 @@ labels:
 {{- if $a.protectMetrics }}
 - --admin-protect-metrics
 {{- end }}
-{{- if not $a.tokenReview }}
-- --no-admin-review
-{{- end }}
 {{- end }}
 
 {{- define "portway.adminMount" -}}

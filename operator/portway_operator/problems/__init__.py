@@ -41,7 +41,6 @@ from portway_operator.problems.objects import (
     log_variable_unknown,
     nobody_trusted,
     rejected_by_proxy,
-    rule_foreign,
     setting_invalid,
 )
 from portway_operator.problems.passthroughs import (
@@ -178,7 +177,6 @@ __all__ = [
     "port_reserved",
     "port_taken",
     "rejected_by_proxy",
-    "rule_foreign",
     "secret_missing",
     "secret_unusable",
     "service_missing",

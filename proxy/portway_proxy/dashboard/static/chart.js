@@ -5,7 +5,8 @@ import { clock } from "./format.js";
 
 const WIDTH = 600;
 const LEAST = 60; // Seconds that are shown at least: a page that was just opened is no one thick block.
-const GAP = 4; // Seconds without a sample that are a gap and no line: the connection was lost.
+const ROOM = 18; // Above the top of the scale, for its label.
+const GAP = 4; // Seconds that are missing before a sample and make a gap in the line: the connection was lost.
 
 function ceiling(most) {
   if (most <= 0) return 1;
@@ -23,7 +24,7 @@ function runs(samples, key, place) {
       last = null;
       continue;
     }
-    if (last === null || sample.at - last > GAP) found.push([]);
+    if (last === null || sample.at - sample.seconds - last > GAP) found.push([]);
     found.at(-1).push(place(sample.at, value));
     last = sample.at;
   }
@@ -75,7 +76,7 @@ export class Chart {
     const scale = ceiling(most);
     const place = (at, value) => [
       ((at - this.from) / (this.until - this.from)) * WIDTH,
-      this.height - (value / scale) * (this.height - 4),
+      this.height - (value / scale) * (this.height - ROOM),
     ];
     this.series.forEach(({ key }, index) => {
       const found = runs(samples, key, place);

@@ -16,7 +16,7 @@ export const whole = (number) => WHOLE.format(Math.round(number));
 /** Return `1,234`, `12.3` or `0.4` of something a second: no more figures than can be told apart. */
 export function rate(number) {
   if (number === 0) return "0";
-  if (number < 10) return number < 0.05 ? "<0.1" : number.toFixed(1);
+  if (number < 9.95) return number < 0.05 ? "<0.1" : number.toFixed(1);
   return whole(number);
 }
 
@@ -25,14 +25,14 @@ export function share(number) {
   const percent = number * 100;
   if (percent === 0) return "0 %";
   if (percent < 0.01) return "<0.01 %";
-  return `${percent < 1 ? percent.toFixed(2) : percent < 10 ? percent.toFixed(1) : Math.round(percent)} %`;
+  return `${percent < 0.995 ? percent.toFixed(2) : percent < 9.95 ? percent.toFixed(1) : Math.round(percent)} %`;
 }
 
 /** Return milliseconds as `0.8 ms`, `12 ms` or `1.4 s`; a dash where nothing was measured. */
 export function latency(ms) {
   if (ms === null || ms === undefined) return "–";
   if (ms >= 1000) return `${ms < 10_000 ? (ms / 1000).toFixed(1) : Math.round(ms / 1000)} s`;
-  return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+  return `${ms < 9.95 ? ms.toFixed(1) : Math.round(ms)} ms`;
 }
 
 /** Return bytes as `640 B`, `1.2 MB`. */

@@ -3,7 +3,7 @@
 import { h, put, write } from "./dom.js";
 
 const SPARE = 6; // Rows beyond each edge, so that a turn of the wheel finds them there.
-const COARSE = matchMedia("(max-width: 800px)");
+const NARROW = 576; // Pixels, below which a row has two lines (list.css: 36rem).
 
 /**
  * A grid of rows that all have one height.
@@ -13,7 +13,17 @@ const COARSE = matchMedia("(max-width: 800px)");
  */
 export class List {
   constructor({ label, name, columns, key, open, heights = [36, 58] }) {
-    Object.assign(this, { columns, key, open, heights, rows: [], shown: new Map(), active: -1, name });
+    Object.assign(this, {
+      columns,
+      key,
+      open,
+      heights,
+      rows: [],
+      shown: new Map(),
+      active: -1,
+      name,
+      height: heights[0],
+    });
     this.body = h("div", { class: "list-body", role: "rowgroup" });
     this.port = h("div", { class: "list-port", role: "presentation" }, this.body);
     const head = h(
@@ -30,12 +40,14 @@ export class List {
     this.port.addEventListener("scroll", () => this.draw(), { passive: true });
     this.element.addEventListener("keydown", (event) => this.press(event));
     this.body.addEventListener("click", (event) => this.click(event));
-    new ResizeObserver(() => this.draw()).observe(this.port);
-    COARSE.addEventListener("change", () => this.set(this.rows));
+    new ResizeObserver(() => this.resize()).observe(this.port);
   }
 
-  get height() {
-    return this.heights[COARSE.matches ? 1 : 0];
+  resize() {
+    const before = this.height;
+    this.height = this.heights[this.element.clientWidth <= NARROW ? 1 : 0];
+    if (this.height === before) this.draw();
+    else this.set(this.rows);
   }
 
   /** Show `rows`, and stay where the reader is. */

@@ -134,7 +134,7 @@ function speak() {
 store.on("state", state);
 store.on("hello", () => {
   const { role, version, node } = store.hello;
-  const what = { proxy: "proxy", standalone: "standalone", operator: "the fleet" }[role];
+  const what = { proxy: "proxy", standalone: "portway run", operator: "the fleet" }[role];
   write(at("where"), [what, node, version].filter(Boolean).join(" · "));
   links.get("proxies").item.hidden = role !== "operator";
 });

@@ -107,6 +107,11 @@ export function card(title, link, ...content) {
 export const originOf = ({ kind, namespace, name, field = "" }) =>
   [kind, namespace ? `${namespace}/${name}` : name, field].filter(Boolean).join(" ");
 
+const isNotice = ({ severity }) => Number(severity === "notice");
+
+/** Return problems with those first that cost traffic; one without a severity does. */
+export const worstFirst = (problems) => [...problems].sort((a, b) => isNotice(a) - isNotice(b));
+
 /** Return a problem: what is wrong, what Portway did, and how to mend it. */
 export function problemOf(problem) {
   const tone = problem.severity === "notice" ? "warn" : "bad";

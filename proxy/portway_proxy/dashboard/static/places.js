@@ -17,7 +17,14 @@ export function address(page, parameters = {}) {
 
 export const go = (page, parameters) => location.assign(address(page, parameters));
 
-/** Note parameters in the address without another entry in the history: a key typed in a search is no page. */
+const SOON = 300; // Milliseconds: browsers allow a hundred changes of an address in half a minute, and people type faster.
+let noting;
+
+/** Note parameters in the address, soon, and as no entry in the history: a key typed in a search is no page. */
 export function note(page, parameters) {
-  history.replaceState(null, "", address(page, parameters));
+  clearTimeout(noting);
+  noting = setTimeout(() => {
+    const there = address(page, parameters);
+    if (place().page === page && location.hash !== there) history.replaceState(null, "", there);
+  }, SOON);
 }

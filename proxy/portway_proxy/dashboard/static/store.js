@@ -166,8 +166,8 @@ export class Store {
       }
     }
     this.firstFigures = false;
-    const { at, received, sent, connections, flows, total } = this.traffic;
-    this.series.push({ at, received, sent, connections, flows, ...total });
+    const { at, seconds, received, sent, connections, flows, total } = this.traffic;
+    this.series.push({ at, seconds, received, sent, connections, flows, ...total });
     while (this.series[0].at < at - KEPT) this.series.shift();
     this.tell("traffic");
   }

@@ -1,8 +1,8 @@
 // Why a request is served as it is: its way from the listener to the endpoint, with what was chosen and what was not.
 
 import { h, pill, put, write } from "../dom.js";
-import { count } from "../format.js";
-import { facts, table } from "../parts.js";
+import { clock, count } from "../format.js";
+import { card, facts, table } from "../parts.js";
 import { address } from "../places.js";
 import { get } from "../wire.js";
 
@@ -109,44 +109,30 @@ function endOf(outcome) {
   );
 }
 
+function policyOf({ name, value, source, does }) {
+  // Most values begin with the name of what they are of.
+  const whole = value.startsWith(name.replaceAll("_", "-")) ? value : `${name} ${value}`;
+  return h(
+    "li",
+    {},
+    h("p", { class: "mono strong breaks" }, whole),
+    does && h("p", { class: "breaks" }, does),
+    source && h("p", { class: "small faint breaks" }, `from ${source}`),
+  );
+}
+
 function besides({ policies, endpoints, head, answer, generation }) {
   const parts = [];
   if (policies.length) {
-    parts.push(
-      h(
-        "section",
-        { class: "card", "aria-label": "Policies" },
-        h("header", {}, h("h2", {}, "Policies")),
-        table(
-          "Policies that apply",
-          ["policy", "value", "does here", "from"],
-          policies.map(({ name, value, source, does }) => [
-            h("span", { class: "mono" }, name),
-            h("span", { class: "mono breaks" }, value),
-            h("span", { class: "breaks" }, does || "–"),
-            h("span", { class: "soft breaks" }, source || "–"),
-          ]),
-        ),
-      ),
-    );
+    parts.push(card("Policies", null, h("ul", { class: "policies" }, policies.map(policyOf))));
   }
   if (endpoints.length) {
-    parts.push(
-      h(
-        "section",
-        { class: "card", "aria-label": "Endpoints" },
-        h("header", {}, h("h2", {}, "Endpoints")),
-        table(
-          "Endpoints of the upstream",
-          ["endpoint", "state", "connections"],
-          endpoints.map(({ address, state, connections }) => [
-            h("span", { class: "mono" }, address),
-            pill(STATES[state] ?? "quiet", state),
-            connections === null ? "–" : String(connections),
-          ]),
-        ),
-      ),
-    );
+    const rows = endpoints.map(({ address: where, state, connections }) => [
+      h("span", { class: "mono" }, where),
+      pill(STATES[state] ?? "quiet", state),
+      connections === null ? "–" : String(connections),
+    ]);
+    parts.push(card("Endpoints", null, table("Endpoints of the upstream", ["endpoint", "state", "connections"], rows)));
   }
   const heads = [
     ["What reaches the endpoint", head],
@@ -154,20 +140,13 @@ function besides({ policies, endpoints, head, answer, generation }) {
   ];
   for (const [title, text] of heads) {
     if (text)
-      parts.push(
-        h(
-          "section",
-          { class: "card", "aria-label": title },
-          h("header", {}, h("h2", {}, title)),
-          h("pre", { tabindex: 0, role: "region", "aria-label": title }, text),
-        ),
-      );
+      parts.push(card(title, null, h("pre", { tabindex: 0, role: "region", "aria-label": `${title}: head` }, text)));
   }
   return h(
     "div",
     { class: "column" },
     parts,
-    generation > 0 && h("p", { class: "faint" }, `As of generation ${generation}.`),
+    generation > 0 && h("p", { class: "faint" }, `As of generation ${generation}, ${clock(Date.now() / 1000)}.`),
   );
 }
 
@@ -296,6 +275,6 @@ export function explain() {
       more.open = Boolean(fields.value || client.value);
       if (!url.value) put(result);
     },
-    draw: { table: ask },
+    draw: { table: ask, unwell: ask },
   };
 }

@@ -3,7 +3,7 @@
 import { Chart } from "../chart.js";
 import { empty, h, pill, put, write } from "../dom.js";
 import { bytes, count, latency, rate, share, whole } from "../format.js";
-import { card, certificateRows, explains, failing, problemOf, Table, table, timeline } from "../parts.js";
+import { card, certificateRows, explains, failing, problemOf, Table, table, timeline, worstFirst } from "../parts.js";
 import { address, go } from "../places.js";
 
 const BUSIEST = 8;
@@ -182,8 +182,8 @@ export function overview(store) {
       const { total, connections, flows, sent, received } = store.traffic;
       charts.requests.say(rate(total.requests), `/s · ${count(connections, "client")}`);
       charts.errors.say(share(total.failed), ` failed · ${share(total.refused)} refused`);
-      charts.latency.say(latency(total.p95), ` p95 · ${latency(total.p50)} median`);
-      charts.bytes.say(`${bytes(sent + received)}/s`, ` · ${count(flows, "L4 flow")}`);
+      charts.latency.say(latency(total.p95), ` p95 · ${latency(total.p50)} p50`);
+      charts.bytes.say(`${bytes(sent + received)}/s`, ` · ${count(flows, "flow")}`);
       for (const { chart } of Object.values(charts)) chart.draw(store.series);
       const known = [...store.figures.routes].filter(([id]) => store.routes.has(id));
       busy.routes.set(busiest(known, routeOf));
@@ -211,12 +211,13 @@ export function overview(store) {
           ? table("Certificates", ["name", "ends"], rows)
           : empty("No certificates", "Nothing is served over TLS by a certificate of yours."),
       );
+      draw.unwell(); // An upstream without endpoints is not well either.
     },
     problems() {
       put(
         problems,
         store.problems.length
-          ? h("ul", { class: "problems" }, store.problems.slice(0, 3).map(problemOf))
+          ? h("ul", { class: "problems" }, worstFirst(store.problems).slice(0, 3).map(problemOf))
           : h("p", { class: "fine" }, pill("ok", "none"), " Everything that was asked for is served."),
       );
     },

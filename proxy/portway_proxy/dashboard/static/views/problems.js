@@ -2,12 +2,9 @@
 
 import { empty, h, put, write } from "../dom.js";
 import { count, whole } from "../format.js";
-import { problemOf } from "../parts.js";
+import { problemOf, worstFirst } from "../parts.js";
 
 const MOST = 200; // More are read in /problems, or after the first are mended.
-
-// What costs traffic comes first; a problem without a severity is one.
-const isNotice = ({ severity }) => Number(severity === "notice");
 
 /** The page of problems. */
 export function problems(store) {
@@ -15,7 +12,7 @@ export function problems(store) {
   const found = h("p", { class: "soft" });
   const draw = () => {
     const all = store.problems.length + store.moreProblems;
-    const worst = [...store.problems].sort((a, b) => isNotice(a) - isNotice(b));
+    const worst = worstFirst(store.problems);
     write(found, all ? count(all, "problem") : "");
     put(
       body,
