@@ -66,13 +66,14 @@ class Kubectl:
         self._session = session
         self._connection = connection
 
-    async def apply(self, *objects: Raw) -> Raw:
-        """Apply the objects in their order; return the last as it is now."""
+    async def apply(self, *objects: Raw, manager: str = "tests") -> Raw:
+        """Apply the objects in their order, as `manager` does; return the last as it is now."""
         applied: Raw = {}
         for raw in objects:
             meta = raw["metadata"]
             path = self._path(raw["kind"], meta.get("namespace"), meta["name"])
-            applied = await self._ask("PATCH", path, raw, "application/apply-patch+yaml", _APPLY)
+            query = {**_APPLY, "fieldManager": manager}
+            applied = await self._ask("PATCH", path, raw, "application/apply-patch+yaml", query)
         return applied
 
     async def review(self, raw: Raw) -> Raw:
