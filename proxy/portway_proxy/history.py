@@ -6,7 +6,6 @@ secrets. A run of generations that changed nothing but endpoints is one, so that
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-from portway_proxy.deltas import Changes, Delta, diff, find, join, patch
+from portway_proxy.deltas import Changes, Delta, diff, find
+from portway_proxy.packed import Packed, join_packed, pack, packed_delta, patch_packed, unpack
 from portway_proxy.redaction import Redaction
 from portway_proxy.snapshot import Snapshot, Upstream
 from portway_proxy.summary import count, endpoints_of, routes_of, summary
@@ -28,7 +28,7 @@ ROOM: Final = 8 << 20
 """Bytes for what leads back; the oldest content goes first, and what is told of it stays."""
 
 _CAUSES: Final = 20
-_OPEN: Final = 200  # Parts that what leads back from the newest may have unpacked, for it may soon change: a megabyte.
+_OPEN: Final = 1000  # Parts that what leads back from the newest may have unpacked, for it may soon change.
 _SLICE: Final = "EndpointSlice"
 _NONE: Final = "no_endpoints"  # The reason of an upstream, and the code of the problem that it is.
 
@@ -122,7 +122,7 @@ class History:
         self._newest = Snapshot()
         self._rows: list[Generation] = []
         # What leads from each row's snapshot to that of the row before; an empty one for what is no longer kept.
-        self._backs: list[Delta | bytes] = []
+        self._backs: list[Packed | bytes] = []
 
     def rows(self) -> list[Generation]:
         """Return what is remembered, the newest first."""
@@ -145,14 +145,14 @@ class History:
         last = self._rows[-1]
         back = _back(step, before, last.digest)
         quiet = _only_endpoints(back, step.snapshot) and all(one.kind == _SLICE for one in step.causes)
-        hidden = self._redaction.delta(back)
+        hidden = packed_delta(self._redaction.delta(back))
         if quiet and last.endpoints:
-            together = join(hidden, _unpacked(self._backs[-1]))
-            row = _row(step, at, took, _endpoints(together), endpoints=True)
+            together = join_packed(hidden, _unpacked(self._backs[-1]))
+            row = _row(step, at, took, endpoints_of(together.upstreams), endpoints=True)
             self._rows[-1], self._backs[-1] = _joined(last, row), together
         else:
-            words = _endpoints(back) if quiet else summary(back, before, step.snapshot)
-            self._pack(0)
+            words = endpoints_of(hidden.upstreams) if quiet else summary(back, before, step.snapshot)
+            self._pack(-1)
             self._append(_row(step, at, took, words, endpoints=quiet), hidden)
 
     def settle(self) -> None:
@@ -177,17 +177,12 @@ class History:
         raise NotKept(not_kept(self._rows, generation))
 
     def _snapshot(self, place: int) -> Snapshot:
-        newest = self._redaction.snapshot(self._newest)
-        backs = [_unpacked(back) for back in self._backs[:place:-1]]
-        if not backs:
-            return newest
-        # Joined first: each patch costs a walk through all hosts.
-        whole = backs[0]
-        for back in backs[1:]:
-            whole = join(whole, back)
-        return patch(newest, whole.upstreams, whole.changes or Changes())
+        whole = Packed()
+        for back in self._backs[:place:-1]:
+            whole = join_packed(whole, _unpacked(back))
+        return patch_packed(self._redaction.snapshot(self._newest), whole)
 
-    def _append(self, row: Generation, back: Delta | bytes) -> None:
+    def _append(self, row: Generation, back: Packed | bytes) -> None:
         self._rows.append(row)
         self._backs.append(back)
         while sum(not one.endpoints for one in self._rows) > self._most:
@@ -197,8 +192,8 @@ class History:
     def _pack(self, most: int) -> None:
         """Pack what leads back from the newest row, when it has more than so many parts."""
         back = self._backs[-1]
-        if isinstance(back, Delta) and back.size > most:
-            self._backs[-1] = zlib.compress(_encoder.encode(back))
+        if isinstance(back, Packed) and back.size > most:
+            self._backs[-1] = pack(back)
 
     def _forget(self, place: int) -> None:
         """Keep no content of what is before the row at `place`."""
@@ -220,12 +215,8 @@ def not_kept(rows: Sequence[Generation], generation: int) -> str:
     return f"Generation {generation} is not kept: {said}."
 
 
-_encoder = msgspec.msgpack.Encoder()
-_deltas = msgspec.msgpack.Decoder(Delta)
-
-
-def _unpacked(back: Delta | bytes) -> Delta:
-    return back if isinstance(back, Delta) else _deltas.decode(zlib.decompress(back))
+def _unpacked(back: Packed | bytes) -> Packed:
+    return back if isinstance(back, Packed) else unpack(back)
 
 
 def _back(step: Step, before: Snapshot, digest: str) -> Delta:
@@ -276,7 +267,3 @@ def _joined(run: Generation, row: Generation) -> Generation:
     latest = sorted(causes.values(), key=lambda one: one.at)[-_CAUSES:]
     more = run.more + row.more + len(causes) - len(latest)
     return msgspec.structs.replace(row, first=run.first, causes=tuple(latest), more=more)
-
-
-def _endpoints(back: Delta) -> str:
-    return endpoints_of([one.name for one in back.upstreams])
