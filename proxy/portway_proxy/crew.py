@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from portway_proxy.channel import Configure
+from portway_proxy.channel import Configure, store
 from portway_proxy.process import WorkerEnded, WorkerProcess
 from portway_proxy.tasks import Tasks
 
@@ -90,6 +91,21 @@ class Crew:
 
         answers = await asyncio.gather(*map(answer, self.serving.values()))
         return [one for one in answers if one is not None]
+
+    async def order(self, data: bytes, give: Callable[[WorkerProcess, int], Awaitable[None]]) -> None:
+        """Give `data` to every worker and wait for their answers; those that die will be given what is current.
+
+        Raises `BadSnapshot` when one refuses.
+        """
+        fd = store(data)
+        try:
+            orders = (give(process, fd) for process in self.serving.values())
+            outcomes = await asyncio.gather(*orders, return_exceptions=True)
+        finally:
+            os.close(fd)
+        for outcome in outcomes:
+            if outcome is not None and not isinstance(outcome, WorkerEnded):
+                raise outcome
 
     def drain(self, timeout: float) -> None:
         """Have all workers finish within `timeout` seconds and end; none is replaced any more."""

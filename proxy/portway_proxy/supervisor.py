@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Final
 
@@ -323,38 +323,23 @@ class Supervisor:
         self._send_sockets()
         if self.snapshot is not None and all(one.generation == self.generation for one in self._serving.values()):
             data = msgspec.msgpack.encode(diff(self.snapshot.served, snapshot.served, self.digest, digest))
-            await self._order(data, lambda process, fd: process.patch(generation, fd))
+            await self._crew.order(data, lambda process, fd: process.patch(generation, fd))
         else:
             data = codec.encode(snapshot.served, digest)
-            await self._order(data, lambda process, fd: process.apply(generation, fd))
+            await self._crew.order(data, lambda process, fd: process.apply(generation, fd))
 
     async def _spread_delta(self, generation: int, snapshot: Snapshot, delta: Delta) -> None:
         if delta.wide:
             self._listeners.want(snapshot.listeners)
             self._send_sockets()
         data = msgspec.msgpack.encode(delta.served)
-        await self._order(data, lambda process, fd: process.patch(generation, fd))
+        await self._crew.order(data, lambda process, fd: process.patch(generation, fd))
         if delta.wide:
             self._listeners.drop_unwanted()
 
     def _send_sockets(self) -> None:
         for process in self._serving.values():
             process.send_sockets(self._listeners.of_worker(process.slot))
-
-    async def _order(self, data: bytes, give: Callable[[WorkerProcess, int], Awaitable[None]]) -> None:
-        """Give `data` to every worker and wait for their answers; those that die will be given what is current.
-
-        Raises `BadSnapshot` when one refuses.
-        """
-        fd = store(data)
-        try:
-            orders = (give(process, fd) for process in self._serving.values())
-            outcomes = await asyncio.gather(*orders, return_exceptions=True)
-        finally:
-            os.close(fd)
-        for outcome in outcomes:
-            if outcome is not None and not isinstance(outcome, WorkerEnded):
-                raise outcome
 
     async def _revert(self, error: BadSnapshot) -> None:
         """Give all workers what they served before: some may have applied what others rejected."""

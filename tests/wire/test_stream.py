@@ -15,6 +15,7 @@ from certs import certificate
 from eventually import eventually
 from portway_proxy import feed
 from portway_proxy.dial import Operators, Target
+from portway_proxy.history import Generation
 from portway_proxy.snapshot import Endpoint, Host, PathMatch, Route, Snapshot, Source, Sources, Upstream
 from portway_proxy.stream import Hello, Position, SnapshotMessage
 from portway_proxy.supervisor import Supervisor
@@ -378,3 +379,26 @@ async def test_more_workers_than_one_serve_the_same_digest_after_a_worker_died(
         await op.applied()
         await eventually(lambda: len(proxy._serving) == 3)
         await on_every_worker(proxy, "sent by other")
+
+
+async def test_a_proxy_remembers_what_it_applied_and_how_long_it_took(shared: Cluster, op: Operator, web: Web) -> None:
+    before = snapshot(web.port)
+    await op.publish(before)
+    async with following(shared.credentials(), op.address) as proxy:
+        await op.applied()
+        for port in (1, 2, web.port):
+            await op.patch(at(port))
+            await op.applied()
+        page = Host("page.example", (Route("/", PathMatch.PREFIX, WEB, ORIGIN),))
+        await op.change(msgspec.structs.replace(before, hosts=(*before.hosts, page)))
+        await op.applied()
+        _, told = await admin(proxy, "/history?format=json")
+        rows = msgspec.json.decode(told, type=list[Generation])
+        assert [(row.number, row.summary.partition(",")[0]) for row in rows] == [
+            ("5", "1 route new"),
+            ("2-4", f"endpoints of {WEB}"),
+            ("1", "the first: 1 route"),
+        ]
+        assert all(row.took > 0 and row.causes == () for row in rows)
+        assert rows[0].digest == op.digest
+        assert (await admin(proxy, "/history/5"))[1].startswith(f"generation 5 at {rows[0].at:%Y-%m-%d %H:%M:%S} UTC: ")
