@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from portway_proxy.settings import ProxySettings
     from portway_proxy.upstreams import LiveUpstream
 
-__all__ = ["Answering"]
+__all__ = ["Answering", "endpoint_rows"]
 
 _STATES: Final = {
     Condition.WELL: EndpointState.READY,
@@ -89,10 +89,11 @@ class Answering:
         upstreams = self._worker.live.upstreams
         named = (upstream for name, upstream in upstreams.items() if query.names(name))
         now = self._worker.clock.now
-        return EndpointPage.of((row for upstream in named for row in _rows(upstream, now)), query)
+        return EndpointPage.of((row for upstream in named for row in endpoint_rows(upstream, now)), query)
 
 
-def _rows(upstream: LiveUpstream, now: float) -> Iterator[EndpointRow]:
+def endpoint_rows(upstream: LiveUpstream, now: float) -> Iterator[EndpointRow]:
+    """Return how each endpoint of an upstream fares, those that leave behind the others."""
     shares = upstream.shares
     for pool in (*upstream.pools, *(one for one in upstream.tally.leaving if one.load)):
         health = pool.health
