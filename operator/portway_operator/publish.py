@@ -135,6 +135,11 @@ class Publisher:
         """Return what is published now."""
         return self._state.update
 
+    @property
+    def tells(self) -> bool:
+        """Return whether what is published says where its values came from."""
+        return self._state.update is not None and bool(self._state.update.snapshot.sources)
+
     async def publish(self, update: Update) -> None:
         """Make `update` the next version and send it to all proxies; what they make of it is heard later."""
         loop = asyncio.get_running_loop()

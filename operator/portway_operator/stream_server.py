@@ -27,6 +27,7 @@ from portway_proxy.stream import (
     ALL_DELTAS,
     REPORT_PATH,
     STREAM_PATH,
+    UNTOLD,
     WATCH_FIELD,
     Ack,
     BadMessage,
@@ -112,6 +113,8 @@ class StreamServer:
         response.force_close()
         await response.prepare(request)
         position = Position.parse(request.headers.get(hdrs.IF_NONE_MATCH, ""))
+        if request.query.get("sources") == UNTOLD and self._publisher.tells:
+            position = None
         wide = request.query.get("deltas") == ALL_DELTAS
         subscription = self._publisher.subscribe(node, position, wide=wide)
         self._streams.add(subscription)

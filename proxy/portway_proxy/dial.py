@@ -28,6 +28,7 @@ from portway_proxy.stream import (
     PORT,
     REPORT_PATH,
     STREAM_PATH,
+    UNTOLD,
     WATCH_FIELD,
     Ack,
     BadMessage,
@@ -172,13 +173,16 @@ class Operators:
         return random.sample(list(found), len(found))
 
     @asynccontextmanager
-    async def stream(self, target: Target, node: str, position: Position) -> AsyncIterator[aiohttp.StreamReader]:
-        """Lend the stream of an operator for a proxy that is at `position`.
+    async def stream(
+        self, target: Target, node: str, position: Position, *, untold: bool = False
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """Lend the stream of an operator for a proxy that is at `position`, or `untold` where its values came from.
 
         Raises `OperatorRefused`, and `Unreachable` whenever the connection fails, also while it is lent.
         """
         self._secure = self._credentials.context() if target.address.scheme == "https" else None
         query = {"node": node, "schema": str(SCHEMA), "deltas": ALL_DELTAS}
+        query |= {"sources": UNTOLD} if untold else {}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE)
         try:
             async with self._session(target).get(

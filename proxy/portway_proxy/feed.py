@@ -177,7 +177,9 @@ class Feed:
     async def _read(self, target: Target) -> None:
         position = NOWHERE if self._lost_track else self.position
         lines = Lines()
-        async with self._operators.stream(target, self._node, position) as stream:
+        snapshot = self._supervisor.snapshot
+        untold = snapshot is not None and not snapshot.sources
+        async with self._operators.stream(target, self._node, position, untold=untold) as stream:
             async for data in stream.iter_any():
                 for line in lines.feed(data):
                     if (message := decode(line)) is not None:

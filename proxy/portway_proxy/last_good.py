@@ -61,6 +61,7 @@ class LastGood:
         self._pause = pause
         self._snapshot: Snapshot | None = None
         self._noted = asyncio.Event()
+        self._saving: asyncio.Future[None] | None = None
         self._writing = threading.Lock()
         self._trouble = ""
         self._said = False
@@ -99,10 +100,13 @@ class LastGood:
             await asyncio.sleep(self._pause)
 
     async def flush(self) -> None:
-        """Write what was noted and is not written yet."""
+        """Write what was noted and is not written yet; what is being written already is waited for."""
         if self._noted.is_set() and self._snapshot is not None:
             self._noted.clear()
-            await asyncio.to_thread(self._save, self._snapshot)
+            self._saving = asyncio.get_running_loop().run_in_executor(None, self._save, self._snapshot)
+        if self._saving is not None:
+            # Whoever waits may be cancelled; the thread goes on, and the next flush waits for it.
+            await asyncio.shield(self._saving)
 
     def _save(self, snapshot: Snapshot) -> None:
         with self._writing:

@@ -35,6 +35,7 @@ __all__ = [
     "PORT",
     "REPORT_PATH",
     "STREAM_PATH",
+    "UNTOLD",
     "WATCH_FIELD",
     "Ack",
     "BadMessage",
@@ -71,6 +72,9 @@ LONGEST_WATCH: Final = 60.0
 
 ALL_DELTAS: Final = "all"
 """What a proxy that takes wide deltas too says of `deltas` when it asks for the stream."""
+
+UNTOLD: Final = "none"
+"""What a proxy that has no `Snapshot.sources` says of `sources`: it gets a snapshot, though it may serve the same."""
 
 _LONGEST: Final = 256 << 20  # 100,000 Ingresses are about 150 MB; a peer that sends more is not our operator.
 _TYPES: Final = ("hello", "snapshot", "delta", "ping", "refusal", "watch")

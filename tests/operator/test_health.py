@@ -34,6 +34,7 @@ from portway_operator.wait_applied import (
     parse_asked,
     wait_applied,
 )
+from portway_proxy.dashboard.feed import Table
 from portway_proxy.explain.explanation import Explanation
 from portway_proxy.stream import Ack, Verdict
 from portway_proxy.tasks import Tasks
@@ -122,6 +123,24 @@ async def test_a_request_is_explained_by_what_is_published(api: FakeApi) -> None
         status, body = await operator.get("/explain?url=http://shop.example/&format=json")
         found = msgspec.json.decode(body, type=Explanation)
         assert (status, found.generation, found.upstream) == (200, operator.app.publisher.version, "shop/web:80")
+
+
+async def test_the_operator_shows_what_is_published_and_its_proxies_on_a_dashboard(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        await operator.becomes("/readyz", 200)
+        operator.proxy()
+        status, page = await operator.get("/dashboard/")
+        assert (status, "<html" in page) == (200, True)
+        table = msgspec.json.decode((await operator.get("/dashboard/routes"))[1], type=Table)
+        assert [(row.host, row.path, row.upstream) for row in table.routes] == [
+            ("shop.example", "/", "shop/web:80"),
+        ]
+        async with operator.client.get(f"{operator.url}/dashboard/stream") as stream:
+            sent = b""
+            while b"event: proxies" not in sent or not sent.endswith(b"\n\n"):
+                sent += await stream.content.readany()
+        assert b'"role":"operator"' in sent
+        assert b'["portway-proxy-1","","","current",1,' in sent
 
 
 async def test_an_api_server_that_goes_away_changes_nothing_about_readiness(api: FakeApi) -> None:

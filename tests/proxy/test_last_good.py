@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -187,3 +188,24 @@ async def test_many_changes_are_few_writes_and_the_last_one_is_among_them(tmp_pa
 def test_certificates_are_not_shown_by_what_is_logged_of_them() -> None:
     assert isinstance(WHOLE.certificates[0], Certificate)
     assert "PRIVATE KEY" not in repr(WHOLE)
+
+
+async def test_who_ends_while_it_is_written_waits_until_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    save = LastGood._save
+
+    def slowly(self: LastGood, snapshot: Snapshot) -> None:
+        begun.set()
+        go_on.wait(10)
+        save(self, snapshot)
+
+    monkeypatch.setattr(LastGood, "_save", slowly)
+    kept = LastGood(tmp_path / "state")
+    kept.note(WHOLE)
+    running = asyncio.get_running_loop().create_task(kept.run())
+    await eventually(begun.is_set, what="it is being written")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    asyncio.get_running_loop().call_later(0.05, go_on.set)
+    await kept.flush()
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["snapshot"]

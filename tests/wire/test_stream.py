@@ -126,6 +126,25 @@ async def test_where_values_came_from_reaches_proxies_and_no_worker(shared: Clus
         assert proxy.generation > generation
 
 
+async def test_a_proxy_whose_last_good_snapshot_tells_no_sources_is_told_them(
+    shared: Cluster, op: Operator, web: Web, memory: Path
+) -> None:
+    before = snapshot(web.port)
+    await op.publish(before)
+    async with following(shared.credentials(), op.address, state_dir=memory):
+        await op.applied()
+    told = msgspec.structs.replace(before, sources=(Sources("", ()),))
+    await op.publish(told)
+    async with following(shared.credentials(), op.address, state_dir=memory) as proxy:
+        await eventually(lambda: proxy.snapshot == told, what="it knows where values came from")
+        assert proxy.generation == 1
+        snapshots = op.publisher.counts.snapshots
+        await op.hang_up()
+        await op.start()
+        await op.applied()
+        assert op.publisher.counts.snapshots == snapshots
+
+
 async def test_a_proxy_that_comes_before_the_first_snapshot_waits_for_it(
     shared: Cluster, op: Operator, web: Web
 ) -> None:

@@ -61,12 +61,15 @@ class SourceReader:
         closing = (place_of(problem) for problem in problems if settings.closed and problem.code == settings.closed)
         self._for_all += [_ForAll(_CLOSED, place) for place in closing]
 
-    def for_all(self) -> Sources | None:
-        """Return what counts for every object that says nothing itself; None for nothing."""
+    def for_all(self) -> Sources:
+        """Return what counts for every object that says nothing itself.
+
+        It may be nothing; that it is there tells a snapshot whose values are by default from one without sources.
+        """
         made: Made = {}
         for one in self._for_all:
             made.setdefault(one.field, []).append(one.place)
-        return _sources(FOR_ALL, made)
+        return _sources(FOR_ALL, made) or Sources(FOR_ALL, ())
 
     def of_ingress(
         self, ingress: Ingress, reading: Reading[IngressAnnotations], more: Iterable[tuple[str, str]]

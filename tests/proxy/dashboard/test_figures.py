@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway_proxy.dashboard.feed import UnwellRow
-from portway_proxy.dashboard.figures import Gathered, Moved, percentile
+from portway_proxy.dashboard.figures import Depth, Gathered, Moved, percentile
 from portway_proxy.metrics import LATENCY_BOUNDS
 from portway_proxy.traffic import Labels
 
@@ -79,3 +79,55 @@ def test_what_several_workers_gathered_is_added_up_route_by_route() -> None:
 
 def test_nobody_who_answers_is_nothing() -> None:
     assert Gathered.unpack([]).seconds == 0.0
+
+
+def gathered(seconds: float, over: float, requests: int) -> Gathered:
+    """Return what was gathered of one route, so many requests in each of `over` seconds."""
+    moved = [Moved(SHOP, int(requests * over), 0, 0, {2: int(requests * over)})] if over else []
+    total = Moved(Labels(), int(requests * seconds), 0, 0, {2: int(requests * seconds)})
+    return Gathered(seconds, total, over, moved, int(10 * seconds), 0, int(seconds))
+
+
+def test_what_was_gathered_one_after_the_other_is_one_with_the_state_of_the_last() -> None:
+    found = gathered(2.0, 2.0, 10).then(gathered(3.0, 0.0, 10)).then(gathered(1.0, 4.0, 5))
+    assert (found.seconds, found.total.requests, found.over, found.received) == (6.0, 55, 6.0, 60)
+    assert found.moved == [Moved(SHOP, 40, 0, 0, {2: 40})]
+    assert found.connections == 1
+    assert Gathered().then(found) is found
+
+
+def test_who_asks_for_totals_is_told_of_routes_later() -> None:
+    whole = gathered(2.0, 2.0, 10)
+    told, left = whole.split(Depth.TOTALS)
+    assert (told.total, told.over, told.moved) == (whole.total, 0.0, [])
+    later, nothing = left.then(gathered(1.0, 0.0, 10)).split(Depth.ROWS)
+    assert (later.seconds, later.total.requests, later.over, later.moved) == (1.0, 10, 2.0, whole.moved)
+    assert nothing == Gathered()
+
+
+def test_who_counted_for_longer_counts_as_much_as_others() -> None:
+    found = gathered(4.0, 8.0, 10).paced(2.0, 2.0)
+    assert (found.total.figure(found.seconds).requests, found.moved[0].figure(found.over).requests) == (10.0, 10.0)
+    assert found.received == 20
+    same = gathered(2.0, 2.0, 10)
+    assert same.paced(2.1, 2.1).moved == same.moved
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Gathered(),
+        Gathered(1.0, received=-1),
+        Gathered(1.0, over=-1.0),
+        Gathered(1.0, Moved(Labels(), 1, 0, 0, {})),
+        Gathered(1.0, Moved(Labels(), 1, 1, 1, {0: 1})),
+        Gathered(1.0, Moved(Labels(), 0, -1, 0, {})),
+        Gathered(1.0, moved=[Moved(SHOP, 1, 0, 0, {LAST + 1: 1})]),
+        Gathered(1.0, moved=[Moved(SHOP, 1, 0, 0, {-1: 1})]),
+        Gathered(1.0, moved=[Moved(SHOP, 0, 0, 0, {0: 1, 1: -1})]),
+    ],
+)
+def test_what_no_proxy_can_have_counted_is_not_plausible(report: Gathered) -> None:
+    assert not report.plausible
+    assert gathered(2.0, 2.0, 10).plausible
+    assert Gathered(1.0).plausible
