@@ -137,6 +137,7 @@ store.on("hello", () => {
   const what = { proxy: "proxy", standalone: "portway run", operator: "the fleet" }[role];
   write(at("where"), [what, node, version].filter(Boolean).join(" · "));
   links.get("proxies").item.hidden = role !== "operator";
+  links.get("flows").item.hidden = role === "operator"; // They are each proxy's own to tell.
 });
 store.on("generation", () => {
   const { number: generation, at: since } = store.generation;
