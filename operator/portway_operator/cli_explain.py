@@ -26,7 +26,7 @@ from portway_operator.cli_flags import (
     several,
 )
 from portway_operator.console import printable
-from portway_operator.look import Cluster, look_at_cluster, look_at_files
+from portway_operator.look import Cluster, Look, look_at_cluster, look_at_files
 from portway_operator.settings import CONTROLLER, Compatibility
 from portway_operator.sources.connection import NoCluster
 from portway_operator.sources.files import Unreadable
@@ -38,7 +38,6 @@ from portway_proxy.explain.text import Line, Tone, describe_explanation, lines_o
 
 if TYPE_CHECKING:
     from portway_operator.settings import CompileSettings
-    from portway_proxy.snapshot import Snapshot
 
 __all__ = ["explain_command", "styled"]
 
@@ -130,19 +129,19 @@ def _asked(request: list[str]) -> tuple[str, str]:
     raise typer.BadParameter("write [METHOD] URL", param_hint="request")
 
 
-def _explained(question: Question, snapshot: Snapshot) -> Explanation:
+def _explained(question: Question, look: Look) -> Explanation:
     # All of layer 7, which no other command needs.
     from portway_proxy.explain.explaining import View, explain  # noqa: PLC0415
 
-    return explain(question, View(snapshot, time.time()))
+    return explain(question, View(look.snapshot, time.time(), problems=look.foreign))
 
 
-def _of_cluster(cluster: Cluster, settings: CompileSettings) -> Snapshot:
+def _of_cluster(cluster: Cluster, settings: CompileSettings) -> Look:
     """Return what a cluster comes to; what may not be read of it is said on standard error."""
     look = look_at_cluster(cluster, settings)
     for note in look.notes:
         typer.echo(f"portway: {printable(note)}", err=True)
-    return look.snapshot
+    return look
 
 
 def _print(found: Explanation, *, as_json: bool) -> None:

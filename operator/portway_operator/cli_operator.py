@@ -283,8 +283,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
         terms=_terms(election_ttl),
         health_address=health_address,
         health_port=health_port,
-        admin=admin_access(admin_token_file, admin_hosts, protect_metrics=admin_protect_metrics),
-        admin_review=admin_review,
+        admin=admin_access(admin_token_file, admin_hosts, protect_metrics=admin_protect_metrics, review=admin_review),
     )
     give_back()
     keep_to_itself()

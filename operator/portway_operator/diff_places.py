@@ -110,7 +110,7 @@ class Reader:
     def _files(self, path: Path) -> Snapshot:
         if not path.exists():
             raise Unreadable(f"There is no file or folder {str(path)!r}. A side is {_UNDERSTOOD}.")
-        found = look_at_files([path], self.settings)
+        found = look_at_files([path], self.settings).snapshot
         return msgspec.structs.replace(found, problems=tuple(_within(path, one) for one in found.problems))
 
 

@@ -65,7 +65,9 @@ def ports(text: str) -> frozenset[int]:
     return frozenset(map(int, found))
 
 
-def admin_access(token_file: Path | None, hosts: str = "", *, protect_metrics: bool = False) -> AdminAccess:
+def admin_access(
+    token_file: Path | None, hosts: str = "", *, protect_metrics: bool = False, review: bool = True
+) -> AdminAccess:
     """Return who may see an admin port."""
     try:
         if token_file is not None:
@@ -73,7 +75,7 @@ def admin_access(token_file: Path | None, hosts: str = "", *, protect_metrics: b
         names = host_names(hosts)
     except ValueError as error:
         raise typer.BadParameter(f"{error}") from None
-    return AdminAccess("" if token_file is None else str(token_file), names, protect_metrics)
+    return AdminAccess("" if token_file is None else str(token_file), names, protect_metrics, review)
 
 
 def affinity_key(file: Path | None) -> bytes:

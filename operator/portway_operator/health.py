@@ -5,6 +5,7 @@ And the dashboard of the whole fleet, with what is explained and remembered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from portway_proxy.dashboard.board import Board
 from portway_proxy.dashboard.pages import DashboardPages
 from portway_proxy.explain.page import ExplainPage
 from portway_proxy.history_pages import Chronicle, add_history
+from portway_proxy.snapshot import Problem
 
 __all__ = ["APPLIED_PATH", "Health", "Vital"]
 
@@ -53,6 +55,9 @@ class Vital(Protocol):
     def fleet(self) -> Fleet:
         """The proxies and what they serve, for the dashboard and for who asks what becomes of a request."""
 
+    def foreign_rules(self) -> Sequence[Problem]:
+        """Return a finding for each host that is left to other controllers."""
+
     def ailing(self) -> str:
         """Return why this process should be started anew, or nothing."""
 
@@ -75,7 +80,7 @@ class Health:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get(APPLIED_PATH, self._applied)
         add_history(app, vital.history)
-        ExplainPage(vital.fleet).add_to(app)
+        ExplainPage(vital.fleet, vital.foreign_rules).add_to(app)
         DashboardPages(Board(vital.fleet)).add_to(app)
         self._site = AdminSite(app)
 

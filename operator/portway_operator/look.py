@@ -9,12 +9,13 @@ from pathlib import Path
 
 from portway_operator.check import adopt
 from portway_operator.compile import compile_snapshot
+from portway_operator.compile.classes import Classes
 from portway_operator.settings import CompileSettings
 from portway_operator.sources.connection import Connection
 from portway_operator.sources.files import FileSource
 from portway_operator.sources.survey import Survey
 from portway_operator.store import ObjectStore
-from portway_proxy.snapshot import Snapshot
+from portway_proxy.snapshot import Problem, Snapshot
 
 __all__ = ["Cluster", "Look", "look_at_cluster", "look_at_files"]
 
@@ -34,17 +35,19 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen; `notes` say what was not, each as a sentence."""
+    """What was seen; `notes` say what was not, each as a sentence. `foreign` are rules of other controllers."""
 
     snapshot: Snapshot
     notes: tuple[str, ...] = ()
+    foreign: tuple[Problem, ...] = ()
 
 
-def look_at_files(paths: Sequence[Path], settings: CompileSettings) -> Snapshot:
+def look_at_files(paths: Sequence[Path], settings: CompileSettings) -> Look:
     """Return what files come to; raises `Unreadable`."""
     store = ObjectStore()
     FileSource(list(paths), store).load()
-    return compile_snapshot(store, replace(settings, standalone=True)).snapshot
+    settings = replace(settings, standalone=True)
+    return Look(compile_snapshot(store, settings).snapshot, foreign=_foreign(store, settings))
 
 
 def look_at_cluster(cluster: Cluster, settings: CompileSettings) -> Look:
@@ -64,4 +67,8 @@ async def _look(cluster: Cluster, settings: CompileSettings) -> Look:
     if len(store.ingresses) and not snapshot.hosts and snapshot.default is None:
         names = ", ".join(sorted(cluster.controllers)) or settings.controller
         notes.append(f"None of the {len(store.ingresses)} Ingresses there is of {names}.")
-    return Look(snapshot, tuple(notes))
+    return Look(snapshot, tuple(notes), _foreign(store, settings))
+
+
+def _foreign(store: ObjectStore, settings: CompileSettings) -> tuple[Problem, ...]:
+    return tuple(Classes(store.ingress_classes.values(), settings).foreign_rules(store.ingresses.values()))

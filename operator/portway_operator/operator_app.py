@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Collection
 from contextlib import AbstractContextManager, AsyncExitStack, suppress
-from dataclasses import replace
 from typing import Final, Self
 
 from prometheus_client import CollectorRegistry
@@ -19,6 +18,7 @@ from portway_operator.admission import Admission
 from portway_operator.api_objects import ApiObjects, ApiUnavailable
 from portway_operator.applied import Applied
 from portway_operator.compile import Compiled
+from portway_operator.compile.classes import Classes
 from portway_operator.compile.named import Named, named_objects
 from portway_operator.events import Events
 from portway_operator.expose import Expose
@@ -49,6 +49,7 @@ from portway_proxy.admin_access import Access, AccessRules
 from portway_proxy.history import Step
 from portway_proxy.history_pages import Chronicle
 from portway_proxy.signals import ENDING, heard
+from portway_proxy.snapshot import Problem
 from portway_proxy.tasks import Tasks
 
 __all__ = ["OperatorApp"]
@@ -69,9 +70,8 @@ class OperatorApp:
     def __init__(self, connection: Connection, settings: OperatorSettings) -> None:
         """Put the parts together; raises `ValueError` with a sentence for the user when they cannot work."""
         self.health_port, self.webhook_port = settings.health_port, 0
-        self.publisher = Publisher()
+        self.publisher, self.applied_objects = Publisher(), Applied()
         self.store, self.history = ObjectStore(), Chronicle()
-        self.applied_objects = Applied()
         self._settings = settings
         self._tasks, self._writing = Tasks(), Tasks()
         self._exits = AsyncExitStack()
@@ -97,8 +97,14 @@ class OperatorApp:
         self._metrics = OperatorMetrics(Parts(self.source, self.publisher, self.leader, self._heartbeat, api))
         self._serving = Serving(self.store, self.applied_objects, self.publisher, self._pods, pods.proxies)
         self.fleet = Fleet(self.publisher, pods.name)
-        self._health = Health(self, Access(self._admin_rules(api)))
+        self._reviewed = ReviewedTokens(TokenReviews(api, ADMIN_AUDIENCE), api) if settings.admin.review else None
+        self._health = Health(self, Access(AccessRules.of(settings.admin, self._reviewed)))
         self._webhook = Webhook(self._admission, self._reads, self.source.listed.is_set, self._metrics.reviewed)
+
+    def foreign_rules(self) -> list[Problem]:
+        """Return a finding for each host that is left to other controllers."""
+        classes = Classes(self.store.ingress_classes.values(), self._settings.compile)
+        return list(classes.foreign_rules(self.store.ingresses.values()))
 
     # --- life
 
@@ -107,7 +113,7 @@ class OperatorApp:
         settings = self._settings
         try:
             self.health_port = await self._health.start(settings.health_address, settings.health_port)
-            await self._stream.start()
+            await self._stream.start(self._reviewed)
             if settings.webhook is not None:
                 self.webhook_port = await self._webhook.start(settings.webhook, self._api)
         except BaseException:
@@ -263,14 +269,6 @@ class OperatorApp:
     def _poke_status(self) -> None:
         if self._status is not None:
             self._status.poke()
-
-    def _admin_rules(self, api: ApiObjects) -> AccessRules:
-        """Return who may see our pages from elsewhere: by the token in a file, and by one that the cluster knows."""
-        rules = AccessRules.of(self._settings.admin)
-        if not self._settings.admin_review:
-            return rules
-        reviewed = ReviewedTokens(TokenReviews(api, ADMIN_AUDIENCE), api)
-        return replace(rules, verifiers=(*rules.verifiers, reviewed))
 
     def _status_writer(self, api: ApiObjects) -> Status | None:
         """Return what writes statuses; None when none are to be written, or nobody could know what."""

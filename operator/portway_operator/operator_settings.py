@@ -68,7 +68,7 @@ class OperatorSettings:
 
     expose: `(namespace, name)` of the Service whose ports are kept equal to the listeners. election: the name of the
     Lease. health_address, health_port: of /livez, /readyz, /metrics and /v1/applied. admin: who may see the last, and
-    what else there is to see; admin_review: whether that are holders of tokens whom the cluster allows it, too.
+    what else there is to see.
     """
 
     pods: OwnPods
@@ -83,4 +83,3 @@ class OperatorSettings:
     health_address: str = "127.0.0.1"
     health_port: int = 8081
     admin: AdminAccess = field(default_factory=AdminAccess)
-    admin_review: bool = True

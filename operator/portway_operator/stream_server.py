@@ -1,6 +1,7 @@
 """The configuration server: `GET /v1/stream` for what is published, `POST /v1/ack` for what became of it.
 
 `POST /v1/report` is for the figures of proxies, while somebody looks at the dashboard.
+`POST /v1/review` is for proxies, which have no way to the API server: whether a token lets somebody see their pages.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ from math import inf
 from pathlib import Path
 from typing import Final, TypeVar
 
+import msgspec
 from aiohttp import hdrs, web
 
 from portway_operator.publish import Publisher
 from portway_operator.stream_auth import Auth, Caller, Denied
 from portway_operator.subscription import Subscription
+from portway_proxy.admin_tokens import TokenRefused, TokenUnknowable, Verifier
 from portway_proxy.codec import SCHEMA
 from portway_proxy.stream import (
     ACK_PATH,
     ALL_DELTAS,
     REPORT_PATH,
+    REVIEW_PATH,
     STREAM_PATH,
     UNTOLD,
     WATCH_FIELD,
@@ -34,15 +38,18 @@ from portway_proxy.stream import (
     Position,
     Refusal,
     Report,
+    Review,
+    ShownToken,
     decode_ack,
     decode_report,
+    decode_token,
     encode,
     valid_node,
 )
 
 __all__ = ["StreamServer"]
 
-Said = TypeVar("Said", Ack, Report)
+Said = TypeVar("Said", Ack, Report, ShownToken)
 
 _log = logging.getLogger(__name__)
 
@@ -62,15 +69,18 @@ _SOCKET_MODE: Final = 0o660
 
 
 class StreamServer:
-    """Serves what `publisher` publishes to those whom `auth` lets in."""
+    """Serves what `publisher` publishes to those whom `auth` lets in, and tells them which tokens `verifier` knows."""
 
-    def __init__(self, publisher: Publisher, auth: Auth) -> None:
+    def __init__(self, publisher: Publisher, auth: Auth, verifier: Verifier | None = None) -> None:
         self._publisher = publisher
         self._auth = auth
+        self._verifier = verifier
         app = web.Application()
         app.router.add_get(STREAM_PATH, self._stream, allow_head=False)
         app.router.add_post(ACK_PATH, self._ack)
         app.router.add_post(REPORT_PATH, self._report)
+        if verifier is not None:
+            app.router.add_post(REVIEW_PATH, self._review)
         # Cancelled as soon as a proxy is gone: it is no longer somebody to wait for.
         self._runner = web.AppRunner(
             app,
@@ -177,6 +187,22 @@ class StreamServer:
         """Return the answer to what was taken; with it goes whether reports are wanted."""
         seconds = self._publisher.reported.wanted
         return web.Response(status=204, headers={WATCH_FIELD: f"{seconds:.0f}"} if seconds else None)
+
+    async def _review(self, request: web.Request) -> web.StreamResponse:
+        found = await self._take(request, _ACK_BODY, decode_token)
+        if isinstance(found, web.Response):
+            return found
+        return web.Response(body=msgspec.json.encode(await self._verdict(found.token)), content_type="application/json")
+
+    async def _verdict(self, token: str) -> Review:
+        assert self._verifier is not None  # noqa: S101 - there is no such page without
+        try:
+            await self._verifier.verify(token)
+        except TokenRefused as error:
+            return Review(error.status, str(error))
+        except TokenUnknowable as error:
+            return Review(503, str(error))
+        return Review()
 
     def _refuse(self, request: web.Request, error: Denied) -> web.Response:
         now = asyncio.get_running_loop().time()

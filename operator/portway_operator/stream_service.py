@@ -13,6 +13,7 @@ from portway_operator.stream_auth import Auth, CertificateAuth, PeerAuth, TokenA
 from portway_operator.stream_server import StreamServer
 from portway_operator.stream_settings import StreamSettings
 from portway_operator.token_review import TokenReviews
+from portway_proxy.admin_tokens import Verifier
 from portway_proxy.tasks import Tasks
 
 __all__ = ["StreamService"]
@@ -40,17 +41,20 @@ class StreamService:
         self._session: aiohttp.ClientSession | None = None
         self._server: StreamServer | None = None
 
-    async def start(self) -> None:
-        """Listen; until the first certificate is there, handshakes fail. Raises `OSError` and `ValueError`."""
+    async def start(self, verifier: Verifier | None = None) -> None:
+        """Listen; until the first certificate is there, handshakes fail. Raises `OSError` and `ValueError`.
+
+        `verifier` knows whose tokens let them see proxies' pages; without it, proxies are not told.
+        """
         settings = self._settings
         if settings.socket is not None:
-            self._server = StreamServer(self._publisher, PeerAuth(settings.uids))
+            self._server = StreamServer(self._publisher, PeerAuth(settings.uids), verifier)
             await self._server.listen_unix(settings.socket)
             return
         if _needs_api(settings) and self._connection is not None:
             self._session = self._connection.session()
         try:
-            self._server = StreamServer(self._publisher, self._auth())
+            self._server = StreamServer(self._publisher, self._auth(), verifier)
             context = None if settings.plain else self._tls().front
             self.port = await self._server.listen(settings.address, settings.port, context)
         except BaseException:

@@ -11,6 +11,7 @@ from functools import partial
 import msgspec
 import uvloop
 
+from portway_proxy.admin_review import OperatorReviews
 from portway_proxy.dial import Operators
 from portway_proxy.errors import BadSnapshot
 from portway_proxy.feed import Feed
@@ -75,6 +76,8 @@ async def _fed(supervisor: Supervisor, options: Options) -> AsyncIterator[None]:
         yield
         return
     operators = Operators(options.operators, options.credentials)
+    if options.settings.admin_access.review:
+        supervisor.access.trust(OperatorReviews(operators, options.settings.node))
     last_good = LastGood(options.state_dir) if options.state_dir is not None else None
     feed = Feed(supervisor, operators, options.settings.node, last_good)
     await feed.start()

@@ -92,9 +92,10 @@ class AccessRules:
     longest: float = _LONGEST
 
     @classmethod
-    def of(cls, settings: AdminAccess) -> AccessRules:
-        """Return what a proxy's settings come to."""
-        verifiers = (TokenFile(Path(settings.token_file)),) if settings.token_file else ()
+    def of(cls, settings: AdminAccess, verifier: Verifier | None = None) -> AccessRules:
+        """Return what settings come to, with another who knows tokens."""
+        verifiers: list[Verifier] = [TokenFile(Path(settings.token_file))] if settings.token_file else []
+        verifiers += [] if verifier is None else [verifier]
         return cls(verifiers, settings.hosts, protect_metrics=settings.protect_metrics)
 
 
@@ -104,7 +105,12 @@ class Access:
     def __init__(self, rules: AccessRules | None = None) -> None:
         self._rules = rules or AccessRules()
         self._hosts = frozenset({"localhost", *(name.lower() for name in self._rules.hosts)})
+        self._verifiers = list(self._rules.verifiers)
         self._sessions = Sessions()
+
+    def trust(self, verifier: Verifier) -> None:
+        """Let those in, too, whose tokens this one knows."""
+        self._verifiers.append(verifier)
 
     def guard(self, app: web.Application) -> None:
         """Have every request to `app` pass here first."""
@@ -152,7 +158,7 @@ class Access:
     async def _unproven(self, request: web.Request) -> web.StreamResponse | None:
         """Return the answer to a request from elsewhere that proves nothing, or None."""
         rules = self._rules
-        if not rules.verifiers:
+        if not self._verifiers:
             return _say(
                 403, f"This page is for this machine alone: use kubectl port-forward or ssh -L, or {rules.mend}."
             )
@@ -175,7 +181,7 @@ class Access:
         """Return when the token counts for one who knows tokens. Raises as `Verifier.verify` does."""
         refused = TokenRefused("No token of this server's counts.")
         unknowable: TokenUnknowable | None = None
-        for verifier in self._rules.verifiers:
+        for verifier in self._verifiers:
             try:
                 await verifier.verify(token)
             except TokenRefused as error:

@@ -21,6 +21,7 @@ def add_admin(group: argparse._ArgumentGroup) -> None:
     add, flag = group.add_argument, argparse.BooleanOptionalAction
     add("--admin-token-file", metavar="FILE", help="whose token lets others than this machine see the pages (none)")
     add("--admin-hosts", type=_hosts, metavar="NAMES", help="what this machine calls it beside localhost (none)")
+    add("--admin-review", action=flag, help="whether tokens count that the operator says may see the pages (yes)")
     add("--admin-protect-metrics", action=flag, help="metrics only for whom the other pages are (no)")
 
 
@@ -29,6 +30,7 @@ def admin_access(chosen: argparse.Namespace, usual: AdminAccess) -> AdminAccess:
     said = {
         "token_file": chosen.admin_token_file,
         "hosts": chosen.admin_hosts,
+        "review": chosen.admin_review,
         "protect_metrics": chosen.admin_protect_metrics,
     }
     settings = msgspec.structs.replace(usual, **{name: value for name, value in said.items() if value is not None})

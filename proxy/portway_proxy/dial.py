@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -27,6 +27,7 @@ from portway_proxy.stream import (
     ALL_DELTAS,
     PORT,
     REPORT_PATH,
+    REVIEW_PATH,
     STREAM_PATH,
     UNTOLD,
     WATCH_FIELD,
@@ -34,6 +35,8 @@ from portway_proxy.stream import (
     BadMessage,
     Position,
     Refusal,
+    Review,
+    ShownToken,
     decode,
 )
 
@@ -43,6 +46,7 @@ _CONNECT: Final = 5.0  # Seconds for TCP and TLS.
 _SILENCE: Final = 25.0  # The operator pings every ten seconds: two were lost.
 _POST: Final = 5.0
 _LONGEST_REASON: Final = 2048
+_LONGEST_ANSWER: Final = 4096
 _BUFFER: Final = 1 << 20
 _SECONDS: Final = re.compile(r"[0-9]{1,4}")
 
@@ -150,6 +154,13 @@ class Credentials:
         return context
 
 
+class _Answer(NamedTuple):
+    """What an operator says of what it was sent: for how many seconds it wants reports, and a body."""
+
+    watched: float
+    body: bytes
+
+
 class Operators:
     """The operators that a proxy may follow; made inside the running loop."""
 
@@ -202,13 +213,21 @@ class Operators:
 
     async def send(self, target: Target, ack: Ack) -> float:
         """Send an acknowledgement; return for how many seconds the operator wants reports. Raises as `stream`."""
-        return await self._post(target, ACK_PATH, "application/json", msgspec.json.encode(ack))
+        return (await self._post(target, ACK_PATH, "application/json", msgspec.json.encode(ack))).watched
 
     async def report(self, target: Target, report: bytes) -> float:
         """Send a report; return for how many seconds more are wanted. Raises as `stream`."""
-        return await self._post(target, REPORT_PATH, "application/msgpack", report)
+        return (await self._post(target, REPORT_PATH, "application/msgpack", report)).watched
 
-    async def _post(self, target: Target, path: str, kind: str, body: bytes) -> float:
+    async def review(self, target: Target, shown: ShownToken) -> Review:
+        """Return whether an operator says that a token counts. Raises as `stream`."""
+        answer = await self._post(target, REVIEW_PATH, "application/json", msgspec.json.encode(shown))
+        try:
+            return msgspec.json.decode(answer.body, type=Review)
+        except msgspec.DecodeError as error:
+            raise OperatorRefused(f"its answer is no review: {error}") from None
+
+    async def _post(self, target: Target, path: str, kind: str, body: bytes) -> _Answer:
         secure = target.address.scheme == "https"
         if secure and self._secure is None:
             self._secure = self._credentials.context()
@@ -222,8 +241,9 @@ class Operators:
                 server_hostname=target.address.host if secure else None,
                 timeout=aiohttp.ClientTimeout(total=_POST),
             ) as response:
-                await _expect(response, 204)
-                return _watched(response.headers.get(WATCH_FIELD, ""))
+                await _expect(response, 200, 204)
+                watched = _watched(response.headers.get(WATCH_FIELD, ""))
+                return _Answer(watched, await response.content.read(_LONGEST_ANSWER))
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(_reason(error)) from None
 
@@ -258,9 +278,9 @@ async def _targets(address: Address) -> list[Target]:
     return [Target(address, str(entry[4][0])) for entry in found]
 
 
-async def _expect(response: aiohttp.ClientResponse, status: int) -> None:
+async def _expect(response: aiohttp.ClientResponse, *statuses: int) -> None:
     """Raise `OperatorRefused`, with the operator's own words, for another status."""
-    if response.status == status:
+    if response.status in statuses:
         return
     text = await response.content.read(_LONGEST_REASON)
     try:

@@ -67,12 +67,13 @@ class AdminAccess(msgspec.Struct, frozen=True):
     """Who sees the admin server's pages beside this machine: whoever shows the token in `token_file`, if it is named.
 
     hosts: what requests from this machine may call it, beside `localhost`. With `protect_metrics` metrics need the same
-    as the other pages.
+    as the other pages. With `review` the tokens of accounts count that the cluster allows it, where it can be asked.
     """
 
     token_file: str = ""
     hosts: tuple[str, ...] = ()
     protect_metrics: bool = False
+    review: bool = True
 
 
 class ProxySettings(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ __all__ = [
     "NOWHERE",
     "PORT",
     "REPORT_PATH",
+    "REVIEW_PATH",
     "STREAM_PATH",
     "UNTOLD",
     "WATCH_FIELD",
@@ -47,12 +48,15 @@ __all__ = [
     "Position",
     "Refusal",
     "Report",
+    "Review",
+    "ShownToken",
     "SnapshotMessage",
     "Verdict",
     "Watch",
     "decode",
     "decode_ack",
     "decode_report",
+    "decode_token",
     "encode",
     "valid_node",
 ]
@@ -69,6 +73,8 @@ WATCH_FIELD: Final = "Portway-Watch"
 
 LONGEST_WATCH: Final = 60.0
 """Seconds; an operator that wants reports for longer says so again."""
+
+REVIEW_PATH: Final = "/v1/review"
 
 ALL_DELTAS: Final = "all"
 """What a proxy that takes wide deltas too says of `deltas` when it asks for the stream."""
@@ -217,8 +223,29 @@ class Report(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _messages: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+
+
+class ShownToken(msgspec.Struct, frozen=True):
+    """What somebody showed to the proxy `node`, which asks its operator whether that counts."""
+
+    node: str
+    token: str
+
+    def __repr__(self) -> str:
+        """Return what it is; never the token."""
+        return f"ShownToken({self.node!r}, ...)"
+
+
+class Review(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether a token counts: 200, or 401, 403 and 503 with the reason."""
+
+    status: int = 200
+    reason: str = ""
+
+
 _acks = msgspec.json.Decoder(Ack)
 _reports = msgspec.msgpack.Decoder(Report)
+_tokens = msgspec.json.Decoder(ShownToken)
 
 
 class _Typed(msgspec.Struct):
@@ -263,6 +290,14 @@ def decode_report(body: bytes) -> Report:
         return _reports.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"the proxy sent what is no report: {error}") from None
+
+
+def decode_token(body: bytes) -> ShownToken:
+    """Return the token in a request's body; raises `BadMessage`, which quotes nothing of it."""
+    try:
+        return _tokens.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadMessage("the proxy sent what is no token") from None
 
 
 def valid_node(name: str) -> bool:

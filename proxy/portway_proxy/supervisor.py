@@ -71,7 +71,7 @@ class Supervisor:
     `snapshot`, and 0 before the first; numbers of snapshots that were rejected are not used again. It is served since
     `served_since` (seconds since the epoch). `stale` is for whoever feeds it to set: nobody vouches that what is served
     is what should be. `role` is what its dashboard says that it is, and `looks` find its figures; `affinity_key` signs
-    cookies for who has no key.
+    cookies for who has no key. `access` is who may see its pages.
     """
 
     def __init__(self, settings: ProxySettings, role: Role = Role.PROXY) -> None:
@@ -97,7 +97,8 @@ class Supervisor:
         self._crew = Crew(self._bring_up, self._gathering.retire)
         self._serving = self._crew.serving
         self.looks = Looks(self._crew)
-        self._admin = Admin(self, Access(AccessRules.of(settings.admin_access)), Board(OfProxy(self, self.looks, role)))
+        self.access = Access(AccessRules.of(settings.admin_access))
+        self._admin = Admin(self, self.access, Board(OfProxy(self, self.looks, role)))
         self._ticket_age = _TICKET_AGE
         self._number = 0
         self._began = 0.0

@@ -177,14 +177,14 @@ class Fleet:
         stream = 0 if "--stream-socket" in flags else await _port(command, "stream")
         return Replica(command, self.client, await _port(command, "health"), stream)
 
-    async def proxy(self, *operators: Replica, name: str = "") -> RunningProxy:
+    async def proxy(self, *operators: Replica, name: str = "", flags: tuple[str, ...] = ()) -> RunningProxy:
         """Start a proxy that follows the operators with its token, as its pod does; it ends with the test."""
         name = name or f"portway-proxy-{next(self._numbers)}"
         token, authority = self.directory / f"{name}.token", await self.authority()
         token.write_text(await self.kubectl.token(NAMESPACE, "portway-proxy", PROXY_TOKENS))
         followed = [part for one in operators for part in ("--operator", f"https://127.0.0.1:{one.stream_port}")]
         files = ["--ca-file", str(authority), "--token-file", str(token)]
-        return await self.follower(*followed, *files, name=name)
+        return await self.follower(*followed, *files, *flags, name=name)
 
     async def follower(self, *flags: str, name: str) -> RunningProxy:
         """Start a proxy that follows as the flags say; it ends with the test."""

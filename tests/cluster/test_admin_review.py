@@ -87,6 +87,25 @@ async def test_whom_the_cluster_does_not_know_or_allow_sees_nothing(
     assert (await asked(ships, url, PAGE, "guess"))[0] == 401
 
 
+async def test_a_proxy_asks_its_operator_whom_the_cluster_allows_it(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod_network: PodNetwork
+) -> None:
+    operator = await ships.operator()
+    proxy = await ships.proxy(operator, flags=("--admin-address", "0.0.0.0"))
+    url = f"http://{pod_network.outer}:{proxy.admin_port}"
+    assert (await proxy.page("/routes"))[0] == 200, "this machine needs no token"
+    assert [(await asked(ships, url, path))[0] for path in ("/healthz", "/metrics", "/routes")] == [200, 200, 401]
+    viewer = await kubectl.token(NAMESPACE, "portway-viewer", ADMIN_AUDIENCE)
+    assert (await asked(ships, url, "/routes", viewer))[0] == 200
+    stranger = await account(kubectl, namespace, "stranger")
+    assert (await asked(ships, url, "/routes", stranger))[0] == 403
+    for_proxies = await kubectl.token(NAMESPACE, "portway-proxy", "portway-config")
+    assert (await asked(ships, url, "/routes", for_proxies))[0] == 401
+    await operator.command.stop()
+    unknown = await kubectl.token(NAMESPACE, "portway-viewer", ADMIN_AUDIENCE)
+    assert (await asked(ships, url, "/routes", unknown))[0] == 503
+
+
 async def test_without_an_api_server_the_token_of_the_file_still_counts(
     ships: Fleet, kubectl: Kubectl, pod_network: PodNetwork, wire: Wire, tmp_path: Path
 ) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from aiohttp import web
 from typer.testing import CliRunner, Result
 
 from fake_api import FakeApi, configmap, endpoint_slice, ingress, ingress_class, service, serving
+from kubeconfigs import write_kubeconfig
 from portway_operator.cli import app
 from portway_operator.objects import Kind
 from portway_operator.sources.resources import RESOURCES
@@ -37,16 +37,7 @@ def files(tmp_path: Path, *texts: str) -> tuple[str, str]:
 
 
 def kubeconfig(tmp_path: Path, server: str) -> tuple[str, str]:
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "here",
-    }
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    return "--kubeconfig", str(tmp_path / "kubeconfig")
+    return "--kubeconfig", str(write_kubeconfig(tmp_path, server))
 
 
 async def check_cluster(tmp_path: Path, api: FakeApi, *arguments: str) -> tuple[int, dict[str, Any]]:

@@ -15,6 +15,7 @@ from aiohttp import web
 from typer.testing import CliRunner, Result
 
 from fake_api import ingress_class, serving
+from kubeconfigs import write_kubeconfig
 from portway_operator.cli import app
 from portway_proxy.snapshot import Snapshot
 from short_manifests import INGRESS_CLASS, compiled, ingress, passwords, service, slices
@@ -113,25 +114,12 @@ def test_where_files_stand_is_no_difference(tmp_path: Path) -> None:
     assert "Nothing differs" in diff(*files).stdout
 
 
-def kubeconfig(tmp_path: Path, server: str) -> Path:
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "here",
-    }
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    return tmp_path / "kubeconfig"
-
-
 @pytest.mark.parametrize("context", ["", "here"])
 async def test_a_cluster_is_compared_with_files(tmp_path: Path, sides: tuple[Path, Path], context: str) -> None:
     async with serving() as api:
         for each in (INGRESS_CLASS, *WITH):
             api.apply(each)
-        where = kubeconfig(tmp_path, api.url)
+        where = write_kubeconfig(tmp_path, api.url)
         arguments = (f"cluster:{context}", sides[1], "--kubeconfig", where, "--format", "json")
         result = await asyncio.to_thread(diff, *arguments)
         assert result.exit_code == 4, result.output
@@ -141,7 +129,7 @@ async def test_a_cluster_is_compared_with_files(tmp_path: Path, sides: tuple[Pat
 async def test_what_a_cluster_does_not_show_is_said(tmp_path: Path, sides: tuple[Path, Path]) -> None:
     async with serving() as api:
         api.fault = lambda request: web.Response(status=403) if request.path.endswith("/secrets") else None
-        where = kubeconfig(tmp_path, api.url)
+        where = write_kubeconfig(tmp_path, api.url)
         result = await asyncio.to_thread(diff, "cluster:", sides[0], "--kubeconfig", where, "--format", "json")
         assert "Cluster: Secrets cannot be read: 403" in json.loads(result.stdout)["notes"][0]
 
@@ -150,7 +138,7 @@ async def test_ingresses_of_other_controllers_are_said_to_be_left_out(tmp_path: 
     async with serving() as api:
         for each in (ingress_class(), *WITH):
             api.apply(each)
-        where = kubeconfig(tmp_path, api.url)
+        where = write_kubeconfig(tmp_path, api.url)
         result = await asyncio.to_thread(diff, "cluster:", sides[0], "--kubeconfig", where)
         assert "Cluster: None of the 2 Ingresses there is of portway.dev/ingress-controller." in result.stdout
         theirs = ("--controller-class", "portway.dev/ingress")

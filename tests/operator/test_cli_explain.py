@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from fake_api import FakeApi, endpoint_slice, ingress, ingress_class, service, serving
+from fake_api import endpoint_slice, ingress, ingress_class, service, serving
+from kubeconfigs import write_kubeconfig
 from portway_operator.cli import app
 from portway_operator.cli_explain import styled
 from portway_operator.settings import NGINX_CONTROLLER
@@ -95,23 +95,14 @@ async def test_a_cluster_is_read_once_and_compiled(tmp_path: Path) -> None:
         theirs = ingress_class() | {"spec": {"controller": NGINX_CONTROLLER}}
         for raw in (theirs, service(), endpoint_slice("web-1", "10.0.0.1"), ingress("web")):
             api.apply(raw)
-        config = kubeconfig(tmp_path, api)
+        config = str(write_kubeconfig(tmp_path, api.url))
         asked = ("http://shop.example/", "--kubeconfig", config, "--json")
-        assert (await asyncio.to_thread(explain, *asked)).exit_code == 1
+        foreign = await asyncio.to_thread(explain, *asked)
+        assert foreign.exit_code == 1
+        outcome = json.loads(foreign.stdout)["outcome"]
+        assert "shop.example has a rule here, and the Ingress is of the class 'portway'" in outcome["says"]
+        assert outcome["mend"].endswith("(Ingress shop/web spec.rules[0])")
         result = await asyncio.to_thread(explain, *asked, "--controller-class", NGINX_CONTROLLER)
         assert not any("watch" in query for query in api.queries.values())
     found = json.loads(result.stdout)
     assert (result.exit_code, found["outcome"]["kind"]) == (0, "forward"), result.output
-
-
-def kubeconfig(tmp_path: Path, api: FakeApi) -> str:
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": api.url}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "here",
-    }
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    return str(tmp_path / "kubeconfig")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.testing import CliRunner, Result
 
+from kubeconfigs import write_kubeconfig
 from portway_operator import cli_operator
 from portway_operator.cli import app
 from portway_operator.leader import Terms
@@ -32,17 +32,7 @@ Refuse = Callable[..., str]
 
 @pytest.fixture
 def kubeconfig(tmp_path: Path) -> str:
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "ours"}}],
-        "current-context": "here",
-    }
-    path = tmp_path / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return str(path)
+    return str(write_kubeconfig(tmp_path, "http://127.0.0.1:1", "ours"))
 
 
 @pytest.fixture(autouse=True)

@@ -123,6 +123,12 @@ async def test_a_request_is_explained_by_what_is_published(api: FakeApi) -> None
         status, body = await operator.get("/explain?url=http://shop.example/&format=json")
         found = msgspec.json.decode(body, type=Explanation)
         assert (status, found.generation, found.upstream) == (200, operator.app.publisher.version, "shop/web:80")
+        theirs = ingress("theirs", host="theirs.example")
+        theirs["spec"]["ingressClassName"] = "nginx"
+        api.apply(theirs)
+        await eventually(lambda: len(operator.app.store.ingresses) == 2)
+        _, body = await operator.get("/explain?url=http://theirs.example/")
+        assert "theirs.example has a rule here, and the Ingress is of the class 'nginx', which is not ours." in body
 
 
 async def test_the_operator_shows_what_is_published_and_its_proxies_on_a_dashboard(api: FakeApi) -> None:

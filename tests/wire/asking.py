@@ -21,7 +21,7 @@ from portway_proxy.snapshot import Snapshot
 from portway_proxy.supervisor import Supervisor
 from wire.drawn_requests import Asked
 
-__all__ = ["Answer", "Asking", "asking"]
+__all__ = ["Answer", "Asking", "asking", "hang_up_on"]
 
 _T = TypeVar("_T")
 
@@ -188,3 +188,10 @@ def _exchange(sock: socket.socket, request: Asked) -> Answer:
     length = answer.get("content-length")
     assert not length or request.method == "HEAD" or int(length) == len(body), (came, length)
     return answer
+
+
+def hang_up_on(endpoint: socket.socket) -> None:
+    """Take a connection that begins a handshake of TLS, and end it."""
+    sock, _ = endpoint.accept()
+    with sock:
+        assert sock.recv(1) == b"\x16"

@@ -103,7 +103,7 @@ _field = st.sampled_from(
         "Upgrade: websocket",
     ]
 )
-_UNWELCOME = ("Expect: miracles", "Host: b.a.example", f"X-Long: {'x' * 17_000}")
+_UNWELCOME = ("Expect: miracles", "Host: second.example", f"X-Long: {'x' * 17_000}")
 _MALFORMED = ("Transfer-Encoding: gzip, chunked", "Content-Length: 1x", "Bad Name: x")  # Resets in HTTP/2.
 _bodies = st.sampled_from(
     [

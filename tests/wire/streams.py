@@ -21,6 +21,7 @@ from portway_operator.stream_auth import Auth, TokenAuth
 from portway_operator.stream_server import StreamServer
 from portway_operator.token_review import TokenReviews
 from portway_proxy import codec, deltas
+from portway_proxy.admin_tokens import Verifier
 from portway_proxy.dial import Address, Credentials, Operators
 from portway_proxy.feed import Feed
 from portway_proxy.last_good import LastGood
@@ -78,8 +79,9 @@ async def cluster(directory: Path) -> AsyncIterator[Cluster]:
 class Operator:
     """A configuration server, which can go away and come back on its port as another process would."""
 
-    def __init__(self, cluster: Cluster, auth: Auth | None = None) -> None:
+    def __init__(self, cluster: Cluster, auth: Auth | None = None, verifier: Verifier | None = None) -> None:
         self.port = 0
+        self._verifier = verifier
         self.publisher = Publisher()
         self._cluster = cluster
         self._auth = auth or TokenAuth(TokenReviews(cluster.objects()), [ACCOUNT])
@@ -92,7 +94,7 @@ class Operator:
         return Address("https", "127.0.0.1", self.port)
 
     async def start(self) -> None:
-        self._server = StreamServer(self.publisher, self._auth)
+        self._server = StreamServer(self.publisher, self._auth, self._verifier)
         self.port = await self._server.listen("127.0.0.1", self.port, self.tls.front)
 
     async def stop(self) -> None:

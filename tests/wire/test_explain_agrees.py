@@ -8,6 +8,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import socket
+import ssl
+import threading
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -30,10 +33,13 @@ from portway_proxy.snapshot import (
     ClientAuthority,
     ClientCertificate,
     Cors,
+    Endpoint,
     ErrorPages,
     ExternalAuth,
     Host,
+    Listener,
     Origin,
+    Passthrough,
     PathMatch,
     Policy,
     RateLimit,
@@ -42,7 +48,7 @@ from portway_proxy.snapshot import (
     Snapshot,
     Upstream,
 )
-from wire.asking import Answer, Asking, asking
+from wire.asking import Answer, Asking, asking, hang_up_on
 from wire.drawing import (
     AUTHORITY,
     ENDPOINTS,
@@ -58,6 +64,7 @@ from wire.drawing import (
     snapshots,
 )
 from wire.drawn_requests import CHUNK, CHUNKED, PASSWORD, Asked, asked
+from wire.parts import free_port
 
 SETTINGS = ProxySettings(
     http_port=0,
@@ -95,8 +102,9 @@ class Fate(msgspec.Struct, frozen=True):
 
 def explained(snapshot: Snapshot, request: Asked) -> Explanation:
     scheme, name, port = ("http", "127.0.0.1", 8080) if request.name is None else ("https", request.name, 8443)
-    # In HTTP/2 there are no such fields, and a body needs none that frames it.
-    left_out = ("connection:", "upgrade:") if request.http2 else ()
+    # In HTTP/2 there are no such fields, a body needs none that frames it, and a Host that repeats the authority is one
+    # with it.
+    left_out = ("connection:", "upgrade:", f"host: {request.host}".lower()) if request.http2 else ()
     fields = [f"Host: {request.host}", *(one for one in request.fields if not one.lower().startswith(left_out))]
     question = Question.of(f"{scheme}://{name}:{port}{request.target}", request.method, fields, request.client)
     return explain(question, View(snapshot, time.time(), settings=SETTINGS))
@@ -341,3 +349,46 @@ def test_each_reason_is_explained_as_it_happens(
 def test_an_upstream_without_endpoints_is_explained_as_it_answers(proxy: Asking, upstream: str, reason: str) -> None:
     fate = check(proxy, served(proxy, None, upstream), GET)
     assert (fate.status, fate.reason, fate.upstream) == (503, reason, upstream)
+
+
+def below(snapshot: Snapshot, url: str) -> Explanation:
+    """Return what explain has to say of a connection."""
+    return explain(Question.of(url, client="127.0.0.1"), View(snapshot, time.time(), settings=SETTINGS))
+
+
+def test_an_opaque_port_is_explained_as_it_relays(proxy: Asking) -> None:
+    origin = Origin("Service", "shop", "web", "spec.ports[0]")
+    listeners = tuple(sorted(Listener(free_port(), name, origin) for name in (WEB, NONE)))
+    snapshot = msgspec.structs.replace(served(proxy, None), listeners=listeners)
+    proxy.apply(snapshot)
+    ports = {listener.upstream: listener.port for listener in listeners}
+    found = below(snapshot, f"tcp://shop.example:{ports[WEB]}")
+    with socket.create_connection(("127.0.0.1", ports[WEB]), 10) as sock:
+        sock.sendall(GET.data)
+        assert sock.recv(65536).endswith(GET.data)
+    outcome = found.outcome
+    assert (outcome.kind, found.upstream) == (OutcomeKind.RELAY, WEB)
+    assert outcome.endpoint == f"127.0.0.1:{proxy.ports[0]}"
+    found = below(snapshot, f"tcp://shop.example:{ports[NONE]}")
+    with socket.create_connection(("127.0.0.1", ports[NONE]), 10) as sock, pytest.raises(ConnectionResetError):
+        sock.recv(1)
+    assert (found.outcome.kind, found.outcome.reason, found.upstream) == (OutcomeKind.REFUSE, "no_endpoints", NONE)
+
+
+def test_tls_that_passes_through_is_explained_as_it_passes(proxy: Asking) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as endpoint:
+        own = Upstream("shop/tls:443", endpoints=(Endpoint("127.0.0.1", endpoint.getsockname()[1]),))
+        usual_one = served(proxy, None)
+        passed = Passthrough("pass.example", own.name, Origin("Ingress", "shop", "pass"))
+        upstreams = tuple(sorted((*usual_one.upstreams, own), key=lambda one: one.name))
+        snapshot = msgspec.structs.replace(usual_one, passthroughs=(passed,), upstreams=upstreams)
+        proxy.apply(snapshot)
+        found = below(snapshot, "https://pass.example:8443/")
+        assert (found.outcome.kind, found.upstream) == (OutcomeKind.PASSTHROUGH, own.name)
+        endpoint.settimeout(10)
+        asking_there = threading.Thread(target=hang_up_on, args=(endpoint,))
+        asking_there.start()
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            proxy.ask(dataclasses.replace(TLS, name="pass.example"))
+        asking_there.join()
+        assert check(proxy, snapshot, TLS).upstream == WEB

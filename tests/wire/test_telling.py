@@ -52,7 +52,7 @@ from portway_proxy.supervisor import Supervisor
 from wire.http2_client import connect as connect_http2
 from wire.parts import metrics, port_of, running, settings
 from wire.peers import Peer, answering, echoing, reply
-from wire.programs import output
+from wire.programs import needed, output
 from wire.site import Net, everything_to, prefix, table, upstream
 
 HERE = ("127.0.0.0/8",)
@@ -173,7 +173,7 @@ async def _curl(proxy: Supervisor, case: Case, version: str, *options: str) -> t
     """Return the status and the fields of an answer."""
     target = f"http://{case.host}:{proxy.http_port}{case.target}"
     said = await output(
-        *("curl", "-sS", "--path-as-is", "--max-time", "15", version, "-D", "-", "-o", "/dev/null"),
+        *(*needed("curl"), "-sS", "--path-as-is", "--max-time", "15", version, "-D", "-", "-o", "/dev/null"),
         *("--connect-to", f"::127.0.0.1:{proxy.http_port}", *case.options, *options, target),
     )
     # An interim head may come before.
@@ -348,7 +348,7 @@ async def test_who_is_turned_away_at_the_door_is_told_why_and_leaves_a_line(net:
         inside[1].close()
         https = f"http://127.0.0.1:{proxy.https_port}/"
         await _until_served(proxy)
-        said = await output("curl", "-sS", "-i", "--max-time", "15", https)
+        said = await output(*needed("curl"), "-sS", "-i", "--max-time", "15", https)
         assert said.startswith("HTTP/1.1 400 ")
         assert "X-Portway-Reason: plain_http\r\n" in said
         await eventually(lambda: "plain_http" in log.read_text(), PATIENCE, "the line")

@@ -79,6 +79,9 @@ labels:
 {{- if $a.protectMetrics }}
 - --admin-protect-metrics
 {{- end }}
+{{- if not $a.tokenReview }}
+- --no-admin-review
+{{- end }}
 {{- end }}
 
 {{- define "portway.adminMount" -}}

@@ -79,9 +79,6 @@
 - "--health-address={{ .Values.listenAddress }}"
 - --health-port={{ .Values.operator.healthPort }}
 {{- include "portway.adminArgs" . }}
-{{- if not .Values.admin.tokenReview }}
-- --no-admin-review
-{{- end }}
 {{- if $c.admissionWebhooks.enabled }}
 - "--validating-webhook={{ if contains ":" .Values.listenAddress }}[{{ .Values.listenAddress }}]{{ else }}{{ .Values.listenAddress }}{{ end }}:{{ $c.admissionWebhooks.port }}"
 {{- if include "portway.webhookMounted" . }}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from portway_operator.decode.meta import CLASS_ANNOTATION
 from portway_operator.objects import Ingress, IngressClass
-from portway_operator.problems import Problem, at, class_foreign, class_missing
+from portway_operator.problems import Problem, at, class_foreign, class_missing, rule_foreign
 from portway_operator.settings import CompileSettings
 
 __all__ = ["Classes"]
@@ -63,6 +63,14 @@ class Classes:
         """Return the IngressClass that an Ingress names, if it exists."""
         named = _named(ingress)
         return None if named is None else self._classes.get(named.name)
+
+    def foreign_rules(self, ingresses: Iterable[Ingress]) -> Iterator[Problem]:
+        """Yield a finding for each host that is left to others because its Ingress is not ours."""
+        for ingress in ingresses:
+            if not self.ours(ingress):
+                named = _named(ingress)
+                for rule in ingress.rules:
+                    yield rule_foreign(at(ingress, rule.field), rule.host, "" if named is None else named.name)
 
     def problem(self, ingress: Ingress) -> Problem | None:
         """Return what is wrong with the class of an Ingress that is not ours, if it may have been meant to be.

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from portway_operator.check.report import Topic
+from portway_operator.check.topics import finding_of
 from portway_operator.diff.findings import Effect, Finding
 from portway_operator.diff.ranges import NOBODY, admitted, within
 from portway_operator.diff.side import Side, bare
@@ -19,21 +21,7 @@ __all__ = ["compare_common"]
 _FILE = "File"
 _LINE = re.compile(r":\d+|document \d+")
 _ENDLESS = "no_endpoints"
-_SHADOWING = frozenset(
-    (
-        "alias_taken",
-        "canary_taken",
-        "certificate_taken",
-        "default_taken",
-        "default_unused",
-        "fallback_taken",
-        "host_passed_through",
-        "passthrough_taken",
-        "path_shadowed",
-        "path_taken",
-        "port_taken",
-    )
-)
+_SHADOWING = (Topic.CONFLICT, Topic.SHADOWED)
 
 
 def compare_common(old: Side, new: Side) -> Iterator[Finding]:
@@ -181,7 +169,7 @@ def _problems(old: Side, new: Side) -> Iterator[Finding]:
     before, after = sides
     for key, one in after.items():
         if key not in before:
-            effect = Effect.SHADOWED if one.code in _SHADOWING else Effect.ADDED
+            effect = Effect.SHADOWED if finding_of(one, "").topic in _SHADOWING else Effect.ADDED
             kind = "shadowed" if effect is Effect.SHADOWED else _kind(one)
             yield Finding(effect, kind, str(one), now=one.code, after=one.origin)
     for key, one in before.items():

@@ -41,6 +41,7 @@ from portway_operator.problems.objects import (
     log_variable_unknown,
     nobody_trusted,
     rejected_by_proxy,
+    rule_foreign,
     setting_invalid,
 )
 from portway_operator.problems.passthroughs import (
@@ -177,6 +178,7 @@ __all__ = [
     "port_reserved",
     "port_taken",
     "rejected_by_proxy",
+    "rule_foreign",
     "secret_missing",
     "secret_unusable",
     "service_missing",

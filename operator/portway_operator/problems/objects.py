@@ -27,6 +27,7 @@ __all__ = [
     "internal",
     "nobody_trusted",
     "rejected_by_proxy",
+    "rule_foreign",
     "setting_invalid",
 ]
 
@@ -202,6 +203,19 @@ def class_foreign(origin: Origin, name: str, controller: str) -> Problem:
         f"The IngressClass {show(name)} belongs to {show(controller)}.",
         "The Ingress is not served.",
         "Name a class of Portway's, or remove the IngressClass.",
+        Severity.NOTICE,
+    )
+
+
+def rule_foreign(origin: Origin, host: str, name: str) -> Problem:
+    """Say that a host has a rule in an Ingress that is not ours: told to who asks about that host, and nobody else."""
+    whose = f"is of the class {show(name)}, which is not ours" if name else "names no class"
+    return Problem(
+        origin,
+        "rule_foreign",
+        f"{host or 'Any host'} has a rule here, and the Ingress {whose}.",
+        "It is left to another controller.",
+        "Set its spec.ingressClassName to the name of a class of Portway's.",
         Severity.NOTICE,
     )
 

@@ -34,12 +34,17 @@ from portway_proxy.tasks import Tasks
 __all__ = ["Board", "Crowded", "Reader", "Source"]
 
 _MOST: Final = 16  # Readers; a wall of screens has fewer, and each that a page leaves open costs memory.
-_GLANCE: Final = 0.2  # Seconds between two glances at what is served: comparing costs less than telling.
+_GLANCE: Final = 0.1  # Seconds between two glances at what is served: comparing costs less than telling.
 _EVERY: Final = 1.0  # Seconds between two looks at the figures.
 _SHARE: Final = 200  # Looking at routes takes a two-hundredth of a processor: what costs more is done less often.
 _SLOWEST: Final = 15.0
-_LINGER: Final = 30.0  # Seconds for which all is kept after the last reader, who may only have loaded the page anew.
+_CHURN: Final = 50  # What is served is looked through for a fiftieth of the time at most, however often it changes.
+_LATEST: Final = 2.0
+_LINGER: Final = 10.0  # Seconds for which all is kept after the last reader, who may only have loaded the page anew.
 _PROBLEMS: Final = 1000  # That are shown; who has more mends those first.
+
+
+_NOTHING: Final = Snapshot()
 
 
 class Source(Protocol):
@@ -112,6 +117,7 @@ class Board:
         self._standing = Standing()
         self._said: dict[type[Event], tuple[int, Event, bytes]] = {}
         self._served: Generation | None = None
+        self._due = 0.0  # When what is served may be looked through again.
         self._encoded: tuple[tuple[int, int], bytes] = (0, 0), b""
 
     # --- reading
@@ -119,9 +125,10 @@ class Board:
     async def table(self) -> Table:
         """Return everything that is served."""
         self._keep()
+        self._due = 0.0  # Who comes gets what is served now.
         await self._glance()
         async with self._changing:
-            return self._rows.table(self._source.generation)
+            return self._rows.table(0 if self._served is None else self._served.number)
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
@@ -138,6 +145,7 @@ class Board:
     async def begin(self, reader: Reader, mark: str) -> bytes:
         """Return what a reader is told first, who has everything up to `mark` already."""
         self._keep()
+        self._due = 0.0
         await self._glance()
         async with self._changing:
             reader.version = self._rows.stamp(mark) or -1
@@ -238,13 +246,15 @@ class Board:
         """Take what is new of what is served."""
         source = self._source
         async with self._changing:
-            snapshot = source.snapshot or Snapshot()
+            snapshot = source.snapshot or _NOTHING
             problems = (*snapshot.problems, *source.problems)
-            before = self._served
-            if before is None or snapshot is not self._rows.snapshot or source.generation != before.number:
+            before, now = self._served, time.monotonic()
+            new = before is None or snapshot is not self._rows.snapshot or source.generation != before.number
+            if new and now >= self._due:
                 number, digest, since = source.generation, source.digest, source.served_since
                 # In a thread: the first time it is 5,000 rows, and readiness must answer meanwhile.
                 await asyncio.to_thread(self._rows.update, snapshot)
+                self._due = now + min(_CHURN * (time.monotonic() - now), _LATEST)
                 counts = self._rows.counts(len(problems))
                 self._served = Generation(self._rows.mark, number, digest, round(since, 3), counts)
             said = self._say(Problems(list(problems[:_PROBLEMS]), max(0, len(problems) - _PROBLEMS)))

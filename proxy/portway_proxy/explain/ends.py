@@ -98,7 +98,8 @@ class RehearsedUpstream(LiveUpstream):
         if self.upstream.external_name:
             return "whatever addresses the name has: each proxy looks them up again and again"
         if candidates == 1:
-            return "the only one" if len(self.pools) == 1 else "the only one that is well"
+            others = "that is well" if any(pool.health.out for pool in self.pools) else "of this proxy's zone"
+            return "the only one" if len(self.pools) == 1 else f"the only one {others}"
         return f"any of {candidates}, {_WAYS[self.upstream.balance]}"
 
     def _arrive(self, exchange: Exchange) -> Arrival:

@@ -13,7 +13,7 @@ import msgspec
 
 from portway_proxy.discretion import discreet_fields, discreet_head, discreet_url
 from portway_proxy.endpoint_states import EndpointRow
-from portway_proxy.errors import BadHost, NoEndpoints, NoHost, NoPath, ProxyError
+from portway_proxy.errors import BadHost, NoEndpoints, NoPath, ProxyError
 from portway_proxy.explain.certificates import shown_certificate
 from portway_proxy.explain.clients import client_stage
 from portway_proxy.explain.explanation import (
@@ -56,8 +56,8 @@ class View:
     """What is served, and what is known around it.
 
     `now` is seconds since the epoch. `rows` are the states of endpoints, by the names of their upstreams, where a
-    running proxy tells them. `problems` are those of the proxy itself. Without `settings` ports are 80 and 443. `key`
-    signs affinity cookies where the snapshot brings no key.
+    running proxy tells them. `problems` are further ones than the snapshot's, as those of the proxy itself. Without
+    `settings` ports are 80 and 443. `key` signs affinity cookies where the snapshot brings no key.
     """
 
     snapshot: Snapshot
@@ -198,7 +198,8 @@ class _Account:
             policies += policy_parts(snapshot, route, base, tls=door.tls)
             parts["route"] = shown_route(table, hosts, route)
         end = self._end(base, policies, parts)
-        missed = host if exchange.reason in (NoHost.reason, NoPath.reason) else ""
+        served_itself = hosts is not None and hosts.name == host and exchange.reason != NoPath.reason
+        missed = "" if served_itself else host
         origin = None if route is None else route.origin
         name = self.question.name if door.tls else ""
         problems = self._related(About(missed, name, upstream=end, origin=origin))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from portway_proxy.discretion import discreet_url
-from portway_proxy.errors import Closed
+from portway_proxy.errors import Closed, NoHost
 from portway_proxy.explain.explanation import Alternative, Outcome, OutcomeKind
 from portway_proxy.explain.reasons import REASONS, Reason
 from portway_proxy.explain.scenario import Arrival, Rehearsal, Scenario
@@ -29,6 +29,7 @@ _HOW: Final = {
     OutcomeKind.PASSTHROUGH: "Its TLS passes through, as it is, to",
     OutcomeKind.FORWARD: "The request goes to",
 }
+_FOREIGN: Final = "rule_foreign"  # The problem of an Ingress that is another controller's.
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -47,9 +48,10 @@ def outcome_of(found: Rehearsal, problems: tuple[Problem, ...] = ()) -> Outcome:
         return forwarded(found.arrival, OutcomeKind.FORWARD, reason)
     status = 0 if exchange is None else exchange.status
     policy = None if exchange is None or exchange.route is None else exchange.route.policy
-    # What closes a path has a code of its own, under which its problem stands.
+    # What closes a path has a code of its own, under which its problem stands, and so has a rule of somebody else.
     code = policy.closed if policy is not None and reason == Closed.reason else reason
-    problem = next((one for one in problems if one.code == code), None)
+    codes = (code, _FOREIGN) if reason == NoHost.reason else (code,)
+    problem = next((one for one in problems if one.code in codes), None)
     return settled(OutcomeKind.ANSWER, status, reason, problem, location=location, why=found.refused or _why(found))
 
 
@@ -142,9 +144,12 @@ def _scenarios(policy: Policy, base: Rehearsal) -> Iterator[tuple[str, Scenario]
 
 
 def _fate(found: Rehearsal) -> tuple[object, ...]:
+    """Return what tells two ways to end apart: an answer, of whom it is, and what an endpoint gets."""
     exchange = found.exchange
     ended = None if exchange is None else (exchange.status, exchange.reason)
-    return ended, None if found.arrival is None else (found.arrival.upstream, found.arrival.head)
+    upstream = None if exchange is None else exchange.upstream
+    name = None if upstream is None else upstream.upstream.name
+    return ended, name, None if found.arrival is None else (found.arrival.upstream, found.arrival.head)
 
 
 def _alternative(when: str, found: Rehearsal) -> Alternative:
@@ -153,10 +158,16 @@ def _alternative(when: str, found: Rehearsal) -> Alternative:
     if arrival is not None:
         return Alternative(when, OutcomeKind.FORWARD, reason=reason, upstream=arrival.upstream)
     status = 0 if exchange is None else exchange.status
-    # It came there, and nobody was there to take it.
-    where = exchange.upstream if exchange is not None and found.trace.arrived else None
-    name = "" if where is None else where.upstream.name
-    return Alternative(when, OutcomeKind.ANSWER, status, reason, _location(found.answer), name)
+    return Alternative(when, OutcomeKind.ANSWER, status, reason, _location(found.answer), _destination(found))
+
+
+def _destination(found: Rehearsal) -> str:
+    """Return the upstream that a request was on its way to, where it came there or that is not its route's own."""
+    exchange = found.exchange
+    if exchange is None or exchange.route is None or exchange.upstream is None:
+        return ""
+    name = exchange.upstream.upstream.name
+    return name if found.trace.arrived or name != exchange.route.upstream else ""
 
 
 def _location(answer: bytes) -> str:

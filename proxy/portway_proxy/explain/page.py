@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from aiohttp import web
@@ -63,10 +63,14 @@ class Explained(Protocol):
 
 
 class ExplainPage:
-    """The page; one explanation is made after the other, in a thread: a password's hash takes a moment."""
+    """The page; one explanation is made after the other, in a thread: a password's hash takes a moment.
 
-    def __init__(self, explained: Explained) -> None:
+    `further` returns problems that nobody has but who asks about their hosts.
+    """
+
+    def __init__(self, explained: Explained, further: Callable[[], Sequence[Problem]] = tuple) -> None:
         self._explained = explained
+        self._further = further
         self._turn = asyncio.Lock()
 
     def add_to(self, app: web.Application) -> None:
@@ -89,27 +93,30 @@ class ExplainPage:
 
     async def _explain(self, question: Question) -> Explanation:
         """Explain a request, and once more where it comes to endpoints: with how they fare."""
-        found = await asyncio.to_thread(_explain, question, self._explained, {})
+        found = await self._explained_with(question, {})
         if not found.upstream:
             return found
         page = await self._explained.endpoints(EndpointQuery(found.upstream))
         rows = tuple(row for row in page.endpoints if row.upstream == found.upstream)
-        return await asyncio.to_thread(_explain, question, self._explained, {found.upstream: rows}) if rows else found
+        return await self._explained_with(question, {found.upstream: rows}) if rows else found
+
+    async def _explained_with(self, question: Question, rows: dict[str, tuple[EndpointRow, ...]]) -> Explanation:
+        """Look at what is served now, and explain a request by it in a thread."""
+        explained = self._explained
+        ports = {"http_port": explained.http_port, "https_port": explained.https_port}
+        parts = {
+            "snapshot": explained.snapshot or Snapshot(),
+            "generation": explained.generation,
+            "settings": msgspec.structs.replace(explained.settings, **ports),
+            "rows": rows,
+            "problems": (*explained.problems, *self._further()),
+            "key": explained.affinity_key,
+        }
+        return await asyncio.to_thread(_explain, question, parts)
 
 
-def _explain(question: Question, explained: Explained, rows: dict[str, tuple[EndpointRow, ...]]) -> Explanation:
+def _explain(question: Question, parts: dict[str, Any]) -> Explanation:
     # Loaded when somebody asks: it is all of layer 7, of which a supervisor needs nothing else.
     from portway_proxy.explain.explaining import View, explain  # noqa: PLC0415
 
-    ports = {"http_port": explained.http_port, "https_port": explained.https_port}
-    settings = msgspec.structs.replace(explained.settings, **ports)
-    view = View(
-        explained.snapshot or Snapshot(),
-        time.time(),
-        explained.generation,
-        settings,
-        rows,
-        tuple(explained.problems),
-        explained.affinity_key,
-    )
-    return explain(question, view)
+    return explain(question, View(now=time.time(), **parts))

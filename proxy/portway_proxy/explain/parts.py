@@ -215,7 +215,10 @@ def _external(seen: _Seen) -> str:
     asked = seen.rehearsal.asked[0]
     copied = f", and the endpoint gets its {', '.join(external.copied)}" if external.copied else ""
     first = asked.head.partition(b"\r\n")[0].decode("latin-1").rpartition(" ")[0]
-    return f"{asked.upstream} is asked {first.partition('?')[0]}; the request goes on when it answers 2xx{copied}"
+    before = f"{asked.upstream} is asked {first.partition('?')[0]}"
+    if external.cache_key:
+        before += ", unless it has answered this client before"
+    return f"{before}; the request goes on when it answers 2xx{copied}"
 
 
 def _mirror(seen: _Seen) -> str:

@@ -84,7 +84,8 @@ REASONS: Final[Mapping[str, Reason]] = {
     "bad_host": Reason("The Host is missing, repeated or malformed.", "Send one Host that is a name or an address."),
     "bad_target": Reason(
         "The target is malformed, or could be read in two ways.",
-        "Write the path without encoded slashes, backslashes or semicolons where a rule depends on them.",
+        "Write a path that has one reading: without dots that lead above the root, broken escapes, and encoded slashes,"
+        " backslashes or semicolons where a rule depends on them.",
     ),
     "unknown_coding": Reason("A transfer coding other than chunked.", "Send the body chunked, or with its length."),
     "target_too_long": Reason("The request line is too long.", "Shorten the URL, or raise request-line-size."),

@@ -34,7 +34,7 @@ class About(NamedTuple):
 def related(problems: Iterable[Problem], about: About) -> tuple[Problem, ...]:
     """Return the problems that may have to do with what a question is about; errors come first."""
     host, name, port, upstream, origin = about
-    hosts, names = _word(host), _word(name)
+    hosts, names = _name(host), _name(name)
     number = re.compile(rf"\b{port}\b") if port else None
     service = ("", "") if upstream is None else _service(upstream)
     found = [
@@ -51,8 +51,11 @@ def related(problems: Iterable[Problem], about: About) -> tuple[Problem, ...]:
     return tuple(found[:_MOST])
 
 
-def _word(word: str) -> re.Pattern[str] | None:
-    return re.compile(rf"(?<![\w.-]){re.escape(word)}(?![\w-])") if word else None
+def _name(name: str) -> re.Pattern[str] | None:
+    """Return what finds a name, or the wildcard above it, in a sentence."""
+    first, dot, rest = name.partition(".")
+    label = rf"(?:{re.escape(first)}|\*)" if dot else re.escape(first)
+    return re.compile(rf"(?<![\w.*-]){label}{re.escape(dot + rest)}(?![\w-])") if name else None
 
 
 def _of_route(problem: Problem, origin: Origin | None) -> bool:

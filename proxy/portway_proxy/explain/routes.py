@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["host_stage", "route_stage", "shown_route"]
 
 _MOST: Final = 8  # Rivals that are named; the others are counted.
+_OWNERS: Final = 4  # Objects that are named as those which have rules for a host.
 _COMPARED: Final = 5_000  # Names that a wrong one is compared with: more would take seconds.
 _ALIKE: Final = 0.7  # How much two names must have in common (`difflib`'s ratio) for one to be taken for the other.
 
@@ -44,7 +45,14 @@ def host_stage(snapshot: Snapshot, table: RouteTable, name: str) -> Stage:
         passed += _wildcard(table, name)
     if chosen.name and table.any_host is not None:
         passed.append(Rival("any host", "a host that is named comes before it, whatever its paths"))
-    return Stage(StageName.HOST, chosen.name or "any host", why, "", tuple(passed))
+    return Stage(StageName.HOST, chosen.name or "any host", why, _owners(chosen.host.routes), tuple(passed))
+
+
+def _owners(routes: Iterable[Route]) -> str:
+    """Return the objects that have a rule for a host, the first few by name."""
+    owners = {f"{one.kind} {one.namespace}/{one.name}" for one in (route.origin for route in routes)}
+    few = sorted(owners)[:_OWNERS]
+    return ", ".join([*few, *([f"and {len(owners) - _OWNERS} more"] if len(owners) > _OWNERS else [])])
 
 
 def _wildcard(table: RouteTable, name: str) -> Iterator[Rival]:

@@ -244,3 +244,15 @@ async def test_nothing_is_served_yet_is_an_empty_table(board: Board, fleet: Flee
     fleet.snapshot, fleet.generation = None, 0
     table = await board.table()
     assert (table.generation, table.routes) == (0, [])
+
+
+async def test_what_is_served_is_looked_through_the_less_often_the_longer_it_takes(
+    board: Board, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board_module, "_LATEST", 3600.0)
+    monkeypatch.setattr(board_module, "_CHURN", 1e9)
+    with board.reading() as reader:
+        await board.begin(reader, "")
+        fleet.serve(snapshot("/", "/cart", problems=(PROBLEM,)))
+        assert await until(board, reader, "problems", but="generation")
+        assert (await board.table()).generation == 2  # Who comes gets what is served now.
