@@ -68,7 +68,9 @@ def _place(text: str) -> Place:
 def diff_command(  # noqa: PLR0913 - the options of a command are its arguments
     old: Annotated[
         Place,
-        typer.Argument(parser=_place, metavar="OLD", help="Files, cluster:[CONTEXT], http://ADMIN or a generation."),
+        typer.Argument(
+            parser=_place, metavar="OLD", help="Files, cluster:[CONTEXT][+FILES], http://ADMIN or a generation."
+        ),
     ],
     new: Annotated[Place, typer.Argument(parser=_place, metavar="NEW", help="As OLD.")],
     *,

@@ -19,7 +19,8 @@ from portway_proxy.snapshot import Problem, Snapshot
 __all__ = ["Place", "PlaceKind", "Reader"]
 
 _UNDERSTOOD: Final = (
-    "a file or folder of YAML or JSON; `cluster:` or `cluster:CONTEXT`; an admin port as http://HOST:PORT; "
+    "a file or folder of YAML or JSON; `cluster:` or `cluster:CONTEXT`, with `+PATH` as if the files there had been "
+    "applied to it; an admin port as http://HOST:PORT; "
     "or a generation of the one that --admin names, as 7 or @7"
 )
 _GENERATION: Final = re.compile(r"@?([0-9]{1,15})")
@@ -40,10 +41,14 @@ class PlaceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A side as the user names it: `value` is a path, a context (empty: the current one), a URL, or a number."""
+    """A side as the user names it: `value` is a path, a context (empty: the current one), a URL, or a number.
+
+    `applied` is the path of files that count as if they had been applied to a cluster; empty for none.
+    """
 
     kind: PlaceKind
     value: str
+    applied: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Place:
@@ -52,7 +57,8 @@ class Place:
         if found is not None:
             return cls(PlaceKind.GENERATION, found[1])
         if text.startswith(_CLUSTER):
-            return cls(PlaceKind.CLUSTER, text.removeprefix(_CLUSTER))
+            context, _, path = text.removeprefix(_CLUSTER).partition("+")
+            return cls(PlaceKind.CLUSTER, context, path)
         if text.startswith((_ADMIN, *_URLS)):
             url = text.removeprefix(_ADMIN)
             if not url.startswith(_URLS):
@@ -63,7 +69,7 @@ class Place:
     def __str__(self) -> str:
         """Return what the user calls it."""
         if self.kind is PlaceKind.CLUSTER:
-            return f"{_CLUSTER}{self.value}"
+            return f"{_CLUSTER}{self.value}{self.applied and f'+{self.applied}'}"
         return f"generation {self.value}" if self.kind is PlaceKind.GENERATION else self.value
 
 
@@ -89,11 +95,9 @@ class Reader:
         """
         match place.kind:
             case PlaceKind.FILES:
-                return Look(self._files(Path(place.value)))
+                return Look(self._files(_there(place.value)))
             case PlaceKind.CLUSTER:
-                found = look_at_cluster(replace(self.cluster, context=place.value or None), self.settings)
-                told = f"Cluster {place.value}".rstrip()
-                return replace(found, notes=tuple(f"{told}: {note}" for note in found.notes))
+                return self._cluster(place)
             case PlaceKind.LIVE:
                 rows = ask(place.value, "/history", list[_Row], token_file=self.token_file)
                 return Look(self._generation(place.value, rows[0].generation) if rows else Snapshot())
@@ -107,11 +111,22 @@ class Reader:
     def _generation(self, admin: str, number: int) -> Snapshot:
         return ask(admin, f"/history/{number}", Snapshot, token_file=self.token_file)
 
+    def _cluster(self, place: Place) -> Look:
+        applied = (_there(place.applied),) if place.applied else ()
+        cluster = replace(self.cluster, context=place.value or None, applied=applied)
+        found = look_at_cluster(cluster, self.settings)
+        told = f"Cluster {place.value}".rstrip()
+        return replace(found, notes=tuple(f"{told}: {note}" for note in found.notes))
+
     def _files(self, path: Path) -> Snapshot:
-        if not path.exists():
-            raise Unreadable(f"There is no file or folder {str(path)!r}. A side is {_UNDERSTOOD}.")
         found = look_at_files([path], self.settings).snapshot
         return msgspec.structs.replace(found, problems=tuple(_within(path, one) for one in found.problems))
+
+
+def _there(text: str) -> Path:
+    if not Path(text).exists():
+        raise Unreadable(f"There is no file or folder {text!r}. A side is {_UNDERSTOOD}.")
+    return Path(text)
 
 
 def _within(path: Path, problem: Problem) -> Problem:

@@ -24,13 +24,15 @@ __all__ = ["Cluster", "Look", "look_at_cluster", "look_at_files"]
 class Cluster:
     """The cluster to read: a context of a kubeconfig (the current one, without), and namespaces; all without any.
 
-    Ingresses count whose IngressClass has one of `controllers`; without any, those of the compile's own.
+    Ingresses count whose IngressClass has one of `controllers`; without any, those of the compile's own. Objects of the
+    files `applied` count as if they had been applied to it.
     """
 
     kubeconfig: str | None = None
     context: str | None = None
     namespaces: tuple[str, ...] = ()
     controllers: frozenset[str] = frozenset()
+    applied: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,13 @@ class Look:
 def look_at_files(paths: Sequence[Path], settings: CompileSettings) -> Look:
     """Return what files come to; raises `Unreadable`."""
     store = ObjectStore()
-    FileSource(list(paths), store).load()
+    FileSource(paths, store).load()
     settings = replace(settings, standalone=True)
     return Look(compile_snapshot(store, settings).snapshot, foreign=_foreign(store, settings))
 
 
 def look_at_cluster(cluster: Cluster, settings: CompileSettings) -> Look:
-    """Return what a cluster comes to; raises `NoCluster` and `Unreachable`."""
+    """Return what a cluster comes to; raises `NoCluster`, `Unreachable` and, for files to apply, `Unreadable`."""
     return asyncio.run(_look(cluster, settings))
 
 
@@ -60,6 +62,8 @@ async def _look(cluster: Cluster, settings: CompileSettings) -> Look:
     survey = Survey(Connection.load(cluster.kubeconfig, cluster.context), store, lambda *_: None)
     maps = [text.partition("/") for text in (settings.config_map, settings.tcp_services, settings.udp_services) if text]
     await survey.read(cluster.namespaces, [(namespace, name) for namespace, _, name in maps])
+    if cluster.applied:
+        _apply(cluster.applied, store)
     adopt(store, cluster.controllers, settings.controller)
     await survey.read_named(settings)
     snapshot = compile_snapshot(store, settings).snapshot
@@ -72,3 +76,17 @@ async def _look(cluster: Cluster, settings: CompileSettings) -> Look:
 
 def _foreign(store: ObjectStore, settings: CompileSettings) -> tuple[Problem, ...]:
     return tuple(Classes(store.ingress_classes.values(), settings).foreign_rules(store.ingresses.values()))
+
+
+def _apply(paths: Sequence[Path], store: ObjectStore) -> None:
+    """Put the objects of files into the store, as old as those that they are put in the place of."""
+    files = ObjectStore()
+    FileSource(paths, files).load()
+    store.report("files", files.reported)
+    for shelf in (files.config_maps, files.endpoint_slices, files.ingress_classes, files.secrets, files.services):
+        for new in shelf.values():
+            store.put(new)
+    for ingress in files.ingresses.values():
+        known = store.ingresses.get(ingress.meta.key)
+        meta = ingress.meta if known is None else replace(ingress.meta, created=known.meta.created)
+        store.put(replace(ingress, meta=meta))

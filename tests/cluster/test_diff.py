@@ -45,3 +45,5 @@ async def test_a_guard_that_the_files_lack_is_lost_and_one_that_they_have_is_not
     first = found["findings"][0]
     assert (first["kind"], first["host"], first["path"]) == ("networks_widened", "diff.example", "/")
     assert first["before"]["namespace"] == namespace
+    status, applied = await diff(control_plane, namespace, "cluster:", f"cluster:+{tmp_path / 'opened.yaml'}")
+    assert (status, applied["findings"]) == (4, found["findings"])

@@ -126,6 +126,25 @@ async def test_a_cluster_is_compared_with_files(tmp_path: Path, sides: tuple[Pat
         assert [one["kind"] for one in json.loads(result.stdout)["findings"]] == ["password_lost", "hands_changed"]
 
 
+async def test_files_are_compared_as_if_they_had_been_applied(tmp_path: Path) -> None:
+    opened = ingress("/admin", name="guarded")
+    # Without the time of an API server it would be the youngest, and lose its path to this one.
+    younger = ingress("api:/admin", name="younger")
+    younger["metadata"]["creationTimestamp"] = "2025-01-01T00:00:00Z"
+    del opened["metadata"]["creationTimestamp"]
+    change = written(tmp_path / "change.yaml", [opened, ingress(name="new", host="new.example")])
+    async with serving() as api:
+        for each in (INGRESS_CLASS, *WITH, younger):
+            api.apply(each)
+        where = write_kubeconfig(tmp_path, api.url)
+        arguments = ("cluster:here", f"cluster:here+{change}", "--kubeconfig", where, "--format", "json")
+        result = await asyncio.to_thread(diff, *arguments)
+        found = [(one["kind"], one["host"]) for one in json.loads(result.stdout)["findings"]]
+        assert found == [("password_lost", "shop.example"), ("host_added", "new.example")]
+        result = await asyncio.to_thread(diff, "cluster:", "cluster:+nowhere", "--kubeconfig", where)
+        assert (result.exit_code, "no file or folder 'nowhere'" in result.output) == (2, True)
+
+
 async def test_what_a_cluster_does_not_show_is_said(tmp_path: Path, sides: tuple[Path, Path]) -> None:
     async with serving() as api:
         api.fault = lambda request: web.Response(status=403) if request.path.endswith("/secrets") else None

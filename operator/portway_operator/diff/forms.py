@@ -67,7 +67,10 @@ def summary(difference: Difference) -> str:
 def print_text(difference: Difference, terminal: Console) -> None:
     """Print the difference for people, the gravest first; no name in it can steer the terminal."""
     for line, style in _lines(difference):
-        terminal.print(Text(line, style), soft_wrap=True)
+        if terminal.is_terminal:
+            terminal.print(Text(line, style), soft_wrap=True)
+        else:
+            terminal.file.write(f"{line}\n")
 
 
 def _lines(difference: Difference) -> Iterator[tuple[str, str]]:
