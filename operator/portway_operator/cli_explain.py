@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
@@ -35,6 +36,7 @@ from portway_proxy.errors import BadSnapshot
 from portway_proxy.explain.explanation import Explanation
 from portway_proxy.explain.question import STRANGER, BadQuestion, Question
 from portway_proxy.explain.text import Line, Tone, describe_explanation, lines_of
+from portway_proxy.snapshot import Origin
 
 if TYPE_CHECKING:
     from portway_operator.settings import CompileSettings
@@ -96,7 +98,9 @@ def explain_command(  # noqa: PLR0913 - the options of a command are its argumen
     try:
         question = Question.of(url, method, fields, client_ip)
         if file:
-            found = _explained(question, look_at_files(file, settings))
+            look = look_at_files(file, settings)
+            found = _explained(question, look)
+            found = found if as_json else _located(found, look.place)
         elif context is not None or kubeconfig is not None:
             cluster = Cluster(kubeconfig, context, several(watch_namespace), frozenset(several(controller_class)))
             found = _explained(question, _of_cluster(cluster, settings))
@@ -134,6 +138,18 @@ def _explained(question: Question, look: Look) -> Explanation:
     from portway_proxy.explain.explaining import View, explain  # noqa: PLC0415
 
     return explain(question, View(look.snapshot, time.time(), problems=look.foreign))
+
+
+def _located(found: Explanation, place: Callable[[Origin], str]) -> Explanation:
+    """Return an explanation whose fields of objects are followed by their places in files."""
+    stages = []
+    for stage in found.stages:
+        kind, _, rest = stage.origin.partition(" ")
+        name, _, field = rest.partition(" ")
+        namespace, _, own = name.partition("/")
+        where = place(Origin(kind, namespace, own, field)) if field.startswith(("spec", "metadata")) else ""
+        stages.append(msgspec.structs.replace(stage, origin=f"{stage.origin} ({where})") if where else stage)
+    return msgspec.structs.replace(found, stages=tuple(stages))
 
 
 def _of_cluster(cluster: Cluster, settings: CompileSettings) -> Look:

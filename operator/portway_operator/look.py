@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from portway_operator.sources.connection import Connection
 from portway_operator.sources.files import FileSource
 from portway_operator.sources.survey import Survey
 from portway_operator.store import ObjectStore
-from portway_proxy.snapshot import Problem, Snapshot
+from portway_proxy.snapshot import Origin, Problem, Snapshot
 
 __all__ = ["Cluster", "Look", "look_at_cluster", "look_at_files"]
 
@@ -35,21 +35,30 @@ class Cluster:
     applied: tuple[Path, ...] = ()
 
 
+def _nowhere(_: Origin) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen; `notes` say what was not, each as a sentence. `foreign` are rules of other controllers."""
+    """What was seen; `notes` say what was not, each as a sentence. `foreign` are rules of other controllers.
+
+    `place` returns where a field stands in a file, or nothing.
+    """
 
     snapshot: Snapshot
     notes: tuple[str, ...] = ()
     foreign: tuple[Problem, ...] = ()
+    place: Callable[[Origin], str] = _nowhere
 
 
 def look_at_files(paths: Sequence[Path], settings: CompileSettings) -> Look:
     """Return what files come to; raises `Unreadable`."""
     store = ObjectStore()
-    FileSource(paths, store).load()
+    source = FileSource(paths, store)
+    source.load()
     settings = replace(settings, standalone=True)
-    return Look(compile_snapshot(store, settings).snapshot, foreign=_foreign(store, settings))
+    return Look(compile_snapshot(store, settings).snapshot, foreign=_foreign(store, settings), place=source.place)
 
 
 def look_at_cluster(cluster: Cluster, settings: CompileSettings) -> Look:

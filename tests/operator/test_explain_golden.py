@@ -26,7 +26,7 @@ def said(case: Path) -> Iterator[str]:
         if line.startswith("#$ "):
             result = CliRunner().invoke(app, ["explain", *shlex.split(line[3:]), "-f", str(case)])
             yield f"$ portway explain {line[3:]}"
-            yield from _DATE.sub("Date: ...", result.output).splitlines()
+            yield from _DATE.sub("Date: ...", result.output).replace(f"{case.parent}/", "").splitlines()
             yield f"exit status {result.exit_code}"
             yield ""
 
