@@ -37,7 +37,7 @@ def shop(tmp_path: Path) -> str:
 def test_a_request_that_an_endpoint_gets_is_status_0(shop: str) -> None:
     result = explain("http://shop.example/a", "-f", shop)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert f"from Ingress shop/web spec.rules[0].http.paths[0] ({shop}:19)" in result.stdout
+    assert f"from Ingress shop/web spec.rules[0].http.paths[0] ({shop}:16)" in result.stdout
 
 
 def test_an_error_is_status_1_and_ends_with_what_to_change(shop: str) -> None:
