@@ -18,6 +18,9 @@ ADDED, MENDED = Effect.ADDED, Effect.MENDED
 USERS = passwords("users", "alice")
 ASKED = {"auth-type": "basic", "auth-secret": "users"}
 SHOP = "shop.example"
+BALANCED = {"load-balance": "ewma"}
+CANARY = {"canary": "true", "canary-weight": "10"}
+VERIFIED = {"backend-protocol": "HTTPS", "proxy-ssl-secret": "shop/ca", "proxy-ssl-verify": "on"}
 
 
 @dataclass(frozen=True)
@@ -262,6 +265,26 @@ PAIRS = {
         [ingress("/a", "bare:/"), service("bare")],
         [(TRAFFIC, "endpoints_gone", "", ""), (ADDED, "notice_added", "", "")],
     ),
+    "a Service has endpoints again": Pair(
+        [ingress("/a", "bare:/"), service("bare")],
+        [ingress("/a", "bare:/"), service("bare"), slices("bare")],
+        [(MENDED, "endpoints_found", "", ""), (MENDED, "problem_mended", "", "")],
+    ),
+    "a default backend comes": Pair(
+        [ingress("/a")],
+        [ingress("/a"), default()],
+        [(ADDED, "default_added", "", "")],
+    ),
+    "a host gets a certificate": Pair(
+        [ingress(ssl_redirect="false")],
+        [ingress(secret="cert"), tls("cert", "one")],
+        [(GAINED, "certificate_gained", SHOP, ""), (GAINED, "https_gained", SHOP, "/")],
+    ),
+    "other authorities vouch for endpoints": Pair(
+        [ingress(nginx=VERIFIED), authority("ca", "one")],
+        [ingress(nginx=VERIFIED), authority("ca", "one", "two")],
+        [(LOST, "endpoint_authority", SHOP, "/"), (CHANGED, "upstream_terms", "", "")],
+    ),
     "the default backend goes": Pair(
         [ingress("/a"), default()],
         [ingress("/a")],
@@ -305,6 +328,10 @@ PAIRS = {
 }
 
 SAME = {
+    "an Ingress and its canary under other names": (
+        [ingress(name="one", nginx=BALANCED), ingress("api:/", name="two", nginx={**BALANCED, **CANARY})],
+        [ingress(name="three", nginx=BALANCED), ingress("api:/", name="four", nginx={**BALANCED, **CANARY})],
+    ),
     "rules in another order": ([ingress("/a", "/b", "=/c")], [ingress("=/c", "/b", "/a")]),
     "two Ingresses merged": (
         [ingress("/a", name="one", limit_rps="5"), ingress("/b", name="two", limit_rps="5")],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from portway_operator.diff import Effect, compare
 from portway_operator.settings import CompileSettings
+from portway_proxy.snapshot import Fallback, Origin
 from portway_proxy.tuning import Setting
 from short_manifests import compiled, ingress, service, tls
 
@@ -94,3 +96,22 @@ def test_a_canary_of_a_guarded_path_is_guarded_as_well() -> None:
     main = ingress(allow_source_range="10.0.0.0/8")
     canary = ingress("api:/", name="canary", nginx={"canary": "true", "canary-weight": "10"})
     assert kinds([main], [main, canary]) == [(CHANGED, "policy_changed")]
+
+
+def test_what_traces_say_has_changed() -> None:
+    traced = CompileSettings(enable_opentelemetry=True, otlp_collector_host="collector.example")
+    [found] = compare(compiled(*SHOP), compiled(*SHOP, settings=traced)).findings
+    assert (found.effect, found.kind) == (CHANGED, "observing_changed")
+
+
+def test_a_fallback_that_is_opened_is_past_all_guards() -> None:
+    plain = compiled(*SHOP)
+    origin = Origin("IngressClass", "", "portway", "metadata.annotations")
+    web, bank = (msgspec.structs.replace(plain, fallback=Fallback(name, origin)) for name in ("shop/db:1", "bank/db:1"))
+    found = [compare(*sides).findings for sides in ((plain, web), (web, plain), (web, bank), (web, web))]
+    assert [[(one.effect, one.kind) for one in some] for some in found] == [
+        [(LOST, "fallback_opened")],
+        [(TRAFFIC, "fallback_closed")],
+        [(HANDS, "fallback_moved")],
+        [],
+    ]
