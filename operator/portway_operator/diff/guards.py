@@ -76,19 +76,22 @@ def without(policy: Policy, subjects: Iterable[str]) -> Policy:
 
 def losses(old: Way, new: Way) -> Iterator[Loss]:
     """Yield what guarded a request that went the way `old`, and does not guard it now."""
-    access = Access(new.policy, new.side)
-    if new.ends or access.nobody:
+    if new.ends:
         return
-    if old.policy.closed:
-        if not new.policy.guards:
-            yield Loss("closure_lost", f"is closed to everybody ({old.policy.closed})", "is open to anybody")
-        return
-    yield from Access(old.policy, old.side).losses(access)
-    yield from _certificates(old, new)
-    yield from _https(old.policy, new.policy)
-    yield from _limits(old.policy.limit, new.policy.limit)
+    if old.policy != new.policy:
+        access = Access(new.policy, new.side)
+        if access.nobody:
+            return
+        if old.policy.closed:
+            if not new.policy.guards:
+                yield Loss("closure_lost", f"is closed to everybody ({old.policy.closed})", "is open to anybody")
+            return
+        yield from Access(old.policy, old.side).losses(access)
+        yield from _certificates(old, new)
+        yield from _https(old.policy, new.policy)
+        yield from _limits(old.policy.limit, new.policy.limit)
+        yield from _blocked(old.policy.blocked, new.policy.blocked)
     yield from _bodies(old, new)
-    yield from _blocked(old.policy.blocked, new.policy.blocked)
     yield from _endpoints(old, new)
 
 
