@@ -6,10 +6,7 @@ none of an object's (https://kubernetes.io/docs/reference/access-authn-authz/aut
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -17,6 +14,7 @@ import msgspec
 from portway_operator.api_objects import ApiObjects, ApiUnavailable
 from portway_operator.token_review import InvalidToken, TokenHolder, TokenReviewer
 from portway_proxy.admin_tokens import TokenRefused, TokenUnknowable
+from portway_proxy.verdicts import Verdicts
 
 __all__ = ["ADMIN_AUDIENCE", "ADMIN_RIGHT", "ReviewedTokens"]
 
@@ -27,7 +25,6 @@ ADMIN_RIGHT: Final = "/portway/admin"
 """The path that a role has to allow to `get`."""
 
 _PATH: Final = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-_REMEMBERED: Final = 256
 _SECONDS: Final = 10.0  # A role that is taken away counts for so long; the API server's own cache has 10 to 300.
 _AT_ONCE: Final = 4
 _MEND: Final = "bind a ClusterRole to it that allows this nonResourceURL."
@@ -38,26 +35,19 @@ class _Status(msgspec.Struct, frozen=True):
     allowed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Remembered:
-    until: float
-    allowed: bool
-
-
 class ReviewedTokens:
     """Tokens that `reviewer` knows, of accounts that may `get` `/portway/admin`."""
 
     def __init__(self, reviewer: TokenReviewer, api: ApiObjects) -> None:
         self._reviewer = reviewer
         self._api = api
-        self._remembered: OrderedDict[TokenHolder, _Remembered] = OrderedDict()
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._verdicts: Verdicts[TokenHolder, bool] = Verdicts(_AT_ONCE)
 
     async def verify(self, token: str) -> None:
         """Return when the token counts; raises `TokenRefused`, and `TokenUnknowable` when that cannot be told now."""
         try:
             holder = await self._reviewer.review(token)
-            allowed = await self._allowed(holder)
+            allowed = await self._verdicts.get(holder, lambda: self._ask(holder))
         except InvalidToken as error:
             raise TokenRefused(f"The token does not count: {error}.") from None
         except ApiUnavailable:
@@ -65,21 +55,8 @@ class ReviewedTokens:
         if not allowed:
             raise TokenRefused(f"{holder.account} may not get {ADMIN_RIGHT}: {_MEND}", 403)
 
-    async def _allowed(self, holder: TokenHolder) -> bool:
-        known = self._remembered.get(holder)
-        if known is None or known.until <= time.monotonic():
-            async with self._turns:
-                known = self._remember(holder, await self._ask(holder))
-        return known.allowed
-
-    def _remember(self, holder: TokenHolder, allowed: bool) -> _Remembered:  # noqa: FBT001 - the API's own verdict
-        remembered = self._remembered[holder] = _Remembered(time.monotonic() + _SECONDS, allowed)
-        self._remembered.move_to_end(holder)
-        if len(self._remembered) > _REMEMBERED:
-            self._remembered.popitem(last=False)
-        return remembered
-
-    async def _ask(self, holder: TokenHolder) -> bool:
+    async def _ask(self, holder: TokenHolder) -> tuple[bool, float]:
+        """Return whether the holder may, and until when that is believed."""
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",
@@ -91,6 +68,7 @@ class ReviewedTokens:
         }
         answer = await self._api.create(_PATH, review)
         try:
-            return msgspec.convert(answer.get("status"), _Status).allowed
+            allowed = msgspec.convert(answer.get("status"), _Status).allowed
         except msgspec.ValidationError:
-            return False
+            allowed = False
+        return allowed, time.monotonic() + _SECONDS

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -16,6 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from portway_operator.api_objects import ApiObjects
+from portway_proxy.verdicts import Verdicts
 
 __all__ = ["AUDIENCE", "InvalidToken", "TokenHolder", "TokenReviewer", "TokenReviews"]
 
@@ -26,8 +25,7 @@ _PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 _POD: Final = "authentication.kubernetes.io/pod-name"
 _VALID: Final = 60.0
 _INVALID: Final = 10.0  # A token may be used a moment before it is valid here.
-_REMEMBERED: Final = 1024
-_AT_ONCE: Final = 8  # Strangers must not make us flood the API server.
+_AT_ONCE: Final = 8
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,4096}\.([A-Za-z0-9_-]{1,4096})\.[A-Za-z0-9_-]{1,4096}")
 
 
@@ -73,12 +71,6 @@ class _Status(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Remembered:
-    until: float
-    answer: TokenHolder | InvalidToken
-
-
 class TokenReviews:
     """TokenReviews for one audience; `clock` is the time of day."""
 
@@ -86,21 +78,16 @@ class TokenReviews:
         self._api = api
         self._audience = audience
         self._clock = clock
-        self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._verdicts: Verdicts[bytes, TokenHolder | InvalidToken] = Verdicts(_AT_ONCE, clock)
 
     async def review(self, token: str) -> TokenHolder:
         """Return who holds the token; raises `InvalidToken`, and `ApiUnavailable` when that cannot be told now."""
         claims = self._claims(token)
         key = hashlib.sha256(token.encode()).digest()
-        now = self._clock()
-        known = self._remembered.get(key)
-        if known is None or known.until <= now:
-            async with self._turns:
-                known = self._remember(key, await self._ask(token, claims))
-        if isinstance(known.answer, InvalidToken):
-            raise known.answer
-        return known.answer
+        verdict = await self._verdicts.get(key, lambda: self._ask(token, claims))
+        if isinstance(verdict, InvalidToken):
+            raise verdict
+        return verdict
 
     def _claims(self, token: str) -> _Claims:
         """Return what the token says of itself: what is not for us by its own words costs no question."""
@@ -117,16 +104,13 @@ class TokenReviews:
             raise InvalidToken("the token has expired")
         return claims
 
-    def _remember(self, key: bytes, answer: TokenHolder | InvalidToken) -> _Remembered:
+    async def _ask(self, token: str, claims: _Claims) -> tuple[TokenHolder | InvalidToken, float]:
+        """Return whose the token is, and until when that is believed."""
+        verdict = await self._review(token, claims)
         now = self._clock()
-        until = now + _INVALID if isinstance(answer, InvalidToken) else min(now + _VALID, answer.expires)
-        remembered = self._remembered[key] = _Remembered(until, answer)
-        self._remembered.move_to_end(key)
-        if len(self._remembered) > _REMEMBERED:
-            self._remembered.popitem(last=False)
-        return remembered
+        return verdict, now + _INVALID if isinstance(verdict, InvalidToken) else min(now + _VALID, verdict.expires)
 
-    async def _ask(self, token: str, claims: _Claims) -> TokenHolder | InvalidToken:
+    async def _review(self, token: str, claims: _Claims) -> TokenHolder | InvalidToken:
         review = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",

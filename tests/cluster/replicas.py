@@ -16,7 +16,7 @@ import yaml
 from cryptography import x509
 
 from cluster.control_plane import ControlPlane
-from cluster.kubectl import Kubectl
+from cluster.kubectl import Kubectl, Raw
 from cluster.operating import ingress, service
 from cluster.pod_network import Pod
 from cluster.rights import NAMESPACE
@@ -196,22 +196,23 @@ class Fleet:
     async def _kubeconfig(self, name: str, server: str) -> Path:
         token = self.directory / f"{name}.token"
         token.write_text(await self.kubectl.token(NAMESPACE, "portway-operator"))
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [
-                {
-                    "name": "here",
-                    "cluster": {"server": server, "certificate-authority": str(self.plane.ca_file)},
-                }
-            ],
-            "users": [{"name": "us", "user": {"tokenFile": str(token)}}],
-            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "us", "namespace": NAMESPACE}}],
-            "current-context": "here",
-        }
+        config = self.kubeconfig({"tokenFile": str(token)}, NAMESPACE, server)
         path = self.directory / f"{name}.kubeconfig"
         path.write_text(yaml.safe_dump(config))
         return path
+
+    def kubeconfig(self, user: Raw, namespace: str, server: str = "") -> Raw:
+        """Return a kubeconfig of a user."""
+        cluster = {"server": server or self.plane.url, "certificate-authority": str(self.plane.ca_file)}
+        context = {"cluster": "here", "user": "us", "namespace": namespace}
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "here", "cluster": cluster}],
+            "users": [{"name": "us", "user": user}],
+            "contexts": [{"name": "here", "context": context}],
+            "current-context": "here",
+        }
 
     async def authority(self) -> Path:
         """Return a file with the authority that operators publish for proxies."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cluster.kubectl import Kubectl, Raw
-from cluster.pod_network import PodNetwork
-from cluster.replicas import Fleet, Replica
+from cluster.operating import service
+from cluster.pod_network import Pod, PodNetwork
+from cluster.replicas import Fleet, Replica, shop
 from cluster.rights import NAMESPACE
 from cluster.wire import Wire
 from portway_operator.admin_review import ADMIN_AUDIENCE
+from wire.command import portway
 
 PAGE = "/v1/applied?kind=ingress&namespace=shop&name=web"
 FILED = "correct-horse-battery-staple"
@@ -39,6 +42,18 @@ def binding(name: str, subject: Raw) -> Raw:
         "kind": "ClusterRoleBinding",
         "metadata": {"name": name},
         "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "portway-viewer"},
+        "subjects": [subject],
+    }
+
+
+def bound(role: str, namespace: str, subject: Raw) -> Raw:
+    """Return a binding of a Role to a subject."""
+    group = "rbac.authorization.k8s.io"
+    return {
+        "apiVersion": f"{group}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": f"{role}-{subject['namespace']}", "namespace": namespace},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": role},
         "subjects": [subject],
     }
 
@@ -85,6 +100,41 @@ async def test_whom_the_cluster_does_not_know_or_allow_sees_nothing(
     forged = f"{head}.{claims}.{signature[::-1]}"
     assert (await asked(ships, url, PAGE, forged))[0] == 401
     assert (await asked(ships, url, PAGE, "guess"))[0] == 401
+
+
+async def test_the_role_of_viewers_is_enough_to_wait_for_an_object_by_way_of_the_api_server(
+    ships: Fleet, kubectl: Kubectl, namespace: str, pod: Pod, pod_network: PodNetwork, tmp_path: Path
+) -> None:
+    await shop(kubectl, namespace, pod)
+    operator, _ = await elsewhere(ships, pod_network, "--publish-status-address", "192.0.2.1")
+    await ships.proxy(operator)
+    await kubectl.pod(NAMESPACE, "operator-1", pod_network.outer, app="operator")
+    front = service(NAMESPACE, "portway-operator", "operator", operator.health_port)
+    front["spec"]["ports"][0]["port"] = 8081
+    await kubectl.apply(front)
+    await account(kubectl, namespace, "pipeline")
+    config = tmp_path / "kubeconfig"
+    token = await kubectl.token(namespace, "pipeline")
+    config.write_text(yaml.safe_dump(ships.kubeconfig({"token": token}, namespace)))
+    arguments = ["ingress/web", "-n", namespace, "--kubeconfig", str(config), "--timeout", "15s"]
+
+    async def waited() -> tuple[int, str]:
+        async with portway("wait-applied", *arguments) as command:
+            return await command.ended(), command.said
+
+    subject = {"kind": "ServiceAccount", "name": "pipeline", "namespace": namespace}
+    group = "rbac.authorization.k8s.io"
+    reading: Raw = {
+        "apiVersion": f"{group}/v1",
+        "kind": "Role",
+        "metadata": {"name": "reading", "namespace": namespace},
+        "rules": [{"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": ["get"]}],
+    }
+    await kubectl.apply(reading, bound("reading", namespace, subject))
+    status, said = await waited()
+    assert (status, "services" in said) == (2, True), said
+    await kubectl.apply(bound("portway-viewer", NAMESPACE, subject))
+    assert await waited() == (0, f"Ingress {namespace}/web is served by 1 proxy")
 
 
 async def test_a_proxy_asks_its_operator_whom_the_cluster_allows_it(

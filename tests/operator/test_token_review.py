@@ -91,7 +91,7 @@ async def test_a_flood_of_tokens_asks_a_few_questions_at_once_and_fills_no_memor
         answers = await asyncio.gather(*map(reviews.review, tokens), return_exceptions=True)
     assert {type(answer) for answer in answers} == {InvalidToken}
     assert (api.reviews, objects.most) == (1500, 8)
-    assert len(reviews._remembered) <= 1024
+    assert len(reviews._verdicts._known) <= 1024
 
 
 async def test_no_message_quotes_the_token(api: OwnApi, reviews: TokenReviews) -> None:
