@@ -74,7 +74,7 @@ _PICTURES: Final = (
     Picture("overview", "overview"),
     Picture("overview-dark", "overview", "dark"),
     Picture("routes", "routes?sort=requests", size=ViewportSize(width=1440, height=840)),
-    Picture("explain", "explain?url=https%3A%2F%2Fshop.example%2Fcheckout", size=ViewportSize(width=1440, height=1020)),
+    Picture("explain", "explain?url=https%3A%2F%2Fshop.example%2Fcheckout", size=ViewportSize(width=1180, height=1330)),
     Picture("phone", "overview", "dark", ViewportSize(width=390, height=844)),
 )
 

@@ -108,7 +108,7 @@ function state() {
   if (store.state === "lost") {
     put(
       at("lost"),
-      h("span", {}, `The connection is lost. ${since} It is tried again by itself.`),
+      h("span", {}, `${store.why || "The connection is lost."} ${since} It is tried again by itself.`),
       h("button", { type: "button", onclick: () => store.stream.now() }, "Try now"),
     );
   }
@@ -136,8 +136,8 @@ store.on("hello", () => {
   const { role, version, node } = store.hello;
   const what = { proxy: "proxy", standalone: "portway run", operator: "the fleet" }[role];
   write(at("where"), [what, node, version].filter(Boolean).join(" · "));
-  links.get("proxies").item.hidden = role !== "operator";
-  links.get("flows").item.hidden = role === "operator"; // They are each proxy's own to tell.
+  links.get("proxies").item.hidden = !store.ofFleet;
+  links.get("flows").item.hidden = store.ofFleet; // They are each proxy's own to tell.
 });
 store.on("generation", () => {
   const { number: generation, at: since } = store.generation;

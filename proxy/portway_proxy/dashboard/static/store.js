@@ -38,6 +38,7 @@ export class Store {
     this.series = [];
     this.figures = { hosts: new Map(), routes: new Map(), upstreams: new Map() };
     this.state = "connecting";
+    this.why = "";
     this.heard = 0; // When it last said anything, in seconds since 1970, by the clock of the browser.
     this.mark = "";
     this.waiting = null;
@@ -46,7 +47,7 @@ export class Store {
     this.stream = new Stream({
       path: (signal) => this.begin(signal),
       heard: (name, content) => this.hear(name, content),
-      told: (state) => this.become(state),
+      told: (state, why) => this.become(state, why),
     });
   }
 
@@ -61,6 +62,11 @@ export class Store {
     return this.sorted;
   }
 
+  /** Whether this is an operator, who knows what proxies report and no more of them. */
+  get ofFleet() {
+    return this.hello?.role === "operator";
+  }
+
   figure(kind, name) {
     return this.figures[kind].get(name) ?? NOTHING;
   }
@@ -69,9 +75,10 @@ export class Store {
     for (const callback of this.callbacks.get(kind) ?? []) callback();
   }
 
-  become(state) {
+  become(state, why = "") {
     if (state === "connecting" && this.state === "lost") return;
     this.state = state;
+    this.why = why;
     this.tell("state");
   }
 

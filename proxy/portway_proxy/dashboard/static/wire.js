@@ -7,11 +7,14 @@ const PAUSES = [500, 1000, 2000, 4000]; // Milliseconds before each next try to 
 /** The server wants somebody to sign in. */
 export class Unauthorized extends Error {}
 
-/** Return the response for a path of the admin server. Raises `Unauthorized`, or an Error with what the server says. */
+/** The server answers with an error, and says why. */
+export class Refused extends Error {}
+
+/** Return the response for a path of the admin server. Raises `Unauthorized` or `Refused`, and what `fetch` does. */
 async function ask(path, options = {}) {
   const response = await fetch(path, { cache: "no-store", credentials: "same-origin", ...options });
   if (response.status === 401) throw new Unauthorized("Sign in to see this.");
-  if (!response.ok) throw new Error((await response.text()).trim() || `The server answers ${response.status}.`);
+  if (!response.ok) throw new Refused((await response.text()).trim() || `The server answers ${response.status}.`);
   return response;
 }
 
@@ -38,7 +41,8 @@ async function* events(body, heard) {
 /**
  * The stream, for as long as the page is open: it connects again by itself, until somebody must sign in.
  *
- * `path` returns where to ask, `heard` gets each event, `told` the state: connecting, live, lost or unauthorized.
+ * `path` returns where to ask, `heard` gets each event, `told` the state: connecting, live, lost or unauthorized, and
+ * what the server says of it.
  */
 export class Stream {
   constructor({ path, heard, told }) {
@@ -48,7 +52,10 @@ export class Stream {
   async run() {
     for (;;) {
       const reason = await this.once();
-      this.told(reason instanceof Unauthorized ? "unauthorized" : "lost");
+      this.told(
+        reason instanceof Unauthorized ? "unauthorized" : "lost",
+        reason instanceof Refused ? reason.message : "",
+      );
       if (reason instanceof Unauthorized) return;
       const pause = PAUSES[Math.min(this.tries, PAUSES.length - 1)];
       this.tries += 1;

@@ -35,6 +35,10 @@ export function flows(store) {
   });
   const poll = new Poll(
     async (signal) => {
+      if (store.ofFleet) {
+        write(more, "Who is connected is for each proxy to say: its own dashboard does.");
+        return;
+      }
       const page = await get(`../flows?format=json&limit=${MOST}`, { signal });
       rows = page.flows;
       write(more, page.more ? `These are the oldest; there are ${whole(page.more)} more.` : "");
