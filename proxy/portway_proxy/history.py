@@ -147,9 +147,11 @@ class History:
         quiet = _only_endpoints(back, step.snapshot) and all(one.kind == _SLICE for one in step.causes)
         hidden = packed_delta(self._redaction.delta(back))
         if quiet and last.endpoints:
-            together = join_packed(hidden, _unpacked(self._backs[-1]))
+            # What leads back may have been too much to keep.
+            known = self._backs[-1]
+            together = join_packed(hidden, _unpacked(known)) if known else hidden
             row = _row(step, at, took, endpoints_of(together.upstreams), endpoints=True)
-            self._rows[-1], self._backs[-1] = _joined(last, row), together
+            self._rows[-1], self._backs[-1] = _joined(last, row), together if known else b""
         else:
             words = endpoints_of(hidden.upstreams) if quiet else summary(back, before, step.snapshot)
             self._pack(-1)

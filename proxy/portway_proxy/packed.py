@@ -34,8 +34,9 @@ class Packed(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def size(self) -> int:
-        """How many parts are new, changed or gone."""
-        return len(self.upstreams) + len(self.hosts) + len(self.certificates) + len(self.sources)
+        """How many parts are new, changed or gone, and KiB of all others."""
+        parts = len(self.upstreams) + len(self.hosts) + len(self.certificates) + len(self.sources)
+        return parts + (len(self.rest) >> 10)
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -36,6 +36,8 @@ def summary(back: Delta, before: Snapshot, after: Snapshot) -> str:
 
     Only what it names is looked at.
     """
+    if back.base == back.digest:
+        return "where values came from"
     changed = back.changes or Changes()
     upstreams = {*(one.name for one in back.upstreams), *changed.gone_upstreams}
     hosts = {*(host.name for host in changed.hosts), *changed.gone_hosts}

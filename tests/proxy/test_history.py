@@ -21,6 +21,8 @@ from portway_proxy.snapshot import (
     Problem,
     Route,
     Snapshot,
+    Source,
+    Sources,
     Upstream,
     UpstreamPolicy,
 )
@@ -218,6 +220,29 @@ def test_in_a_storm_the_last_change_of_the_last_objects_is_told() -> None:
         kept.serve(served("/", f"10.0.1.{number}"), slice_cause(f"web-{number % 30}", number), narrow=True)
     assert kept.row().causes == tuple(slice_cause(f"web-{number % 30}", number) for number in range(40, 60))
     assert kept.row().more > 0
+
+
+def test_a_storm_goes_on_though_what_led_back_from_it_was_too_much_to_keep() -> None:
+    kept = Kept(room=300)
+    kept.serve(served("/", "10.0.0.1"))
+    for number in range(4):
+        upstreams = tuple(
+            Upstream(f"shop/{index:05}:80", endpoints=(Endpoint(f"10.{number}.{index // 250}.{index % 250}", 80),))
+            for index in range(1500)
+        )
+        kept.serve(msgspec.structs.replace(served("/", "10.0.0.1"), upstreams=upstreams), slice_cause())
+    assert [(row.number, row.kept) for row in kept.history.rows()] == [("3-5", True), ("2", False), ("1", False)]
+    assert kept.shows(5) == kept.served[4]
+    assert kept.history.size == 0
+
+
+def test_where_values_came_from_is_a_row_though_the_digest_stays() -> None:
+    kept = Kept()
+    kept.serve(served("/", "10.0.0.1"))
+    sources = (Sources("Ingress shop/web", (Source("body_size", ("annotation portway.dev/body-size",)),)),)
+    kept.serve(msgspec.structs.replace(served("/", "10.0.0.1"), sources=sources), ALICE)
+    assert kept.rows()[0] == ("2", "where values came from")
+    assert [kept.shows(number).sources for number in (1, 2)] == [(), sources]
 
 
 def test_the_oldest_content_goes_when_there_is_no_room_and_its_row_stays() -> None:
