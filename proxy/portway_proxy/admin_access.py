@@ -52,6 +52,7 @@ _FIELDS: Final = {
 }
 _NO_STORE: Final = "no-store"
 _PROBES: Final = frozenset({"/healthz", "/livez", "/readyz"})
+_OF_LOGIN: Final = frozenset({LOGIN_PATH, STYLE_PATH})
 _METRICS: Final = "/metrics"
 _BEARER: Final = "bearer "
 _ASKING: Final = 'Bearer realm="portway"'
@@ -69,6 +70,11 @@ _WRONG_HOST: Final = (
     "ask for localhost or an address, or name it with --admin-hosts."
 )
 
+_ALONE: Final = (
+    "This page is for this machine alone: "
+    "use kubectl port-forward or ssh -L, or give the server a token with --admin-token-file."
+)
+
 # Of a request that came with a token that counts.
 _PROVED: Final = web.RequestKey("proved", bool)
 
@@ -80,14 +86,13 @@ class AccessRules:
     """What lets somebody in, who is not this machine: any one of the `verifiers`.
 
     hosts: names that a request from this machine may be for, beside `localhost`. protect_metrics: whether metrics need
-    the same as the other pages. mend: what to do where there are no verifiers. penalty: seconds until a token that does
-    not count is answered. longest: seconds that an answer to a token may take, as it may count no more.
+    the same as the other pages. penalty: seconds until a token that does not count is answered. longest: seconds that
+    an answer to a token may take, as it may count no more.
     """
 
     verifiers: Sequence[Verifier] = ()
     hosts: Collection[str] = ()
     protect_metrics: bool = False
-    mend: str = "give the server a token with --admin-token-file"
     penalty: float = _PENALTY
     longest: float = _LONGEST
 
@@ -135,11 +140,11 @@ class Access:
 
     async def _refusal(self, request: web.Request) -> web.StreamResponse | None:
         """Return the answer to a request that may not go on, or None."""
-        login = request.path in (LOGIN_PATH, STYLE_PATH)
-        signing_in = request.method == hdrs.METH_POST and request.path == LOGIN_PATH
+        page = _page(request)
+        signing_in = request.method == hdrs.METH_POST and page == LOGIN_PATH
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD) and not signing_in:
             return _say(405, "The pages of this server are read, and nothing else.", {hdrs.ALLOW: "GET, HEAD"})
-        if request.path in _PROBES:
+        if page in _PROBES:
             return None
         if _of_another_site(request):
             return _say(403, "This server answers no other site's pages.")
@@ -151,17 +156,14 @@ class Access:
             # By another address than its own it was not asked from here, but by way of somebody who hands on.
             if address is None or address.is_loopback:
                 return None
-        if login or (request.path == _METRICS and not self._rules.protect_metrics):
+        if page in _OF_LOGIN or (page == _METRICS and not self._rules.protect_metrics):
             return None
         return await self._unproven(request)
 
     async def _unproven(self, request: web.Request) -> web.StreamResponse | None:
         """Return the answer to a request from elsewhere that proves nothing, or None."""
-        rules = self._rules
         if not self._verifiers:
-            return _say(
-                403, f"This page is for this machine alone: use kubectl port-forward or ssh -L, or {rules.mend}."
-            )
+            return _say(403, _ALONE)
         token = _shown(request) or self._sessions.token(request, _peer(request))
         if not token:
             return _to_login(request) or _challenge("A token is needed: Authorization: Bearer TOKEN.")
@@ -235,6 +237,12 @@ async def _add_fields(_request: web.Request, response: web.StreamResponse) -> No
         response.headers[name] = value
     # Files of the package may be kept, and say so themselves.
     response.headers.setdefault(hdrs.CACHE_CONTROL, _NO_STORE)
+
+
+def _page(request: web.Request) -> str:
+    """Return which page answers, as it was added; empty for none. Never what a client writes."""
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical
 
 
 def _peer(request: web.Request) -> str:

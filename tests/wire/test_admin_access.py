@@ -314,6 +314,20 @@ async def test_who_guesses_tokens_waits_and_nobody_else_does(network: Network, g
         await tasks.close()
 
 
+@pytest.mark.parametrize(
+    "path", ["//metrics", "/metrics/", "/metrics/../routes", "/%2e/metrics", "/routes?/metrics", "/nothing"]
+)
+async def test_no_spelling_of_an_open_page_opens_another(network: Network, guarded: AccessRules, path: str) -> None:
+    async with remote(network, guarded) as client:
+        host, port = client.origin.removeprefix("http://").split(":")
+        with network.made(lambda: socket.create_connection((host, int(port)))) as connection:
+            connection.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=connection)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert (await reader.readline()).split()[1] == b"401"
+            writer.transport.abort()
+
+
 # --- sessions
 
 

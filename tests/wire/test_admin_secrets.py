@@ -178,15 +178,13 @@ async def everything(app: Standalone) -> dict[str, str]:
     admin = app.url("admin")
     async with aiohttp.ClientSession() as session:
         await traffic(app, session)
-        streaming = asyncio.create_task(stream(session, f"{admin}/dashboard/stream"))  # noqa: TID251 - awaited below
-        await traffic(app, session)
-        said = {}
+        streamed, _ = await asyncio.gather(stream(session, f"{admin}/dashboard/stream"), traffic(app, session))
+        said = {"stream": streamed}
         for path in (*PAGES, *(explained(f"{name}.example") for name in ANNOTATIONS)):
             for form in ("json", "text"):
                 said[f"{path} as {form}"] = await page(
                     session, f"{admin}{path}{'&' if '?' in path else '?'}format={form}"
                 )
-        said["stream"] = await streaming
         # What somebody without a token, and with one, is told.
         for fields in ({}, {"Authorization": f"Bearer {TOKEN}"}, {"Authorization": "Bearer mark-of-guess"}):
             async with session.get(f"{admin}/routes", headers={"Via": "1.1 x", **fields}) as response:
