@@ -15,6 +15,13 @@ import pytest
 from typer.testing import CliRunner
 
 from portway_operator.cli import app
+from portway_operator.compile import compile_snapshot
+from portway_proxy.explain.explaining import View, explain
+from portway_proxy.explain.question import Question
+from portway_proxy.explain.text import describe_explanation
+from portway_proxy.snapshot import PathMatch, Snapshot
+from scenes import CASES as COMPILED
+from scenes import scene
 
 CASES = sorted((Path(__file__).parent / "explain").glob("*.yaml"))
 ROOT = Path(__file__).parents[2]
@@ -49,6 +56,28 @@ def test_what_the_page_shows_is_what_the_command_says(page: str, monkeypatch: py
     for line in lines:
         # `...` stands for lines that are left out.
         assert line.strip() == "..." or line in said, line
+
+
+@pytest.mark.parametrize("case", COMPILED, ids=lambda case: case.stem)
+def test_whatever_is_compiled_can_be_explained(case: Path) -> None:
+    """Whatever an Ingress asks for has a sentence about what it does, and every error one about what to change."""
+    snapshot = compile_snapshot(*scene(case)).snapshot
+    for url in urls(snapshot):
+        found = explain(Question.of(url), View(snapshot, 1.8e9))
+        assert all(part.does and part.source for part in found.policies), (url, found.policies)
+        assert found.outcome.says, url
+        assert found.outcome.mend or not found.outcome.fails, (url, found.outcome)
+        assert describe_explanation(found)
+
+
+def urls(snapshot: Snapshot) -> Iterator[str]:
+    for host in snapshot.hosts:
+        name = (host.name or "any.example").replace("*", "x")
+        for route in host.routes:
+            path = "/v1/x" if route.match is PathMatch.REGEX else route.path
+            yield from (f"http://{name}{path}", f"https://{name}{path}")
+    for listener in snapshot.listeners:
+        yield f"{listener.transport}://a.example:{listener.port}"
 
 
 def test_every_golden_text_has_its_case() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["policy_parts", "upstream_parts"]
 
 _DEFAULT: Final = "default"
+_OF_TLS: Final = "default, as the host has TLS"
 _UNSAID: Final = "set; nothing says where"
 
 # The steps of each field (`trace.kind_of`), the first of which is there counts.
@@ -92,7 +93,8 @@ def policy_parts(snapshot: Snapshot, route: Route, rehearsal: Rehearsal, *, tls:
         places = of_route(snapshot, route, field)
         if not places and field in _SECOND:
             places = of_route(snapshot, route, _SECOND[field])
-        yield PolicyPart(field, text, _source(snapshot, places), discreet_url(_does(field, seen)))
+        usual = _OF_TLS if field == "https_redirect" else _DEFAULT
+        yield PolicyPart(field, text, _source(snapshot, places, usual), discreet_url(_does(field, seen)))
 
 
 def upstream_parts(snapshot: Snapshot, upstream: Upstream) -> Iterator[PolicyPart]:
@@ -102,7 +104,10 @@ def upstream_parts(snapshot: Snapshot, upstream: Upstream) -> Iterator[PolicyPar
         return _source(snapshot, of_upstream(snapshot, upstream, field))
 
     if upstream.protocol not in (Protocol.HTTP, Protocol.OPAQUE):
-        yield PolicyPart("protocol", str(upstream.protocol), source("protocol"), "what endpoints speak", "upstream")
+        places = of_upstream(snapshot, upstream, "protocol") or (
+            f"the port of Service {upstream.name.partition(':')[0]}",
+        )
+        yield PolicyPart("protocol", str(upstream.protocol), ", ".join(places), "what endpoints speak", "upstream")
     if upstream.balance is not Balance.ROUND_ROBIN:
         yield PolicyPart("balance", str(upstream.balance), source("balance"), "how an endpoint is chosen", "upstream")
     usual = UpstreamPolicy()
@@ -113,10 +118,10 @@ def upstream_parts(snapshot: Snapshot, upstream: Upstream) -> Iterator[PolicyPar
             yield PolicyPart(field, text, source(field), _UPSTREAM[field], "upstream")
 
 
-def _source(snapshot: Snapshot, places: tuple[str, ...]) -> str:
+def _source(snapshot: Snapshot, places: tuple[str, ...], usual: str = _DEFAULT) -> str:
     if places:
         return ", ".join(places)
-    return _DEFAULT if snapshot.sources else _UNSAID
+    return usual if snapshot.sources else _UNSAID
 
 
 def _does(field: str, seen: _Seen) -> str:

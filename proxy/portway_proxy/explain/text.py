@@ -78,7 +78,9 @@ def _policies(policies: Iterable[PolicyPart]) -> Iterator[Line]:
         named = part.value.startswith((part.name.partition("_")[0], part.name.replace("_", "-")))
         yield Line(Tone.CHOSEN, f"* {part.value if named else f'{part.name}: {part.value}'}")
         if part.source:
-            yield Line(Tone.WHY, "  by default" if part.source == "default" else f"  from {part.source}")
+            yield Line(
+                Tone.WHY, f"  by {part.source}" if part.source.startswith("default") else f"  from {part.source}"
+            )
         if part.does:
             yield Line(Tone.WHY, f"  {part.does}")
 
