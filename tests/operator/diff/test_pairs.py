@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -374,3 +376,16 @@ def test_what_is_served_alike_gives_no_finding(old: list[Raw], new: list[Raw]) -
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
 def test_a_snapshot_does_not_differ_from_itself(pair: Pair) -> None:
     assert compare(compiled(*pair.new), compiled(*pair.new)).findings == ()
+
+
+def test_the_guide_names_every_kind_with_its_effect() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "diff.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| ([a-z-]+) \| (`.*`) \|$", guide, re.MULTILINE))
+    named = {(effect, kind) for effect, kinds in rows.items() for kind in re.findall(r"`([a-z_]+)`", kinds)}
+    both = [(pair.old, pair.new) for pair in PAIRS.values()]
+    found = {
+        (str(one.effect), one.kind)
+        for old, new in [*both, *(sides[::-1] for sides in both)]
+        for one in compare(compiled(*old), compiled(*new)).findings
+    }
+    assert found <= named
