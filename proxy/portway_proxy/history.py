@@ -16,7 +16,7 @@ import msgspec
 from portway_proxy.deltas import Changes, Delta, diff, find
 from portway_proxy.packed import Packed, join_packed, pack, packed_delta, patch_packed, unpack
 from portway_proxy.redaction import Redaction
-from portway_proxy.snapshot import Snapshot, Upstream
+from portway_proxy.snapshot import Origin, Snapshot, Upstream
 from portway_proxy.summary import count, endpoints_of, routes_of, summary
 
 __all__ = ["MOST", "Action", "Cause", "Generation", "History", "NotKept", "Step", "not_kept"]
@@ -63,10 +63,10 @@ class Cause(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return `Ingress shop/web changed by alice at 2026-01-31 12:00:00 UTC`."""
-        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        who = Origin(self.kind, self.namespace, self.name)
         by = f" by {self.manager}" if self.manager else ""
         place = f" ({self.place})" if self.place else ""
-        return f"{self.kind} {name} {self.action}{by} at {self.at:%Y-%m-%d %H:%M:%S} UTC{place}"
+        return f"{who} {self.action}{by} at {self.at:%Y-%m-%d %H:%M:%S} UTC{place}"
 
 
 class Generation(msgspec.Struct, frozen=True):

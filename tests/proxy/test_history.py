@@ -262,3 +262,17 @@ def test_the_oldest_content_goes_when_there_is_no_room_and_its_row_stays() -> No
     assert kept.shows(fitting[-1]) == kept.served[fitting[-1] - 1]
     with pytest.raises(NotKept, match="Generation 1 is not kept"):
         kept.shows(1)
+
+
+def test_fifty_changes_of_single_routes_among_thousands_take_kilobytes() -> None:
+    def host(number: int, path: str) -> Host:
+        return Host(f"{number:04}.example", (Route(path, PathMatch.PREFIX, "shop/web:80", ORIGIN),))
+
+    kept = Kept()
+    hosts = [host(number, "/") for number in range(2000)]
+    for number in range(50):
+        hosts[number] = host(number, "/new")
+        kept.serve(msgspec.structs.replace(served("/", "10.0.0.1"), hosts=tuple(hosts)), ALICE)
+    assert all(row.kept for row in kept.history.rows())
+    assert kept.history.size < 10_000
+    assert kept.shows(1) == kept.served[0]
