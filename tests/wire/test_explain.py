@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from certs import certificate, common_name
 from portway_operator.cli import app
 from portway_proxy.explain.explanation import Explanation
 from portway_proxy.policies import Policy, RateLimit
@@ -28,7 +30,22 @@ from portway_proxy.snapshot import (
     UpstreamPolicy,
 )
 from portway_proxy.supervisor import Supervisor
-from wire.parts import ORIGIN, WEB, admin, free_port, port_of, running, serve_web, settings, snapshot
+from wire.parts import (
+    ORIGIN,
+    WEB,
+    admin,
+    echoes,
+    free_port,
+    port_of,
+    refused,
+    running,
+    serve_echo,
+    serve_web,
+    settings,
+    snapshot,
+)
+
+HOSTS = ("shop.example", "*.example", "default.example")
 
 
 @pytest.fixture
@@ -114,6 +131,39 @@ async def test_asking_counts_for_nothing(proxy: Supervisor) -> None:
             found = await explained(proxy, url="http://shop.example/", client_ip="127.0.0.1")
             assert (found.outcome.kind, found.outcome.otherwise[0].status) == ("forward", 503)
         assert [(await ask(proxy))[0] for _ in range(2)] == [200, 503]
+
+
+async def shown(port: int, name: str) -> str:
+    """Return the first host of the certificate that a client is shown who asks for `name`."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
+    try:
+        return common_name(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("name", ["shop.example", "www.example", "a.b.example", "127.0.0.1"])
+async def test_the_certificate_is_the_one_that_clients_are_shown(proxy: Supervisor, name: str) -> None:
+    made = {one: certificate(f"shop/{number}", one) for number, one in enumerate(HOSTS)}
+    await proxy.apply(snapshot(1, certificates=made.values(), default_certificate=made["default.example"].name))
+    assert proxy.https_port is not None
+    real = await shown(proxy.https_port, name)
+    found = await explained(proxy, url=f"https://{name}/")
+    (stage,) = (one for one in found.stages if one.stage == "certificate")
+    assert stage.chosen.startswith(f"{made[real].name} (ECDSA")
+
+
+async def test_a_port_of_layer_4_is_explained_as_it_is_open(proxy: Supervisor) -> None:
+    async with serve_echo() as echo:
+        port, closed = free_port(), free_port()
+        await proxy.apply(snapshot(1, echo_port=echo, ports=[port]))
+        found = await explained(proxy, url=f"tcp://shop.example:{port}")
+        assert (found.outcome.kind, found.outcome.endpoint) == ("relay", f"127.0.0.1:{echo}")
+        assert await echoes(port)
+        assert (await explained(proxy, url=f"tcp://shop.example:{closed}")).outcome.kind == "refuse"
+        assert await refused(closed)
 
 
 async def test_the_command_asks_the_admin_port(proxy: Supervisor) -> None:
