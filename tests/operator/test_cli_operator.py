@@ -25,6 +25,7 @@ from portway_operator.operator_settings import (
 from portway_operator.sources.connection import Connection
 from portway_operator.sources.resources import Target
 from portway_operator.stream_settings import TlsFiles
+from portway_proxy.settings import AdminAccess
 
 Start = Callable[..., OperatorSettings]
 Refuse = Callable[..., str]
@@ -334,3 +335,24 @@ def test_a_flag_of_ingress_nginx_whose_lack_would_change_what_is_served_does_not
     refuse: Refuse, flag: str
 ) -> None:
     assert f"--{flag.partition('=')[0]}: " in refuse(f"--{flag}")
+
+
+def test_who_may_see_its_pages_is_said_by_flags(start: Start, tmp_path: Path) -> None:
+    assert start().admin == AdminAccess()
+    token = tmp_path / "admin-token"
+    token.write_text("correct-horse-battery-staple")
+    flags = ("--admin-token-file", str(token), "--admin-hosts", "edge.test", "--admin-protect-metrics")
+    assert start(*flags, "--no-admin-review").admin == AdminAccess(
+        str(token), ("edge.test",), protect_metrics=True, review=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--admin-token-file", "/nowhere/token"), "The admin token's file cannot be read: No such file or directory."),
+        (("--admin-hosts", "a b"), "'a b' is no name of a host"),
+    ],
+)
+def test_what_cannot_say_who_may_see_its_pages_is_refused(refuse: Refuse, flags: tuple[str, ...], said: str) -> None:
+    assert said in refuse(*flags)

@@ -8,7 +8,7 @@ import pytest
 
 from portway_proxy.dial import Address, Credentials
 from portway_proxy.options import Options, read_options, size
-from portway_proxy.settings import Limits, ProxySettings, Timeouts
+from portway_proxy.settings import AdminAccess, Limits, ProxySettings, Timeouts
 
 OPERATOR = ["--operator", "https://operator:9444", "--ca-file", "/ca.crt"]
 
@@ -146,3 +146,28 @@ def test_a_snapshot_needs_no_operator() -> None:
 @pytest.mark.parametrize(("text", "count"), [("0", 0), ("1024", 1024), ("2k", 2048), ("3M", 3 << 20), ("1g", 1 << 30)])
 def test_sizes_are_bytes(text: str, count: int) -> None:
     assert size(text) == count
+
+
+def test_who_may_see_the_admin_port_is_said_by_flags_or_settings(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("correct-horse-battery-staple")
+    flags = ("--admin-token-file", str(token), "--admin-hosts", "edge.test, localhost.test", "--admin-protect-metrics")
+    access = AdminAccess(str(token), ("edge.test", "localhost.test"), protect_metrics=True)
+    assert read(*OPERATOR, *flags).settings.admin_access == access
+    assert read(*OPERATOR, PORTWAY_ADMIN_TOKEN_FILE=str(token)).settings.admin_access == AdminAccess(str(token))
+    chosen = read(*OPERATOR, "--no-admin-review", "--settings", '{"admin_access": {"hosts": ["a.test"]}}')
+    assert chosen.settings.admin_access == AdminAccess(hosts=("a.test",), review=False)
+
+
+def test_a_file_that_holds_no_token_is_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    token = tmp_path / "token"
+    said = refused(capsys, *OPERATOR, "--admin-token-file", str(token))
+    assert said == "The admin token's file cannot be read: No such file or directory."
+    token.write_text("short\n")
+    said = refused(capsys, *OPERATOR, "--admin-token-file", str(token))
+    assert said == "The admin token's file has fewer than 16 signs: write a longer token."
+
+
+@pytest.mark.parametrize("text", ["a b", "http://a", "-", "a:9090"])
+def test_what_is_no_host_is_said_to_be(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    assert f"{text!r} is no name of a host" in refused(capsys, *OPERATOR, f"--admin-hosts={text}")
