@@ -32,7 +32,7 @@ _WAYS = {
     Balance.POWER_OF_TWO: "the less busy one of two that chance names",
     Balance.LEAST_CONNECTIONS: "the one with the fewest requests under way",
     Balance.EWMA: "the one of two that answers faster, by what they took lately",
-    Balance.HASH: "one after the other",  # For requests that lack what the hash is taken of.
+    Balance.HASH: "one after the other: the request lacks what the hash is taken of",
 }
 
 
