@@ -103,7 +103,7 @@ class Series:
     def moved(self) -> dict[int, int]:
         """Return how many took how long since this or `see` was called, by their places, without zeros."""
         before = self._seen or _NOTHING
-        # Every request has bytes, so that one look tells those apart that had none.
+        # Every request that has a route has bytes, so that one look tells those apart that had none.
         if before[_RECEIVED] == self.whole[_RECEIVED]:
             return {}
         self.see()

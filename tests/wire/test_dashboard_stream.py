@@ -40,7 +40,7 @@ from portway_proxy.snapshot import (
 from snapshots import FULL, HASH, KEY
 from wire.command import ANY_PORTS, portway
 from wire.dashboard_reader import StreamReader, get, looking
-from wire.parts import Client, connect, port_of, running, serve_web, settings, snapshot
+from wire.parts import Client, connect, free_port, port_of, running, serve_echo, serve_web, settings, snapshot
 
 ORIGIN = Origin("Ingress", "shop", "web", "spec.rules[0]")
 WEB = "shop/web:80"
@@ -175,14 +175,20 @@ async def test_the_figures_are_those_of_the_traffic_over_all_workers() -> None:
 
 
 async def test_what_passes_through_and_who_is_connected_is_counted() -> None:
-    async with serve_web() as endpoint, running(settings(workers=1)) as proxy:
-        await proxy.apply(snapshot(endpoint.port))
-        async with connect(port_of(proxy)) as client, looking(proxy.admin_port) as reader:
+    async with serve_web() as endpoint, serve_echo() as echo_port, running(settings(workers=1)) as proxy:
+        port = free_port()
+        await proxy.apply(snapshot(endpoint.port, echo_port=echo_port, ports=(port,)))
+        async with connect(port_of(proxy)) as client, connect(port) as relayed, looking(proxy.admin_port) as reader:
             await client.get("/")
-            traffic = await reader.until("traffic")
-            while not traffic["connections"]:
+            await reader.until("traffic")  # From here on it is counted.
+            relayed.writer.write(b"x" * 50_000)
+            await relayed.reader.readexactly(50_000)
+            received = sent = 0.0
+            while min(received, sent) < 49_900:  # Rates and seconds are rounded.
                 traffic = await reader.until("traffic")
-            assert (traffic["connections"], traffic["flows"]) == (1, 0)
+                received += traffic["received"] * traffic["seconds"]
+                sent += traffic["sent"] * traffic["seconds"]
+            assert (traffic["connections"], traffic["flows"]) == (1, 1)
 
 
 async def test_a_bad_file_is_a_problem_on_the_page_with_its_mend_until_it_is_good_again(tmp_path: Path) -> None:
