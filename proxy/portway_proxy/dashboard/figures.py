@@ -52,16 +52,15 @@ class Moved(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if len(parts) == 1:
             return parts[0]
         counts = [0] * (len(LATENCY_BOUNDS) + 1)
+        requests = failed = refused = 0
         for part in parts:
+            requests += part.requests
+            failed += part.failed
+            refused += part.refused
             for place, count in part.counts.items():
                 counts[place] += count
-        return cls(
-            parts[0].labels if parts else Labels(),
-            sum(part.requests for part in parts),
-            sum(part.failed for part in parts),
-            sum(part.refused for part in parts),
-            {place: count for place, count in enumerate(counts) if count},
-        )
+        found = {place: count for place, count in enumerate(counts) if count}
+        return cls(parts[0].labels if parts else Labels(), requests, failed, refused, found)
 
     def times(self, share: float) -> Moved:
         """Return this if so many times as much had ended; what differs by less than a tenth is told as it is."""

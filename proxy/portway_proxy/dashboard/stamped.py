@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from typing import Generic, TypeVar
 
@@ -39,6 +39,13 @@ class Stamped(Generic[K, V]):
         self._values.pop(key, None)
         self._gone.pop(key, None)
         self._values[key] = stamp, value
+
+    def put_all(self, values: Mapping[K, V], stamp: int) -> None:
+        """Take new values for keys of which none was ever dropped."""
+        known = self._values
+        for key, value in values.items():
+            known.pop(key, None)
+            known[key] = stamp, value
 
     def drop(self, key: K, stamp: int) -> None:
         """Take it that there is no value any more; harmless when there was none."""

@@ -30,8 +30,7 @@ class _Column(Generic[K]):
         """Take the figures of a look; what moved before and does not any more is put to zero."""
         for key in self._moving.difference(figures):
             self.figures.put(key, ZERO, beat)
-        for key, figure in figures.items():
-            self.figures.put(key, figure, beat)
+        self.figures.put_all(figures, beat)
         self._moving = set(figures)
         self.figures.expire(beat - _KEPT)
 
