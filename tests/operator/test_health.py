@@ -34,6 +34,7 @@ from portway_operator.wait_applied import (
     parse_asked,
     wait_applied,
 )
+from portway_proxy.admin_access import CONTENT_POLICY
 from portway_proxy.dashboard.feed import Table
 from portway_proxy.explain.explanation import Explanation
 from portway_proxy.stream import Ack, Verdict
@@ -431,3 +432,19 @@ def test_an_operator_is_reached_by_its_service_or_a_url() -> None:
     for text in ("op", "http://", "ftp://a", "a/b/c", "http://a?b"):
         with pytest.raises(ValueError, match="no operator"):
             OperatorPlace.parse(text)
+
+
+async def test_whoever_is_elsewhere_sees_probes_and_metrics_and_no_other_page(api: FakeApi) -> None:
+    open_to_all = {"/livez": 200, "/readyz": 200, "/metrics": 200, "/login": 200, "/login.css": 200}
+    async with operating(api) as operator:
+        await operator.becomes("/readyz", 200)
+        router = operator.app._health._site._runner.app.router
+        pages = {resource.canonical for resource in router.resources()}
+        assert {"/v1/applied", "/history", "/explain", "/dashboard/stream"} | open_to_all.keys() <= pages
+        found = {}
+        for page in pages:
+            path = page.replace("{generation}", "1").replace("{name}", "index.html")
+            async with operator.client.get(operator.url + path, headers={"X-Forwarded-For": "192.0.2.1"}) as response:
+                found[page] = response.status
+                assert response.headers["Content-Security-Policy"] == CONTENT_POLICY
+        assert found == dict.fromkeys(pages, 401) | open_to_all

@@ -79,6 +79,8 @@ PAGES = [
 ]  # fmt: skip
 # Of these one is among the pages.
 SAMPLED = {"/history/{generation}", "/dashboard/{name}"}
+# What everybody who reaches the port may see.
+OPEN = {"/healthz", "/readyz", "/metrics", "/login", "/login.css"}
 MARK = re.compile(r"mark-of-[a-z-]*[a-z]")
 
 
@@ -173,6 +175,11 @@ async def traffic(app: Standalone, session: aiohttp.ClientSession) -> None:
             await response.read()
 
 
+def pages_of(app: Standalone) -> set[str]:
+    """Return all that there is on the admin server."""
+    return {one.canonical for one in app._supervisor._admin._site._runner.app.router.resources()}
+
+
 async def everything(app: Standalone) -> dict[str, str]:
     """Return all that the admin server says, by the page."""
     admin = app.url("admin")
@@ -185,6 +192,10 @@ async def everything(app: Standalone) -> dict[str, str]:
                 said[f"{path} as {form}"] = await page(
                     session, f"{admin}{path}{'&' if '?' in path else '?'}format={form}"
                 )
+        for one in pages_of(app):
+            path = one.replace("{generation}", "1").replace("{name}", "index.html")
+            async with session.get(f"{admin}{path}", headers={"X-Forwarded-For": "192.0.2.1"}) as response:
+                said[f"elsewhere {one}"] = str(response.status)
         # What somebody without a token, and with one, is told.
         for fields in ({}, {"Authorization": f"Bearer {TOKEN}"}, {"Authorization": "Bearer mark-of-guess"}):
             async with session.get(f"{admin}/routes", headers={"Via": "1.1 x", **fields}) as response:
@@ -206,9 +217,12 @@ async def test_nothing_secret_is_on_any_page(tmp_path: Path, key_pair: tuple[byt
     found = {(path.partition("?")[0], mark) for path, text in said.items() for mark in MARK.findall(text)}
     found |= {(path, "a key or a hash") for path, text in said.items() for secret in secrets if secret in text}
     assert sorted(found) == []
+    # Of pages nobody sees more from elsewhere than what is open to all.
+    assert {path for path, text in said.items() if path.startswith("elsewhere") and "200" in text} == {
+        f"elsewhere {path}" for path in OPEN
+    }
     # All pages were seen, and did say something of each.
-    known = {one.canonical for one in app._supervisor._admin._site._runner.app.router.resources()}
-    assert known - SAMPLED <= {*PAGES, "/explain", "/dashboard/stream"}
+    assert pages_of(app) - SAMPLED <= {*PAGES, "/explain", "/dashboard/stream"}
     for name in ANNOTATIONS:
         assert name in said["/routes as text"]
         assert name in said["/dashboard/routes as json"]
