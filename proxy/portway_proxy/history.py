@@ -138,24 +138,11 @@ class History:
 
         `settle` belongs behind the last of several.
         """
-        before, self._newest = self._newest, step.snapshot
-        if not self._rows:
-            self._append(_began(step, at, took), b"")
-            return
-        last = self._rows[-1]
-        back = _back(step, before, last.digest)
-        quiet = _only_endpoints(back, step.snapshot) and all(one.kind == _SLICE for one in step.causes)
-        hidden = packed_delta(self._redaction.delta(back))
-        if quiet and last.endpoints:
-            # What leads back may have been too much to keep.
-            known = self._backs[-1]
-            together = join_packed(hidden, _unpacked(known)) if known else hidden
-            row = _row(step, at, took, endpoints_of(together.upstreams), endpoints=True)
-            self._rows[-1], self._backs[-1] = _joined(last, row), together if known else b""
+        if self._rows:
+            self._follow(step, at, took)
         else:
-            words = endpoints_of(hidden.upstreams) if quiet else summary(back, before, step.snapshot)
-            self._pack(-1)
-            self._append(_row(step, at, took, words, endpoints=quiet), hidden)
+            self._append(_began(step, at, took), b"")
+        self._newest = step.snapshot
 
     def settle(self) -> None:
         """Keep in few bytes what was added."""
@@ -177,6 +164,22 @@ class History:
             if row.generation == generation and row.kept:
                 return row, self._snapshot(place)
         raise NotKept(not_kept(self._rows, generation))
+
+    def _follow(self, step: Step, at: datetime, took: float) -> None:
+        before, last = self._newest, self._rows[-1]
+        back = _back(step, before, last.digest)
+        quiet = _only_endpoints(back, step.snapshot) and all(one.kind == _SLICE for one in step.causes)
+        hidden = packed_delta(self._redaction.delta(back))
+        if quiet and last.endpoints:
+            # What leads back may have been too much to keep.
+            known = self._backs[-1]
+            together = join_packed(hidden, _unpacked(known)) if known else hidden
+            row = _row(step, at, took, endpoints_of(together.upstreams), endpoints=True)
+            self._rows[-1], self._backs[-1] = _joined(last, row), together if known else b""
+        else:
+            words = endpoints_of(hidden.upstreams) if quiet else summary(back, before, step.snapshot)
+            self._pack(-1)
+            self._append(_row(step, at, took, words, endpoints=quiet), hidden)
 
     def _snapshot(self, place: int) -> Snapshot:
         whole = Packed()
