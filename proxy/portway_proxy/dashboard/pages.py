@@ -47,7 +47,7 @@ class DashboardPages:
         """Serve the pages; when the server ends, so do the streams."""
         app.router.add_get("/", self._home)
         app.router.add_get("/dashboard", self._home)
-        app.router.add_get("/dashboard/stream", self._stream)
+        app.router.add_get("/dashboard/stream", self._stream, allow_head=False)  # It has no end.
         app.router.add_get("/dashboard/routes", self._table)
         app.router.add_get("/dashboard/{name:.*}", self._page)
         app.on_shutdown.append(self._end)

@@ -72,3 +72,8 @@ async def test_what_is_no_file_of_the_page_is_not_found(site: aiohttp.ClientSess
 async def test_the_page_without_its_slash_leads_to_the_one_with_it(site: aiohttp.ClientSession) -> None:
     async with site.get("/dashboard", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (307, "dashboard/")
+
+
+async def test_nobody_is_a_reader_who_asks_for_the_head_of_the_stream(site: aiohttp.ClientSession) -> None:
+    async with site.head("/dashboard/stream") as response:
+        assert response.status == 404
