@@ -26,6 +26,8 @@ __all__ = ["Rows"]
 
 _GONE: Final = 20_000  # Rows that are gone and still known; a reader that has missed more gets the whole table again.
 
+_LONGEST: Final = 64  # Of a mark; ours are shorter.
+
 _Key = tuple[str, str]
 
 
@@ -60,7 +62,7 @@ class Rows:
 
     def stamp(self, mark: str) -> int:
         """Return the version that a mark stands for, and 0 for one of nothing that is known."""
-        word, _, version = mark.partition("-")
+        word, _, version = mark[:_LONGEST].partition("-")
         return int(version) if word == self._word and version.isdecimal() else 0
 
     def labelled(self, labels: Labels) -> list[RouteRow]:

@@ -137,6 +137,7 @@ def test_who_has_nothing_or_too_little_is_to_read_everything() -> None:
         assert rows.stamp(mark) in (0, 20), mark
     assert rows.news(rows.stamp(f"{rows.mark}0"), SERVED).whole
     assert rows.stamp(rows.mark) == 2
+    assert rows.news(rows.stamp(rows.mark + "0" * 10_000), SERVED).whole
 
 
 def test_certificates_come_in_the_order_of_their_ends() -> None:
