@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from portway_proxy.explain.explanation import EndpointState
+
 if TYPE_CHECKING:
     from portway_proxy.explain.explanation import Explanation, Outcome, PolicyPart, ShownEndpoint, Stage
 
 __all__ = ["Line", "Tone", "describe_explanation", "lines_of"]
 
 _WIDTH: Final = 13  # Columns of the names of stages.
+_MOST: Final = 12  # Endpoints that are named.
 
 
 class Tone(StrEnum):
@@ -86,9 +89,13 @@ def _policies(policies: Iterable[PolicyPart]) -> Iterator[Line]:
 
 
 def _endpoints(endpoints: tuple[ShownEndpoint, ...]) -> Iterator[Line]:
-    for one in endpoints:
+    # Those that are not well first: they are what people look for.
+    shown = sorted(endpoints, key=lambda one: one.state == EndpointState.READY)[:_MOST]
+    for one in shown:
         count = "" if one.connections is None else f", {one.connections} connections"
         yield Line(Tone.PASSED if one.state != "ready" else Tone.WHY, f"{one.address} {one.state}{count}")
+    if len(endpoints) > len(shown):
+        yield Line(Tone.WHY, f"and {len(endpoints) - len(shown)} more")
 
 
 def _block(label: str, text: str) -> Iterator[Line]:
