@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from certs import issue
 from wire.command import ANY_PORTS, Command, portway
 
-__all__ = ["ingress", "running", "service", "write"]
+__all__ = ["ingress", "over_tls", "running", "secret", "service", "write"]
 
 
 def ingress(name: str, host: str, paths: Mapping[str, str], **annotations: str) -> dict[str, Any]:
@@ -54,6 +56,25 @@ def service(name: str, *ports: int) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": "shop", "annotations": {"portway.dev/endpoints": where}},
         "spec": {"ports": [{"port": 80}]},
     }
+
+
+def secret(name: str, *hosts: str, days: int) -> dict[str, Any]:
+    """Return the Secret `NAME-tls` with a certificate for `hosts` that ends in `days`."""
+    chain, key = issue(*hosts, days=days)
+    content = {"tls.crt": chain, "tls.key": key}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": f"{name}-tls", "namespace": "shop"},
+        "data": {field: base64.b64encode(content[field]).decode() for field in content},
+    }
+
+
+def over_tls(found: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an Ingress whose hosts are served over TLS too, by a Secret's certificate."""
+    found["spec"]["tls"] = [{"hosts": [rule["host"] for rule in found["spec"]["rules"]], "secretName": name}]
+    return found
 
 
 def write(path: Path, *objects: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ It takes two minutes, so that the charts have something to show.
 from __future__ import annotations
 
 import asyncio
-import base64
 import math
 import random
 import sys
@@ -22,9 +21,8 @@ import aiohttp
 from aiohttp import web
 from playwright.async_api import Browser, ViewportSize
 
-from certs import issue
 from dashboard.browser import Visit, chromium
-from dashboard.objects import ingress, running, service, write
+from dashboard.objects import ingress, over_tls, running, secret, service, write
 from portway_proxy.tasks import Tasks
 from wire.parts import free_port, serve_echo
 
@@ -74,7 +72,7 @@ _PICTURES: Final = (
     Picture("overview", "overview"),
     Picture("overview-dark", "overview", "dark"),
     Picture("routes", "routes?sort=requests", size=ViewportSize(width=1440, height=840)),
-    Picture("explain", "explain?url=https%3A%2F%2Fshop.example%2Fcheckout", size=ViewportSize(width=1180, height=1330)),
+    Picture("explain", "explain?url=https%3A%2F%2Fshop.example%2Fcheckout", size=ViewportSize(width=1180, height=1376)),
     Picture("phone", "overview", "dark", ViewportSize(width=390, height=844)),
 )
 
@@ -98,25 +96,6 @@ async def endpoint(span: float) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-def secret(name: str, *hosts: str, days: int) -> dict[str, Any]:
-    """Return a Secret with a certificate for `hosts` that ends in `days`."""
-    chain, key = issue(*hosts, days=days)
-    content = {"tls.crt": chain, "tls.key": key}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "kubernetes.io/tls",
-        "metadata": {"name": name, "namespace": "shop"},
-        "data": {field: base64.b64encode(content[field]).decode() for field in content},
-    }
-
-
-def over_tls(found: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an Ingress whose hosts are served over TLS too, by a Secret's certificate."""
-    found["spec"]["tls"] = [{"hosts": [rule["host"] for rule in found["spec"]["rules"]], "secretName": name}]
-    return found
-
-
 def everything(ports: Mapping[str, list[int]], listeners: Mapping[int, int]) -> dict[str, dict[str, Any]]:
     """Return the objects of the shop by the names of their files; `listeners` maps ports to those of TCP endpoints."""
     wanted: dict[str, dict[str, str]] = {
@@ -135,8 +114,8 @@ def everything(ports: Mapping[str, list[int]], listeners: Mapping[int, int]) -> 
             )
     found["ingress-shop"] = over_tls(found["ingress-shop"], "shop-tls")
     found["ingress-api"] = over_tls(found["ingress-api"], "api-tls")
-    found["secret-shop"] = secret("shop-tls", "shop.example", "*.shop.example", days=80)
-    found["secret-api"] = secret("api-tls", "api.example", days=12)
+    found["secret-shop"] = secret("shop", "shop.example", "*.shop.example", days=80)
+    found["secret-api"] = secret("api", "api.example", days=12)
     for number, (port, target) in enumerate(listeners.items()):
         name = ("postgres", "redis")[number]
         found[f"service-{name}"] = service(name, target)

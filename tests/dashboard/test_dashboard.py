@@ -15,7 +15,7 @@ import pytest
 from playwright.async_api import expect
 
 from dashboard.browser import PATIENCE, WIDE, chromium, needs_chromium, visit
-from dashboard.objects import ingress, running, service, write
+from dashboard.objects import ingress, over_tls, running, secret, service, write
 from wire.command import portway
 from wire.parts import free_port, serve_echo, serve_web
 
@@ -155,6 +155,35 @@ async def test_an_endpoint_that_is_away_shows_as_such(tmp_path: Path) -> None:
             aside = visited.page.get_by_role("complementary", name="Upstream")
             await expect(aside.get_by_role("row", name=f"127.0.0.1:{away}")).to_contain_text("ejected")
             await expect(aside.get_by_role("row", name=f"127.0.0.1:{web.port}")).to_contain_text("ready")
+
+
+async def test_generations_are_a_timeline_of_who_changed_what(tmp_path: Path) -> None:
+    write(tmp_path / "shop.json", service("web", 9), ingress("shop", "shop.example", {"/": "web"}))
+    async with running("-f", tmp_path) as (_, port), visit(port, "generations") as visited:
+        newest = visited.page.locator(".timeline > li").first
+        await expect(newest).to_contain_text("Generation 1")
+        write(tmp_path / "shop.json", service("web", 9), ingress("shop", "shop.example", {"/": "web", "/new": "web"}))
+        await expect(newest).to_contain_text("Generation 2")
+        await expect(newest).to_contain_text("Ingress shop/shop changed")
+        history = await asked(port, "/history?format=json")
+        assert await visited.page.locator(".timeline > li").count() == len(history)
+
+
+async def test_certificates_stand_in_the_order_in_which_they_end(tmp_path: Path) -> None:
+    write(
+        tmp_path / "shop.json",
+        service("web", 9),
+        *(secret(name, f"{name}.example", days=days) for name, days in (("late", 90), ("soon", 3), ("next", 20))),
+        *(over_tls(ingress(name, f"{name}.example", {"/": "web"}), f"{name}-tls") for name in ("late", "soon", "next")),
+    )
+    async with running("-f", tmp_path) as (_, port), visit(port, "certificates") as visited:
+        rows = visited.page.get_by_role("table", name="Certificates").get_by_role("row")
+        await expect(rows).to_have_count(4)
+        names = [(await row.inner_text()).split()[0] for row in (await rows.all())[1:]]
+        assert names == ["shop/soon-tls", "shop/next-tls", "shop/late-tls"]
+        await expect(rows.nth(1)).to_contain_text("2 d 23 h left")
+        # One of them ends within two weeks.
+        await expect(visited.page.get_by_role("link", name="Certificates")).to_contain_text("1")
 
 
 async def test_who_passes_through_at_layer_4_shows_while_connected(tmp_path: Path) -> None:

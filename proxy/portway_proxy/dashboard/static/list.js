@@ -9,7 +9,8 @@ const NARROW = 576; // Pixels, below which a row has two lines (list.css: 36rem)
  * A grid of rows that all have one height.
  *
  * `columns` are {title, name, cell(row) -> node or text, live(row) -> text}: `live` ones are written anew by `refresh`.
- * `key` is what a row is known by, `open` is called with one that is chosen; `heights` are those of a row on a wide and on a narrow page, in pixels.
+ * `key` is what a row is known by, `open` is called with one that is chosen; `heights` are those of a row on a wide and
+ * on a narrow page, in pixels.
  */
 export class List {
   constructor({ label, name, columns, key, open, heights = [36, 58] }) {

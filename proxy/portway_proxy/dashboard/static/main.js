@@ -3,6 +3,7 @@
 import { h, put, write } from "./dom.js";
 import { ago, clock, count } from "./format.js";
 import { keys } from "./keys.js";
+import { age } from "./parts.js";
 import { go, place } from "./places.js";
 import { Store } from "./store.js";
 import { themes } from "./theme.js";
@@ -53,7 +54,7 @@ function show() {
     if (known === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  links.get(name).link.scrollIntoView({ block: "nearest", inline: "nearest" });
+  links.get(name).link.scrollIntoView({ block: "nearest", inline: "center" });
   document.title = `${title} · Portway`;
   view.show(parameters);
   for (const kind of Object.keys(view.draw)) draw(kind);
@@ -170,6 +171,7 @@ at("skip").addEventListener("click", (event) => {
   event.preventDefault();
   at("main").focus();
 });
+setInterval(age, 1000);
 addEventListener("hashchange", show);
 show();
 state();

@@ -151,6 +151,14 @@ export function certificateRows(certificates) {
   });
 }
 
+/** Return how long ago a time was; `age` writes it anew as time goes by. */
+const since = (at) => h("time", { class: "soft", title: moment(at), "data-at": at }, ago(at));
+
+/** Write all that says how long ago something was. */
+export function age() {
+  for (const element of document.querySelectorAll("time[data-at]")) write(element, ago(Number(element.dataset.at)));
+}
+
 const causeOf = (cause) =>
   h(
     "li",
@@ -174,7 +182,7 @@ export function timeline(generations) {
           { class: "strong" },
           first === generation ? `Generation ${generation}` : `Generations ${first} to ${generation}`,
         ),
-        h("span", { class: "soft", title: moment(at) }, ago(at)),
+        since(at),
         h("code", { class: "faint" }, digest.slice(0, 10)),
         took > 0 && h("span", { class: "faint" }, `applied in ${latency(took * 1000)}`),
         kept && h("a", { href: `../history/${generation}`, class: "small" }, "what it served"),

@@ -17,7 +17,8 @@ export function address(page, parameters = {}) {
 
 export const go = (page, parameters) => location.assign(address(page, parameters));
 
-const SOON = 300; // Milliseconds: browsers allow a hundred changes of an address in half a minute, and people type faster.
+// Milliseconds. Browsers allow a hundred changes of an address in half a minute, and people type faster.
+const SOON = 300;
 let noting;
 
 /** Note parameters in the address, soon, and as no entry in the history: a key typed in a search is no page. */

@@ -1,5 +1,5 @@
-// What is asked of the admin server: pages, and the stream. The stream is fetched like a page, and not an EventSource: that
-// would never say that it is to sign in again, and goes on for minutes when nothing comes.
+// What is asked of the admin server: pages, and the stream. The stream is fetched like a page, and is no EventSource: one
+// never says that somebody must sign in again, and waits for minutes when nothing comes.
 
 const SILENCE = 10_000; // Milliseconds without a byte after which the stream is lost: it is never silent for three.
 const PAUSES = [500, 1000, 2000, 4000]; // Milliseconds before each next try to connect; the last one stays.
