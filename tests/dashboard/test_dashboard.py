@@ -271,6 +271,24 @@ async def test_a_lost_connection_is_said_and_found_again_by_itself(tmp_path: Pat
                 await expect(visited.page.locator("#lost")).to_be_hidden()
 
 
+async def test_a_page_that_nobody_sees_gives_its_connection_up(tmp_path: Path) -> None:
+    unseen = """hidden => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    write(tmp_path / "shop.json", service("web", 9), ingress("shop", "shop.example", {"/": "web"}))
+    async with running("-f", tmp_path) as (_, port), visit(port, "routes") as visited:
+        page = visited.page
+        await page.clock.install()
+        await page.evaluate(unseen, True)
+        await page.clock.fast_forward("00:40")
+        await expect(page.locator("#state")).to_have_text("paused")
+        write(tmp_path / "shop.json", service("web", 9), ingress("shop", "new.example", {"/": "web"}))
+        await page.evaluate(unseen, False)
+        await visited.live()
+        await expect(page.get_by_role("row", name="new.example")).to_be_visible()
+
+
 async def test_hostile_names_are_text(tmp_path: Path) -> None:
     evil = "/<img src=x onerror=alert(1)>"
     write(

@@ -32,12 +32,16 @@ const PAGES = [
   ["proxies", "Proxies", proxies],
 ];
 
+// Milliseconds after which a page that nobody sees closes its connection: a browser has six for all tabs of a server.
+const UNSEEN = 30_000;
+
 const at = (id) => document.getElementById(id);
 const store = new Store();
 const views = new Map();
 const links = new Map();
 let current = null;
 let remembered = [];
+let unseen;
 let seeking = false; // Whether the page that comes next is to begin with its search.
 
 function show() {
@@ -98,11 +102,17 @@ function counts() {
 }
 
 function state() {
-  const words = { connecting: "connecting", live: "live", lost: "connection lost", unauthorized: "signed out" };
+  const words = {
+    connecting: "connecting",
+    live: "live",
+    lost: "connection lost",
+    resting: "paused",
+    unauthorized: "signed out",
+  };
   write(at("state"), words[store.state]);
-  at("state").className = `state ${{ live: "live", connecting: "" }[store.state] ?? "lost"}`;
+  at("state").className = `state ${{ live: "live", connecting: "", resting: "" }[store.state] ?? "lost"}`;
   document.body.classList.toggle("stale", store.state !== "live");
-  at("lost").hidden = ["live", "connecting"].includes(store.state);
+  at("lost").hidden = ["live", "connecting", "resting"].includes(store.state);
   const since = store.heard ? `What you see is of ${clock(store.heard)}.` : "Nothing was received yet.";
   if (store.state === "unauthorized")
     put(at("lost"), h("span", {}, `You are signed out. ${since}`), h("a", { href: "../login" }, "Sign in"));
@@ -170,6 +180,11 @@ keys({
 at("skip").addEventListener("click", (event) => {
   event.preventDefault();
   at("main").focus();
+});
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(unseen);
+  if (document.hidden) unseen = setTimeout(() => store.stream.rest(), UNSEEN);
+  else store.stream.now();
 });
 setInterval(age, 1000);
 addEventListener("hashchange", show);

@@ -3,28 +3,39 @@
 const KEY = "portway-theme";
 const CHOICES = ["system", "light", "dark"];
 
-const chosen = () => {
-  const kept = localStorage.getItem(KEY);
-  return CHOICES.includes(kept) ? kept : "system";
-};
+let choice = "system";
+try {
+  choice = CHOICES.find((one) => one === localStorage.getItem(KEY)) ?? choice;
+} catch {
+  // A browser that keeps nothing for anybody: the choice is for this page alone.
+}
 
-function apply(choice) {
+function apply() {
   if (choice === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = choice;
 }
 
-apply(chosen());
+apply();
+
+function choose(next) {
+  choice = next;
+  apply();
+  try {
+    localStorage.setItem(KEY, choice);
+  } catch {
+    // As above.
+  }
+}
 
 /** Let `button` go from one theme to the next. */
 export function themes(button) {
   const told = () => {
-    button.textContent = { system: "◐", light: "☀", dark: "☾" }[chosen()];
-    button.setAttribute("aria-label", `Theme: ${chosen()}`);
-    button.title = `Theme: ${chosen()}`;
+    button.textContent = { system: "◐", light: "☀", dark: "☾" }[choice];
+    button.setAttribute("aria-label", `Theme: ${choice}`);
+    button.title = `Theme: ${choice}`;
   };
   button.addEventListener("click", () => {
-    localStorage.setItem(KEY, CHOICES[(CHOICES.indexOf(chosen()) + 1) % CHOICES.length]);
-    apply(chosen());
+    choose(CHOICES[(CHOICES.indexOf(choice) + 1) % CHOICES.length]);
     told();
   });
   told();

@@ -1,4 +1,4 @@
-// What is asked of the admin server: pages, and the stream. The stream is fetched like a page, and is no EventSource: one
+// What is asked of the admin server: pages, and the stream. It is fetched like a page, and is no EventSource: one of those
 // never says that somebody must sign in again, and waits for minutes when nothing comes.
 
 const SILENCE = 10_000; // Milliseconds without a byte after which the stream is lost: it is never silent for three.
@@ -41,37 +41,57 @@ async function* events(body, heard) {
 /**
  * The stream, for as long as the page is open: it connects again by itself, until somebody must sign in.
  *
- * `path` returns where to ask, `heard` gets each event, `told` the state: connecting, live, lost or unauthorized, and
- * what the server says of it.
+ * `path` returns where to ask, `heard` gets each event, `told` the state: connecting, live, lost, resting or
+ * unauthorized, and what the server says of it.
  */
 export class Stream {
   constructor({ path, heard, told }) {
-    Object.assign(this, { path, heard, told, tries: 0, wake: () => {}, control: new AbortController() });
+    Object.assign(this, {
+      path,
+      heard,
+      told,
+      tries: 0,
+      resting: false,
+      wake: () => {},
+      control: new AbortController(),
+    });
   }
 
   async run() {
     for (;;) {
-      const reason = await this.once();
-      this.told(
-        reason instanceof Unauthorized ? "unauthorized" : "lost",
-        reason instanceof Refused ? reason.message : "",
-      );
-      if (reason instanceof Unauthorized) return;
-      const pause = PAUSES[Math.min(this.tries, PAUSES.length - 1)];
-      this.tries += 1;
-      await new Promise((resolve) => {
-        const timer = setTimeout(resolve, pause);
-        this.wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
+      const reason = this.resting ? null : await this.once();
+      if (reason instanceof Unauthorized) {
+        this.told("unauthorized");
+        return;
+      }
+      this.told(this.resting ? "resting" : "lost", reason instanceof Refused ? reason.message : "");
+      await this.pause();
     }
   }
 
-  /** Try now, and not after the pause. */
+  /** Wait until the next try, or as long as nobody looks. */
+  pause() {
+    const milliseconds = PAUSES[Math.min(this.tries, PAUSES.length - 1)];
+    this.tries += 1;
+    return new Promise((resolve) => {
+      const timer = this.resting ? 0 : setTimeout(resolve, milliseconds);
+      this.wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** Connect now, and not after the pause. */
   now() {
+    this.resting = false;
     this.wake();
+  }
+
+  /** Have no connection until `now`. */
+  rest() {
+    this.resting = true;
+    this.drop();
   }
 
   /** Give the connection up, as if it were lost. */
