@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -11,12 +12,15 @@ from portway_operator.publish import Proxy, Publisher
 from portway_operator.reported import Teller
 from portway_proxy.dashboard.feed import Proxies, ProxyRow, Role
 from portway_proxy.dashboard.figures import Depth, Gathered
+from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
 
 __all__ = ["Fleet"]
 
 _WATCH: Final = 10.0  # Seconds for which reports are wanted after somebody looked.
 _ROUND: Final = 4.0  # Seconds until those that have not reported do not count: a proxy does so every two.
 _QUIET: Final = 15.0  # A proxy that follows another operator says every ten seconds that it is there.
+_ANSWER: Final = 3.0  # Seconds for proxies to say how endpoints fare; they do at once.
+_NAMES: Final = re.compile(r"[A-Za-z0-9._:/#-]{1,600}")
 _NOBODY: Final = Teller()
 
 
@@ -45,6 +49,19 @@ class Fleet(Published):
         proxies, tellers = self._publisher.proxies, self._publisher.reported.tellers
         state = _states(self.digest)
         return Proxies([_row(proxies[name], tellers.get(name, _NOBODY), state) for name in sorted(proxies)])
+
+    async def endpoints(self, query: EndpointQuery) -> EndpointPage:
+        """Return how the endpoints of the upstream that is asked for fare, for all proxies together.
+
+        Those are asked; one that does not answer in time is left out. All upstreams at once are none.
+        """
+        if not _NAMES.fullmatch(query.name):
+            return EndpointPage()
+        self._publisher.watch(_WATCH, query.name)
+        streaming = [proxy.node for proxy in self._publisher.proxies.values() if proxy.streaming]
+        pages = await self._publisher.reported.pages(query.name, streaming, _ANSWER)
+        rows = (EndpointPage.of((row for row in page.endpoints if query.names(row.upstream)), query) for page in pages)
+        return EndpointPage.join(rows, query.limit)
 
     async def figures(self, depth: Depth) -> Gathered:
         """Return what proxies counted since this was called before; nothing the first time, and the `LAST`.

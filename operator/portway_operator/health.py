@@ -21,6 +21,7 @@ from portway_proxy.dashboard.board import Board
 from portway_proxy.dashboard.pages import DashboardPages
 from portway_proxy.explain.page import ExplainPage
 from portway_proxy.history_pages import Chronicle, add_history
+from portway_proxy.pages import add_upstreams
 from portway_proxy.snapshot import Problem
 
 __all__ = ["APPLIED_PATH", "Health", "Vital"]
@@ -81,6 +82,7 @@ class Health:
         app.router.add_get(APPLIED_PATH, self._applied)
         add_history(app, vital.history)
         ExplainPage(vital.fleet, vital.foreign_rules).add_to(app)
+        add_upstreams(app, vital.fleet)
         DashboardPages(Board(vital.fleet)).add_to(app)
         self._site = AdminSite(app)
 

@@ -27,7 +27,6 @@ from portway_proxy.stream import (
     Report,
     SnapshotMessage,
     Verdict,
-    Watch,
     encode,
 )
 
@@ -253,13 +252,11 @@ class Publisher:
             subscription.applied()
         self._serves(proxy, self._version_of(ack))
 
-    def watch(self, seconds: float) -> None:
-        """Want reports for so many seconds from now on, if this is said again in time for longer."""
-        fresh = not self.reported.wanted
-        self.reported.want(seconds)
-        if fresh:
+    def watch(self, seconds: float, endpoints: str = "") -> None:
+        """Want reports for so many seconds from now on, and with how these endpoints fare."""
+        if self.reported.want(seconds, endpoints):
             # Those that follow another operator hear of it when they acknowledge something.
-            line = encode(Watch(seconds))
+            line = encode(self.reported.watch)
             for subscription in self._subscriptions.values():
                 subscription.tell(line)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -13,11 +13,14 @@ from typing import Final
 import msgspec
 
 from portway_proxy.dashboard.figures import Depth, Gathered
-from portway_proxy.stream import Report
+from portway_proxy.endpoint_states import EndpointPage
+from portway_proxy.stream import Report, Watch
 
 __all__ = ["Reported", "Teller"]
 
 _NOTHING: Final = Gathered()
+_ASKED: Final = 32  # Upstreams that are looked at together; the oldest question gives way.
+_FRESH: Final = 6.0  # Seconds for which what was told of endpoints counts: it is told every two.
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +44,46 @@ class Reported:
         # The rows of each proxy as they were last: it tells of them as often as they may cost.
         self._rows: dict[str, Gathered] = {}
         self._until = 0.0
+        self._asked: dict[str, float] = {}
+        self._pages: dict[str, tuple[float, Report]] = {}
         self._news = asyncio.Event()
 
     @property
-    def wanted(self) -> float:
-        """For how many seconds more reports are wanted; 0 when nobody looks."""
-        return max(0.0, self._until - time.monotonic())
+    def watch(self) -> Watch:
+        """For how many seconds more reports are wanted, 0 when nobody looks; and of which endpoints."""
+        now = time.monotonic()
+        self._asked = {name: until for name, until in self._asked.items() if until > now}
+        until = max(self._until, *self._asked.values(), now)
+        return Watch(until - now, ",".join(self._asked))
 
-    def want(self, seconds: float) -> None:
-        """Want reports for so many seconds; 0 is none, and those that came are forgotten."""
-        self._until = time.monotonic() + seconds if seconds else 0.0
-        if not seconds:
-            self._untold.clear()
-            self._rows.clear()
-            self.tellers.clear()
+    def want(self, seconds: float, endpoints: str = "") -> bool:
+        """Want reports for so many seconds, and with how `endpoints` fare; return whether proxies do not know yet.
+
+        0 is that nobody looks at figures any more: those that came are forgotten.
+        """
+        before = self.watch
+        until = time.monotonic() + seconds
+        if endpoints:
+            self._asked[endpoints] = until
+            while len(self._asked) > _ASKED:
+                del self._asked[next(iter(self._asked))]
+        elif seconds:
+            self._until = until
+        else:
+            self._until = 0.0
+            for kept in (self._untold, self._rows, self.tellers, self._pages):
+                kept.clear()
+        return seconds > 0 and (not before.seconds or self.watch.endpoints != before.endpoints)
 
     def take(self, report: Report) -> None:
-        """Take a report, if any are wanted and it can be true."""
+        """Take a report, if any are wanted; of figures, if they can be true."""
+        if not self.watch.seconds:
+            return
+        if report.asked:
+            self._pages[report.node] = time.monotonic(), report
+            self._news.set()
         gathered = report.gathered
-        if not self.wanted or not gathered.plausible:
+        if self._until <= time.monotonic() or not gathered.plausible:
             return
         rate = round(gathered.total.requests / gathered.seconds, 2)
         self.tellers[report.node] = Teller(report.place, report.version, rate)
@@ -68,9 +92,24 @@ class Reported:
 
     async def wait(self, names: Collection[str], seconds: float) -> None:
         """Wait until all these proxies have reported since they were looked at, at most so many seconds."""
+        await self._wait(lambda: all(name in self._untold and self._untold[name].seconds for name in names), seconds)
+
+    async def pages(self, endpoints: str, names: Collection[str], seconds: float) -> list[EndpointPage]:
+        """Return how these endpoints fare for each proxy that told of late; those named are waited for."""
+        await self._wait(lambda: self._told(endpoints).keys() >= set(names), seconds)
+        return list(self._told(endpoints).values())
+
+    def _told(self, endpoints: str) -> dict[str, EndpointPage]:
+        oldest = time.monotonic() - _FRESH
+        self._pages = {node: told for node, told in self._pages.items() if told[0] > oldest}
+        return {
+            node: report.endpoints for node, (_, report) in self._pages.items() if endpoints in report.asked.split(",")
+        }
+
+    async def _wait(self, claim: Callable[[], bool], seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not all(name in self._untold and self._untold[name].seconds for name in names):
+                while not claim():
                     self._news.clear()
                     await self._news.wait()
 

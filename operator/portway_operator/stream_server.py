@@ -185,8 +185,8 @@ class StreamServer:
 
     def _taken(self) -> web.Response:
         """Return the answer to what was taken; with it goes whether reports are wanted."""
-        seconds = self._publisher.reported.wanted
-        return web.Response(status=204, headers={WATCH_FIELD: f"{seconds:.0f}"} if seconds else None)
+        watch = self._publisher.reported.watch
+        return web.Response(status=204, headers={WATCH_FIELD: watch.field} if watch.seconds else None)
 
     async def _review(self, request: web.Request) -> web.StreamResponse:
         found = await self._take(request, _ACK_BODY, decode_token)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from portway_proxy.dial import OperatorRefused, Operators, Target, Unreachable
-from portway_proxy.stream import Ack, Verdict
+from portway_proxy.stream import Ack, Verdict, Watch
 from portway_proxy.tasks import Tasks
 
 __all__ = ["Acks"]
@@ -26,11 +26,11 @@ class Acks:
     """What the operators of `follow` are told.
 
     Every operator is told, not only the one whose stream is followed: the one that writes status may be another.
-    `watched` hears of those that answer that they want reports, and for how many seconds.
+    `watched` hears of those that answer that they want reports.
     """
 
     def __init__(
-        self, operators: Operators, watched: Callable[[Target, float], None] = lambda _target, _for: None
+        self, operators: Operators, watched: Callable[[Target, Watch], None] = lambda _target, _watch: None
     ) -> None:
         self._operators = operators
         self._watched = watched
@@ -74,7 +74,7 @@ class Acks:
 class _Sender:
     """What one operator is still to be told: every rejection, and the newest of what is served."""
 
-    def __init__(self, operators: Operators, target: Target, watched: Callable[[Target, float], None]) -> None:
+    def __init__(self, operators: Operators, target: Target, watched: Callable[[Target, Watch], None]) -> None:
         self._operators = operators
         self._watched = watched
         self._target = target
@@ -102,12 +102,12 @@ class _Sender:
     async def post(self, ack: Ack) -> bool:
         """Return whether the operator took it."""
         try:
-            seconds = await self._operators.send(self._target, ack)
+            watch = await self._operators.send(self._target, ack)
         except (OperatorRefused, Unreachable) as error:
             _log.debug("%s takes no acknowledgement: %s", self._target, error)
             return False
-        if seconds and ack.status is not Verdict.LEAVING:
-            self._watched(self._target, seconds)
+        if watch.seconds and ack.status is not Verdict.LEAVING:
+            self._watched(self._target, watch)
         return True
 
     def _next(self) -> Ack | None:

@@ -6,7 +6,7 @@ Nothing that it answers ever holds a key. `admin_access` says who may see it.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 from aiohttp import web
@@ -16,19 +16,16 @@ from portway_proxy.admin_site import AdminSite
 from portway_proxy.dashboard.board import Board
 from portway_proxy.dashboard.pages import DashboardPages
 from portway_proxy.describe import describe, describe_json
-from portway_proxy.endpoint_states import EndpointQuery, describe_endpoints
 from portway_proxy.explain.page import Explained, ExplainPage
 from portway_proxy.exposition import CONTENT_TYPE, render
 from portway_proxy.flows import FlowPage, FlowQuery, describe_page
 from portway_proxy.history_pages import Chronicle, add_history
 from portway_proxy.listeners import PortUnavailable
 from portway_proxy.metrics import LOOP_LAG, MEMORY_SHARE, Sample
-from portway_proxy.pages import json_page, wants_json
+from portway_proxy.pages import add_upstreams, asked_for, json_page, wants_json
 from portway_proxy.snapshot import Snapshot
 
 __all__ = ["Admin", "Served"]
-
-Q = TypeVar("Q")
 
 
 class Served(Explained, Protocol):
@@ -64,7 +61,7 @@ class Admin:
         app.router.add_get("/routes", self._routes)
         app.router.add_get("/problems", self._problems)
         app.router.add_get("/flows", self._flows)
-        app.router.add_get("/upstreams", self._upstreams)
+        add_upstreams(app, served)
         add_history(app, served.history)
         ExplainPage(served).add_to(app)
         if board is not None:
@@ -120,22 +117,7 @@ class Admin:
         return web.Response(text="".join(f"{problem.severity} {problem.code} {problem}\n" for problem in problems))
 
     async def _flows(self, request: web.Request) -> web.Response:
-        page = await self._served.flows(_query(request, FlowQuery))
+        page = await self._served.flows(asked_for(request, FlowQuery))
         if wants_json(request):
             return json_page(msgspec.json.encode(page))
         return web.Response(text=describe_page(page))
-
-    async def _upstreams(self, request: web.Request) -> web.Response:
-        page = await self._served.endpoints(_query(request, EndpointQuery))
-        if wants_json(request):
-            return json_page(msgspec.json.encode(page))
-        return web.Response(text=describe_endpoints(page))
-
-
-def _query(request: web.Request, kind: type[Q]) -> Q:
-    """Return what the target asks for; raises `HTTPBadRequest` for what cannot be asked."""
-    asked = {name: value for name, value in request.query.items() if name != "format"}
-    try:
-        return msgspec.convert(asked, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise web.HTTPBadRequest(text=f"{error}\n") from None

@@ -6,7 +6,6 @@ import asyncio
 import io
 import ipaddress
 import random
-import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -37,6 +36,7 @@ from portway_proxy.stream import (
     Refusal,
     Review,
     ShownToken,
+    Watch,
     decode,
 )
 
@@ -48,7 +48,6 @@ _POST: Final = 5.0
 _LONGEST_REASON: Final = 2048
 _LONGEST_ANSWER: Final = 4096
 _BUFFER: Final = 1 << 20
-_SECONDS: Final = re.compile(r"[0-9]{1,4}")
 
 
 class Unreachable(ProxyError):
@@ -155,9 +154,9 @@ class Credentials:
 
 
 class _Answer(NamedTuple):
-    """What an operator says of what it was sent: for how many seconds it wants reports, and a body."""
+    """What an operator says of what it was sent: for how long it wants reports, and a body."""
 
-    watched: float
+    watch: Watch
     body: bytes
 
 
@@ -211,13 +210,13 @@ class Operators:
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(_reason(error)) from None
 
-    async def send(self, target: Target, ack: Ack) -> float:
-        """Send an acknowledgement; return for how many seconds the operator wants reports. Raises as `stream`."""
-        return (await self._post(target, ACK_PATH, "application/json", msgspec.json.encode(ack))).watched
+    async def send(self, target: Target, ack: Ack) -> Watch:
+        """Send an acknowledgement; return for how long the operator wants reports. Raises as `stream`."""
+        return (await self._post(target, ACK_PATH, "application/json", msgspec.json.encode(ack))).watch
 
-    async def report(self, target: Target, report: bytes) -> float:
-        """Send a report; return for how many seconds more are wanted. Raises as `stream`."""
-        return (await self._post(target, REPORT_PATH, "application/msgpack", report)).watched
+    async def report(self, target: Target, report: bytes) -> Watch:
+        """Send a report; return for how long more are wanted. Raises as `stream`."""
+        return (await self._post(target, REPORT_PATH, "application/msgpack", report)).watch
 
     async def review(self, target: Target, shown: ShownToken) -> Review:
         """Return whether an operator says that a token counts. Raises as `stream`."""
@@ -242,8 +241,8 @@ class Operators:
                 timeout=aiohttp.ClientTimeout(total=_POST),
             ) as response:
                 await _expect(response, 200, 204)
-                watched = _watched(response.headers.get(WATCH_FIELD, ""))
-                return _Answer(watched, await response.content.read(_LONGEST_ANSWER))
+                watch = Watch.parse(response.headers.get(WATCH_FIELD, ""))
+                return _Answer(watch, await response.content.read(_LONGEST_ANSWER))
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(_reason(error)) from None
 
@@ -289,11 +288,6 @@ async def _expect(response: aiohttp.ClientResponse, *statuses: int) -> None:
         message = None
     words = message.error if isinstance(message, Refusal) else text.decode("utf-8", "replace").strip()
     raise OperatorRefused(f"{response.status} {words or response.reason}")
-
-
-def _watched(said: str) -> float:
-    """Return the seconds of a `Portway-Watch`; 0 where it says nothing that can be read."""
-    return float(said) if _SECONDS.fullmatch(said) else 0.0
 
 
 def _reason(error: BaseException) -> str:

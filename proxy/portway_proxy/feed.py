@@ -82,7 +82,7 @@ class Feed:
         self._operators = operators
         self._node = node
         self._last_good = last_good
-        self._reports = Reports(operators, supervisor.looks, node, supervisor.settings.node)
+        self._reports = Reports(operators, supervisor, node)
         self._acks = Acks(operators, self._reports.watch)
         self._tasks = Tasks()
         self._inbox = Inbox()
@@ -194,9 +194,9 @@ class Feed:
                 self._acks.repeat()
                 if self._hello is not None:
                     self._backoff.reset()
-            case Watch(seconds):
+            case Watch():
                 if self._target is not None:
-                    self._reports.watch(self._target, seconds)
+                    self._reports.watch(self._target, message)
             case Refusal(error):
                 raise OperatorRefused(error)
             case _ if self._hello is None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Protocol
 
 from portway_proxy.dashboard.figures import Depth
 from portway_proxy.dashboard.looks import Looks
 from portway_proxy.dial import OperatorRefused, Operators, Target, Unreachable
-from portway_proxy.stream import LONGEST_WATCH, Report
+from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
+from portway_proxy.settings import ProxySettings
+from portway_proxy.stream import LONGEST_WATCH, Report, Watch
 from portway_proxy.tasks import Tasks
 
 __all__ = ["Reports"]
@@ -21,25 +24,37 @@ _SLOWEST: Final = 15.0
 _WHO: Final = "operators"
 
 
-class Reports:
-    """Reports what `looks` find to those operators that `watch`; `node` is the proxy's name, `place` its node's."""
+class Told(Protocol):
+    """The proxy that is told of."""
 
-    def __init__(self, operators: Operators, looks: Looks, node: str, place: str) -> None:
+    looks: Looks
+    settings: ProxySettings
+
+    async def endpoints(self, query: EndpointQuery) -> EndpointPage:
+        """Return how the endpoints fare that are asked for."""
+
+
+class Reports:
+    """Reports what there is to tell of `proxy`, which is called `node`, to those operators that `watch`."""
+
+    def __init__(self, operators: Operators, proxy: Told, node: str) -> None:
         self._operators = operators
-        self._looks = looks
+        self._proxy = proxy
         self._node = node
-        self._place = place
-        self._until: dict[Target, float] = {}
+        self._watches: dict[Target, tuple[float, str]] = {}
         self._rows_due = 0.0
         self._tasks = Tasks()
         self._reporting = False
+        self._asked = asyncio.Event()
 
-    def watch(self, target: Target, seconds: float) -> None:
-        """Report to an operator for so many seconds from now on; 0 is not any more."""
-        if seconds <= 0:
-            self._until.pop(target, None)
+    def watch(self, target: Target, watch: Watch) -> None:
+        """Report to an operator for as long as it says from now on; at once where it asks for other endpoints."""
+        _, before = self._watches.pop(target, (0.0, ""))
+        if watch.seconds <= 0:
             return
-        self._until[target] = time.monotonic() + min(seconds, LONGEST_WATCH)
+        self._watches[target] = time.monotonic() + min(watch.seconds, LONGEST_WATCH), watch.endpoints
+        if watch.endpoints not in ("", before):
+            self._asked.set()
         if not self._reporting:
             self._reporting = True
             self._tasks.spawn(self._report_all(), "reports to operators")
@@ -51,32 +66,38 @@ class Reports:
     async def _report_all(self) -> None:
         try:
             while self._watching():
+                self._asked.clear()
                 await self._report()
-                await asyncio.sleep(_EVERY)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_EVERY):
+                        await self._asked.wait()
                 if not self._watching():
-                    await self._looks.since(_WHO, Depth.LAST)
+                    await self._proxy.looks.since(_WHO, Depth.LAST)
         finally:
             self._reporting = False
 
     def _watching(self) -> bool:
         now = time.monotonic()
-        self._until = {target: until for target, until in self._until.items() if until > now}
-        return bool(self._until)
+        self._watches = {target: watch for target, watch in self._watches.items() if watch[0] > now}
+        return bool(self._watches)
 
     async def _report(self) -> None:
         """Report once: of routes as often as they may cost."""
         now, began = time.monotonic(), time.thread_time()
         depth = Depth.ROWS if now >= self._rows_due else Depth.TOTALS
-        gathered = await self._looks.since(_WHO, depth)
-        if gathered.seconds:
-            body = Report(self._node, self._place, version("portway"), gathered).encode()
-            await asyncio.gather(*(self._send(target, body) for target in list(self._until)))
+        gathered = await self._proxy.looks.since(_WHO, depth)
+        asked = ",".join(sorted({names for _, names in self._watches.values() if names}))
+        page = await self._proxy.endpoints(EndpointQuery(asked)) if asked else EndpointPage()
+        if gathered.seconds or asked:
+            report = Report(self._node, self._proxy.settings.node, version("portway"), gathered, asked, page)
+            body = report.encode()
+            await asyncio.gather(*(self._send(target, body) for target in list(self._watches)))
         if depth is Depth.ROWS:
             self._rows_due = now + min(_SHARE * (gathered.cost + time.thread_time() - began), _SLOWEST)
 
     async def _send(self, target: Target, body: bytes) -> None:
         try:
-            seconds = await self._operators.report(target, body)
+            watch = await self._operators.report(target, body)
         except (OperatorRefused, Unreachable):
-            seconds = 0.0  # Who is back, and still wants to know, says so.
-        self.watch(target, seconds)
+            watch = Watch(0.0)  # Who is back, and still wants to know, says so.
+        self.watch(target, watch)

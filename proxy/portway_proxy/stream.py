@@ -6,8 +6,9 @@ not ask for all deltas gets those of upstreams alone, and a snapshot when anythi
 
 While somebody looks at the dashboard of an operator, it wants the figures of the whole fleet: it says so by a `Watch`,
 and to proxies that follow another operator in the answers to their acknowledgements (`Portway-Watch: SECONDS`). They
-send a `Report` every two seconds, by `POST /v1/report`, until the answer does not ask for more. What does not know this
-goes on without.
+send a `Report` every two seconds, by `POST /v1/report`, until the answer does not ask for more. With it goes how the
+endpoints fare that were asked for (`Portway-Watch: SECONDS; endpoints=NAMES`), and then the first report comes at once.
+What does not know this goes on without.
 
 A snapshot travels as JSON, its byte strings as base64: measured on 5,000 Ingresses with 10,000 Services that is 6 ms to
 encode and 36 ms to decode, half of what an envelope of `codec.encode` in base64 takes, and people can read it.
@@ -24,6 +25,7 @@ import msgspec
 
 from portway_proxy.dashboard.figures import Gathered
 from portway_proxy.deltas import Changes, Delta
+from portway_proxy.endpoint_states import EndpointPage
 from portway_proxy.errors import ProxyError
 from portway_proxy.snapshot import Snapshot, Upstream
 
@@ -86,6 +88,7 @@ _LONGEST: Final = 256 << 20  # 100,000 Ingresses are about 150 MB; a peer that s
 _TYPES: Final = ("hello", "snapshot", "delta", "ping", "refusal", "watch")
 
 _POSITION = re.compile(r'"?([0-9a-f]{1,32}):([0-9]{1,18}):([0-9a-f]{32})"?')
+_WATCH = re.compile(r"([0-9]{1,4})(?:; endpoints=([!-~]{1,4096}))?")
 _NODE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
@@ -174,10 +177,25 @@ class Refusal(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):
     error: str
 
 
-class Watch(msgspec.Struct, frozen=True, tag_field="type", tag="watch"):
-    """The operator wants reports for so many seconds."""
+class Watch(msgspec.Struct, frozen=True, tag_field="type", tag="watch", omit_defaults=True):
+    """The operator wants reports for so many seconds, with how the `endpoints` fare of these upstreams.
+
+    Those are names as in `EndpointQuery`.
+    """
 
     seconds: float
+    endpoints: str = ""
+
+    @property
+    def field(self) -> str:
+        """The value of `Portway-Watch`."""
+        return f"{self.seconds:.0f}" + (f"; endpoints={self.endpoints}" if self.endpoints else "")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return what a `Portway-Watch` says; nothing where it cannot be read."""
+        found = _WATCH.fullmatch(text)
+        return cls(float(found[1]), found[2] or "") if found else cls(0.0)
 
 
 Message: TypeAlias = Hello | SnapshotMessage | DeltaMessage | Ping | Refusal | Watch
@@ -209,12 +227,17 @@ class Ack(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a proxy has counted of late; `place` is the name of its node, as far as it knows, `version` its own."""
+    """What a proxy has counted of late; `place` is the name of its node, as far as it knows, `version` its own.
+
+    `endpoints` are those of the upstreams that were `asked` for.
+    """
 
     node: str
     place: str
     version: str
     gathered: Gathered
+    asked: str = ""
+    endpoints: EndpointPage = EndpointPage()
 
     def encode(self) -> bytes:
         """Return it as the body of a request: msgpack, for it may have figures of thousands of routes."""

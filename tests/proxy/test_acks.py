@@ -10,7 +10,7 @@ import pytest
 
 from portway_proxy.acks import Acks
 from portway_proxy.dial import Address, Credentials, OperatorRefused, Operators, Target, Unreachable
-from portway_proxy.stream import Ack, Verdict
+from portway_proxy.stream import Ack, Verdict, Watch
 
 pytestmark = pytest.mark.looptime
 
@@ -24,10 +24,10 @@ class Recorder(Operators):
         super().__init__((), Credentials())
         self.told: defaultdict[Target, list[Ack]] = defaultdict(list)
         self.seconds: dict[Target, float] = {}
-        self.watched = 0.0
+        self.watched = Watch(0.0)
         self.fault: Callable[[Target], Exception | None] = lambda _: None
 
-    async def send(self, target: Target, ack: Ack) -> float:
+    async def send(self, target: Target, ack: Ack) -> Watch:
         await asyncio.sleep(self.seconds.get(target, 0.0))
         if (fault := self.fault(target)) is not None:
             raise fault

@@ -16,6 +16,7 @@ from aiohttp import web
 
 import portway_proxy.reports
 from eventually import eventually
+from portway_operator import fleet as fleet_module
 from portway_operator import subscription
 from portway_operator.fleet import Fleet
 from portway_proxy import feed
@@ -25,6 +26,9 @@ from portway_proxy.dashboard.board import Board
 from portway_proxy.dashboard.feed import Generation, Hello, Proxies, Role, Table, Traffic
 from portway_proxy.dashboard.figures import Depth
 from portway_proxy.dashboard.pages import DashboardPages
+from portway_proxy.endpoint_states import EndpointPage
+from portway_proxy.explain.explanation import EndpointState
+from portway_proxy.pages import add_upstreams
 from portway_proxy.stream import Report
 from portway_proxy.supervisor import Supervisor
 from wire.parts import WEB, Web, fetch, port_of, serve_web, snapshot
@@ -88,7 +92,9 @@ class Looking:
 async def dashboard(op: Operator) -> AsyncIterator[str]:
     """Run the pages of an operator's fleet, and yield their URL."""
     app = web.Application()
-    DashboardPages(Board(Fleet(op.publisher, "operator-0"))).add_to(app)
+    fleet = Fleet(op.publisher, "operator-0")
+    DashboardPages(Board(fleet)).add_to(app)
+    add_upstreams(app, fleet)
     site = AdminSite(app)
     port = await site.start("127.0.0.1", 0)
     try:
@@ -161,6 +167,36 @@ async def test_the_figures_of_all_proxies_are_added_up_and_each_is_told_of(share
         assert [(row.host, row.path, row.upstream) for row in table.routes] == [("*", "/", "shop/web:80")]
 
 
+async def test_how_endpoints_fare_is_asked_of_all_proxies(
+    shared: Cluster, op: Operator, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_module, "_WATCH", 1.0)
+    sent = reports(op, monkeypatch)
+    await op.publish(snapshot(web.port))
+    async with (
+        following(shared.credentials(), op.address, node="proxy-0") as one,
+        following(shared.credentials(), op.address, node="proxy-1") as two,
+        dashboard(op) as url,
+        aiohttp.ClientSession() as session,
+    ):
+        await eventually(lambda: one.digest == two.digest == op.digest, what="both serve it")
+        await ask(one, 1)
+        await ask(two, 1)
+
+        async def page(**query: str) -> EndpointPage:
+            async with session.get(f"{url}/upstreams", params={"format": "json", **query}) as response:
+                return msgspec.json.decode(await response.read(), type=EndpointPage)
+
+        (row,) = (await page(name=WEB)).endpoints
+        assert (row.address, row.state, row.workers) == (f"127.0.0.1:{web.port}", EndpointState.READY, 4)
+        assert row.connections == 2
+        assert (await page(name=WEB, state="ejected")).endpoints == ()
+        assert (await page(name="shop/web")).endpoints == (row,)
+        assert (await page()).endpoints == (await page(name="no,no")).endpoints == ()
+        await eventually(lambda: not (one.looks.asked or two.looks.asked), what="they report no more")
+        assert {report.node for report in sent} == {"proxy-0", "proxy-1"}
+
+
 async def test_nothing_is_sent_while_nobody_looks(
     shared: Cluster, op: Operator, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +214,7 @@ async def test_nothing_is_sent_while_nobody_looks(
         async with looking(url):
             await eventually(lambda: sent, what="it reports")
             assert proxy.looks.asked
-        await eventually(lambda: not op.publisher.reported.wanted, what="nobody looks any more")
+        await eventually(lambda: not op.publisher.reported.watch.seconds, what="nobody looks any more")
         await eventually(lambda: not proxy.looks.asked, what="workers count nothing any more")
         before = len(sent)
         seen = op.publisher.proxies["proxy-0"].seen
