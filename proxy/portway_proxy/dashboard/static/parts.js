@@ -7,6 +7,16 @@ import { address } from "./places.js";
 /** Return the tone of a share of requests that failed. */
 export const failing = (failed) => (failed >= 0.05 ? "bad" : failed >= 0.01 ? "warn" : "quiet");
 
+/**
+ * Return what makes live texts of rows: `live(text)(row)` is `text` of the row's figures, or a dash without requests.
+ *
+ * The figures are those of a kind in the store, by what `key` returns of a row.
+ */
+export const liveTexts = (store, kind, key) => (text) => (row) => {
+  const now = store.figure(kind, key(row));
+  return now.requests === 0 ? "–" : text(now);
+};
+
 /** Return how many endpoints of an upstream can be used, as a pill. */
 export function ready(store, name) {
   const upstream = store.upstreams.get(name);

@@ -3,7 +3,7 @@
 import { h, pill } from "../dom.js";
 import { latency, rate, share } from "../format.js";
 import { Listing } from "../listing.js";
-import { ending } from "../parts.js";
+import { ending, liveTexts } from "../parts.js";
 import { go } from "../places.js";
 
 function hostsOf(store) {
@@ -29,12 +29,7 @@ const certified = ({ certificate }) =>
 /** The page of all hosts. */
 export function hosts(store) {
   let known = null;
-  const figure =
-    (text) =>
-    ({ host }) => {
-      const now = store.figure("hosts", host);
-      return now.requests === 0 ? "–" : text(now);
-    };
+  const figure = liveTexts(store, "hosts", ({ host }) => host);
   const listing = new Listing({
     page: "hosts",
     title: "Hosts",

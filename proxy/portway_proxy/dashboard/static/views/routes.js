@@ -3,14 +3,11 @@
 import { h, pill } from "../dom.js";
 import { latency, rate, share } from "../format.js";
 import { Aside, Listing } from "../listing.js";
-import { explains, facts, Figures, originOf, pathOf, problemOf, ready } from "../parts.js";
+import { explains, facts, Figures, liveTexts, originOf, pathOf, problemOf, ready } from "../parts.js";
 import { address } from "../places.js";
 
 function columns(store) {
-  const figure = (text) => (route) => {
-    const now = store.figure("routes", route.id);
-    return now.requests === 0 ? "–" : text(now);
-  };
+  const figure = liveTexts(store, "routes", ({ id }) => id);
   return [
     { title: "Host", name: "host", cell: ({ host }) => h("span", { class: "mono" }, host) },
     { title: "Path", name: "where-path", cell: pathOf },

@@ -3,7 +3,7 @@
 import { h, pill, put } from "../dom.js";
 import { latency, rate, share, whole } from "../format.js";
 import { Aside, Listing } from "../listing.js";
-import { facts, Figures, ready, table } from "../parts.js";
+import { facts, Figures, liveTexts, ready, table } from "../parts.js";
 import { address } from "../places.js";
 import { Poll } from "../poll.js";
 import { get } from "../wire.js";
@@ -104,12 +104,7 @@ function aside(store) {
 /** The page of all upstreams. */
 export function upstreams(store) {
   const { shown, poll, endpoints } = aside(store);
-  const figure =
-    (text) =>
-    ({ name }) => {
-      const now = store.figure("upstreams", name);
-      return now.requests === 0 ? "–" : text(now);
-    };
+  const figure = liveTexts(store, "upstreams", ({ name }) => name);
   const listing = new Listing({
     page: "upstreams",
     title: "Upstreams",
