@@ -9,7 +9,7 @@ import pytest
 from fake_api import endpoint_slice, ingress
 from portway_operator.causes import Causes, cause_of, services_of
 from portway_operator.decode import decode
-from portway_operator.decode.writers import NOBODY, Writer, last_writer
+from portway_operator.decode.writers import NOBODY, LastWriters, Writer, read_writers
 from portway_operator.objects import Kind, Object
 from portway_operator.sources.intake import Change
 from portway_proxy.history import Action, Cause
@@ -23,8 +23,12 @@ def entry(manager: str, minute: int, **more: object) -> dict[str, object]:
     return {"manager": manager, "operation": "Update", "time": f"2026-01-31T11:{minute:02}:00Z", **more}
 
 
+def writers(*entries: object) -> tuple[Writer, ...]:
+    return read_writers({"metadata": {"name": "web", "managedFields": list(entries)}})
+
+
 def writer(*entries: object) -> Writer:
-    return last_writer({"metadata": {"name": "web", "managedFields": list(entries)}})
+    return LastWriters().last("web", writers(*entries))
 
 
 def cause(name: str = "web", action: Action = Action.CHANGED, kind: str = "Ingress", minute: int = 0) -> Cause:
@@ -46,6 +50,25 @@ def test_of_two_in_one_second_the_one_that_is_named_last_counts() -> None:
     assert writer(entry("alice", 5), entry("bob", 5)).manager == "bob"
 
 
+def test_of_two_in_one_second_it_is_who_is_new_or_wrote_since() -> None:
+    last = LastWriters()
+    assert last.last("web", writers(entry("helm", 5))).manager == "helm"
+    both = writers(entry("alice", 5), entry("helm", 5))
+    assert last.last("other", both).manager == "helm"
+    assert last.last("web", both).manager == "alice"
+    assert last.last("web", both).manager == "alice"
+    assert last.last("web", writers(entry("alice", 5), entry("helm", 6))).manager == "helm"
+    assert last.last("web", writers(entry("alice", 5))).manager == "alice"
+
+
+def test_only_the_writers_of_the_last_objects_are_remembered() -> None:
+    last = LastWriters()
+    for number in range(1002):
+        last.last(number, writers(entry("helm", 5)))
+    both = writers(entry("alice", 5), entry("helm", 5))
+    assert [last.last(number, both).manager for number in (0, 1001)] == ["helm", "alice"]
+
+
 def test_who_wrote_the_status_alone_does_not_count_unless_nobody_else_is_known() -> None:
     assert writer(entry("helm", 5), entry("portway", 9, subresource="status")).manager == "helm"
     assert writer(entry("portway", 9, subresource="status")).manager == "portway"
@@ -56,8 +79,8 @@ def test_who_wrote_the_status_alone_does_not_count_unless_nobody_else_is_known()
     [None, "no mapping", {}, {"managedFields": "none"}, {"managedFields": [3, None]}, {"managedFields": [{}]}],
 )
 def test_metadata_that_does_not_say_it_names_nobody(metadata: object) -> None:
-    assert last_writer({"metadata": metadata}) == NOBODY
-    assert last_writer({}) == NOBODY
+    assert LastWriters().last("web", read_writers({"metadata": metadata})) == NOBODY
+    assert read_writers({}) == ()
 
 
 def test_times_are_read_in_every_form_and_none_is_the_time_of_reading() -> None:

@@ -113,12 +113,12 @@ def test_a_change_tells_who_wrote_it_and_a_first_list_and_its_end_that_nobody_di
     taken = Taken(SERVICES)
     taken.listed(SERVICES)
     alice = Writer("alice", "2026-01-31T12:00:00Z")
-    taken.intake.take(Seen(SERVICES, replace(item("a"), writer=alice)))
+    taken.intake.take(Seen(SERVICES, replace(item("a"), writers=(alice,))))
     taken.intake.add(NAMED)
-    taken.listed(NAMED, items=(replace(item("web"), writer=alice),))
-    taken.intake.take(Seen(NAMED, replace(item("web", 102, 81), writer=alice)))
+    taken.listed(NAMED, items=(replace(item("web"), writers=(alice,)),))
+    taken.intake.take(Seen(NAMED, replace(item("web", 102, 81), writers=(alice,))))
     taken.intake.drop(NAMED)
-    taken.intake.take(Deleted(SERVICES, replace(item("a", 103), writer=alice)))
+    taken.intake.take(Deleted(SERVICES, replace(item("a", 103), writers=(alice,))))
     assert [(change.name, change.writer, change.dropped) for change in taken.told] == [
         ("a", alice, False),
         ("web", None, False),

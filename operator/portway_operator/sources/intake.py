@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from portway_operator.decode.writers import NOBODY, Writer
+from portway_operator.decode.writers import NOBODY, LastWriters, Writer
 from portway_operator.objects import Kind, Object
 from portway_operator.sources.ledger import Ledger, Name
 from portway_operator.sources.listing import Item
@@ -82,6 +82,7 @@ class Intake:
         self._awaited: set[Target] = set()
         self._trouble: dict[Target, str] = {}
         self._malformed: set[tuple[Kind, Name]] = set()
+        self._writers = LastWriters()
 
     def add(self, target: Target) -> Ledger:
         """Expect a target's messages; return its ledger. Before `listed`, it is waited for."""
@@ -151,8 +152,7 @@ class Intake:
         if target not in self._unlisted:
             self.counters.corrections[target.kind] += len(settled.fresh) + len(settled.vanished)
         for name in settled.fresh:
-            # What the first list has was there before we looked.
-            self._put(target, replace(items[name], writer=None) if target in self._awaited else items[name])
+            self._put(target, items[name], found=target in self._awaited)
         for name in settled.vanished:
             self._remove(target, name)
         self._done(target)
@@ -176,18 +176,21 @@ class Intake:
         if not self._awaited:
             self.caught_up.set()
 
-    def _put(self, target: Target, item: Item) -> None:
+    def _put(self, target: Target, item: Item, *, found: bool = False) -> None:
+        """Take in an object as it is; one that is `found` by a first list was there before we looked."""
         kind, name = target.kind, item.name
+        last = self._writers.last((kind, name), item.writers) if self.listed.is_set() else NOBODY
+        writer = None if found else last
         before = self._store.get(kind, *name)
         if item.problem is not None:
             self.counters.malformed[kind] += 1
             self._malformed.add((kind, name))
             if self._store.report(_source(kind, name), [item.problem]):
-                self._tell(Change(kind, *name, before, before, item.writer))
+                self._tell(Change(kind, *name, before, before, writer))
         elif item.object is None:
             self._remove(target, name)
         elif self._store.put(item.object) | self._forgive(kind, name):
-            self._tell(Change(kind, *name, before, item.object, item.writer))
+            self._tell(Change(kind, *name, before, item.object, writer))
 
     def _remove(self, target: Target, name: Name, *, dropped: bool = False) -> None:
         others = (ledger for other, ledger in self._ledgers.items() if other.kind == target.kind and other != target)

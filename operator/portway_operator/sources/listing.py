@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import hdrs
 
 from portway_operator.decode import BadObject, decode
-from portway_operator.decode.writers import NOBODY, Writer, last_writer
+from portway_operator.decode.writers import Writer, read_writers
 from portway_operator.objects import Kind, Object
 from portway_operator.sources.connection import Connection
 from portway_operator.sources.ledger import Name
@@ -43,14 +43,14 @@ class ApiRefused(Exception):
 class Item:
     """One object in one version; `object` is None when we do not use it, and when a `problem` says why we cannot.
 
-    `writer` is who wrote it last; None where that is of no interest.
+    `writers` are those who wrote it, the last at the end.
     """
 
     name: Name
     version: int | None
     object: Object | None
     problem: Problem | None = None
-    writer: Writer | None = NOBODY
+    writers: tuple[Writer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,19 +176,19 @@ async def refusal(response: aiohttp.ClientResponse) -> ApiRefused:
 def read_item(kind: Kind, raw: Mapping[str, object]) -> Item:
     """Return an object of the API as ours; raises `msgspec.ValidationError` for one without a name."""
     meta = msgspec.convert(raw.get("metadata"), _Meta)
-    name, version, writer = (meta.namespace, meta.name), _version(meta.resource_version), last_writer(raw)
+    name, version, writers = (meta.namespace, meta.name), _version(meta.resource_version), read_writers(raw)
     resource = RESOURCES[kind]
     # The items of a typed list do not say what they are.
     typed = {"apiVersion": resource.api_version, "kind": str(kind), **raw}
     try:
-        return Item(name, version, decode(typed), writer=writer)
+        return Item(name, version, decode(typed), writers=writers)
     except BadObject as error:
         problem = Problem(error.origin, error.code, error.message, _STAYS, error.remedy)
     except Exception as error:  # noqa: BLE001 - a fault of ours in one object must not cost all the others
         _log.exception("cannot read %s %s/%s", kind, *name)
         found = f"It cannot be read: {type(error).__name__}."
         problem = Problem(Origin(kind, *name), "unreadable", found, _STAYS, "Report this as a fault of Portway.")
-    return Item(name, version, None, problem, writer)
+    return Item(name, version, None, problem, writers)
 
 
 def _read_page(kind: Kind, body: bytes) -> tuple[_ListMeta, list[Item]]:
