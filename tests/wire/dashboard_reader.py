@@ -29,12 +29,14 @@ class StreamReader:
         self.mark = ""
 
     async def next(self) -> tuple[str, Any]:
-        """Return the name and the content of the next event."""
+        """Return the name and the content of the next event; comments are passed over."""
         fields: dict[str, str] = {}
         async with asyncio.timeout(_PATIENCE):
-            while line := (await self.response.content.readuntil(b"\n")).decode().rstrip("\n"):
-                name, _, value = line.partition(": ")
-                fields[name] = value
+            while "event" not in fields:
+                fields.clear()
+                while line := (await self.response.content.readuntil(b"\n")).decode().rstrip("\n"):
+                    name, _, value = line.partition(": ")
+                    fields[name] = value
         self.mark = fields.get("id", self.mark)
         return fields["event"], json.loads(fields["data"])
 

@@ -174,6 +174,25 @@ async def test_the_figures_are_those_of_the_traffic_over_all_workers() -> None:
     await runner.cleanup()
 
 
+async def test_a_worker_that_dies_takes_its_figures_with_it_and_nothing_else() -> None:
+    async with serve_web() as endpoint, running(settings(workers=1)) as proxy:
+        await proxy.apply(table(endpoint.port, "/"))
+        async with looking(proxy.admin_port) as reader:
+            await reader.until("traffic")
+            (worker,) = proxy._serving.values()
+            worker.kill()
+            await eventually(lambda: [one for one in proxy._serving.values() if one is not worker], 15, "a successor")
+            await ask(port_of(proxy), "/", 1)
+            while not (await reader.until("traffic"))["total"][0]:
+                await ask(port_of(proxy), "/", 1)  # Until the successor, too, is looked at.
+            while (await reader.until("traffic"))["total"][0]:
+                pass
+            await ask(port_of(proxy), "/", 5)
+            counted, told = await figures(reader, 5)
+            assert (counted["total"], counted["routes"]) == (5, 5)
+            assert min(event["total"][0] for event in told) >= 0
+
+
 async def test_what_passes_through_and_who_is_connected_is_counted() -> None:
     async with serve_web() as endpoint, serve_echo() as echo_port, running(settings(workers=1)) as proxy:
         port = free_port()
