@@ -14,7 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     from portway_proxy.snapshot import Listener, Route, Snapshot, Upstream
 
-__all__ = ["FOR_ALL", "Source", "Sources", "of_listener", "of_route", "of_upstream", "said_by"]
+__all__ = ["FOR_ALL", "Source", "Sources", "of_listener", "of_route", "of_upstream"]
 
 FOR_ALL: Final = ""
 """The name of the sources that count for every object that has none of its own for a field."""
@@ -46,15 +46,10 @@ class Sources(msgspec.Struct, frozen=True, order=True):
     fields: tuple[Source, ...]
 
 
-def said_by(snapshot: Snapshot, name: str, field: str) -> tuple[str, ...]:
-    """Return the places that made a field of an object, those for all where it says nothing; empty is the default."""
-    return _places(snapshot, name, field) or _places(snapshot, FOR_ALL, field)
-
-
 def of_route(snapshot: Snapshot, route: Route, field: str) -> tuple[str, ...]:
     """Return the places that made a field of the policy of a route; empty is the default."""
     origin = route.origin
-    return said_by(snapshot, f"{origin.kind} {origin.namespace}/{origin.name}", field)
+    return _said_by(snapshot, f"{origin.kind} {origin.namespace}/{origin.name}", field)
 
 
 def of_upstream(snapshot: Snapshot, upstream: Upstream, field: str) -> tuple[str, ...]:
@@ -75,7 +70,12 @@ def of_upstream(snapshot: Snapshot, upstream: Upstream, field: str) -> tuple[str
 
 def of_listener(snapshot: Snapshot, listener: Listener, field: str) -> tuple[str, ...]:
     """Return the places that made a field of the policy of a listener; empty is the default."""
-    return said_by(snapshot, f"Service {listener.upstream.partition(':')[0]}", field)
+    return _said_by(snapshot, f"Service {listener.upstream.partition(':')[0]}", field)
+
+
+def _said_by(snapshot: Snapshot, name: str, field: str) -> tuple[str, ...]:
+    """Return the places that made a field of an object, those for all where it says nothing; empty is the default."""
+    return _places(snapshot, name, field) or _places(snapshot, FOR_ALL, field)
 
 
 def _places(snapshot: Snapshot, name: str, field: str) -> tuple[str, ...]:

@@ -129,11 +129,9 @@ def lent(found: Iterable[Sources | None], loans: Iterable[Loan]) -> Iterator[Sou
 
 
 def _sources(name: str, made: Made) -> Sources | None:
-    return (
-        Sources(name, _fields(tuple((field, tuple(dict.fromkeys(made[field]))) for field in sorted(made))))
-        if made
-        else None
-    )
+    if not made:
+        return None
+    return Sources(name, _fields(tuple((field, tuple(dict.fromkeys(made[field]))) for field in sorted(made))))
 
 
 @lru_cache(maxsize=4096)

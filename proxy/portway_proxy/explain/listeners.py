@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from portway_proxy.describe import describe_listener_policy
 from portway_proxy.explain.explanation import OutcomeKind, Rival, Stage, StageName
-from portway_proxy.snapshot import Transport
+from portway_proxy.snapshot import ListenerPolicy, Transport
+from portway_proxy.sources import of_listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Entrance", "entrance"]
 
 _SHUT = "port_unavailable"  # The code of the problem of a port that a proxy cannot open.
+_USUAL = ListenerPolicy()
 _NEAR = 5  # Other ports that are named where one is closed.
 
 
@@ -54,7 +56,7 @@ def entrance(
         found = next((one for one in snapshot.listeners if (one.port, one.transport) == (port, transport)), None)
         if found is not None:
             shut = next((one for one in problems if one.code == _SHUT and one.origin == found.origin), None)
-            return _opaque(found, question) if shut is None else _unavailable(found, shut)
+            return _opaque(snapshot, found, question) if shut is None else _unavailable(found, shut)
     if question.scheme == "udp":
         return _closed(snapshot, transport, port)
     if question.scheme == "tcp":
@@ -66,12 +68,16 @@ def entrance(
     return _http(port, http, https)
 
 
-def _opaque(listener: Listener, question: Question) -> Entrance:
+def _opaque(snapshot: Snapshot, listener: Listener, question: Question) -> Entrance:
     why = "a port of its own, whose bytes pass through as they are"
     if question.scheme in ("http", "https"):
         why += f": nobody looks at the {question.scheme} that is spoken there"
     if listener.bind:
         why += f"; proxies listen on {listener.bind}"
+    for field in ListenerPolicy.__struct_fields__ if listener.policy is not None else ():
+        places = of_listener(snapshot, listener, field)
+        if places and getattr(listener.policy, field) != getattr(_USUAL, field):
+            why += f"; {field} by {', '.join(places)}"
     chosen = f"{listener.transport}/{listener.port}{describe_listener_policy(listener.policy)}"
     return Entrance(Stage(StageName.LISTENER, chosen, why, str(listener.origin)), listener, listener.upstream)
 

@@ -61,8 +61,14 @@ function aside(store) {
   const endpoints = h("div", { class: "live-figures" });
   const poll = new Poll(
     async (signal) => {
-      const name = shown.row?.name;
-      if (name === undefined) return; // It is no longer served.
+      if (store.ofFleet) {
+        put(
+          endpoints,
+          h("p", { class: "soft" }, "How each endpoint fares is for each proxy to say: its own dashboard does."),
+        );
+        return;
+      }
+      const { name } = shown.row;
       const page = await get(`../upstreams?format=json&limit=200&name=${encodeURIComponent(name)}`, { signal });
       const rows = page.endpoints.filter(({ upstream }) => upstream === name);
       put(
