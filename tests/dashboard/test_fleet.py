@@ -17,6 +17,7 @@ from portway_proxy.dashboard.board import Board
 from portway_proxy.dashboard.pages import DashboardPages
 from portway_proxy.explain.page import ExplainPage
 from portway_proxy.history_pages import Chronicle, add_history
+from portway_proxy.pages import add_upstreams
 from wire.parts import serve_web, snapshot
 from wire.streams import Operator, cluster, following, operator
 
@@ -31,6 +32,7 @@ async def pages(op: Operator) -> AsyncIterator[int]:
     fleet, chronicle = Fleet(op.publisher, "operator-0"), Chronicle()
     DashboardPages(Board(fleet)).add_to(app)
     ExplainPage(fleet).add_to(app)
+    add_upstreams(app, fleet)
     add_history(app, chronicle)
     site = AdminSite(app)
     try:
@@ -58,11 +60,12 @@ async def test_an_operator_shows_its_proxies_and_what_each_serves(tmp_path: Path
             await expect(page.get_by_role("link", name="Proxies")).to_contain_text("2")
             await op.publish(snapshot(endpoint.port, certificates=[]))
             await expect(page.get_by_role("row", name="proxy-1")).to_contain_text("generation 2")
-        # What only a proxy knows is said to be so, and not asked for.
+        # What only a proxy tells is said to be so, and not asked for.
         await visited.go("flows")
         await expect(page.get_by_text("for each proxy to say")).to_be_visible()
         await visited.go("upstreams")
         await page.get_by_role("row", name="shop/web:80").click()
-        await expect(page.get_by_role("complementary", name="Upstream")).to_contain_text("for each proxy to say")
+        told = page.get_by_role("complementary", name="Upstream").get_by_role("row", name=f"127.0.0.1:{endpoint.port}")
+        await expect(told).to_contain_text("ready")
         await visited.go("explain?url=http://shop.example/")
         await expect(page.get_by_role("region", name="Outcome")).to_contain_text("shop/web:80")

@@ -61,14 +61,8 @@ function aside(store) {
   const endpoints = h("div", { class: "live-figures" });
   const poll = new Poll(
     async (signal) => {
-      if (store.ofFleet) {
-        put(
-          endpoints,
-          h("p", { class: "soft" }, "How each endpoint fares is for each proxy to say: its own dashboard does."),
-        );
-        return;
-      }
-      const { name } = shown.row;
+      const name = shown.row?.name;
+      if (name === undefined) return; // It is no longer served.
       const page = await get(`../upstreams?format=json&limit=200&name=${encodeURIComponent(name)}`, { signal });
       const rows = page.endpoints.filter(({ upstream }) => upstream === name);
       put(
