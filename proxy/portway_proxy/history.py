@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from portway_proxy.deltas import Changes, Delta, diff, find
-from portway_proxy.packed import Packed, join_packed, pack, packed_delta, patch_packed, unpack
+from portway_proxy.packed import Packed, join_packed, pack, packed_delta, patch_packed, precede, unpack
 from portway_proxy.redaction import Redaction
 from portway_proxy.snapshot import Origin, Snapshot, Upstream
 from portway_proxy.summary import count, endpoints_of, routes_of, summary
@@ -172,10 +172,9 @@ class History:
         hidden = packed_delta(self._redaction.delta(back))
         if quiet and last.endpoints:
             # What leads back may have been too much to keep.
-            known = self._backs[-1]
-            together = join_packed(hidden, _unpacked(known)) if known else hidden
-            row = _row(step, at, took, endpoints_of(together.upstreams), endpoints=True)
-            self._rows[-1], self._backs[-1] = _joined(last, row), together if known else b""
+            if known := self._backs[-1]:
+                self._backs[-1] = precede(_unpacked(known), hidden)
+            self._rows[-1] = _joined(last, _row(step, at, took, endpoints_of(hidden.upstreams), endpoints=True))
         else:
             words = endpoints_of(hidden.upstreams) if quiet else summary(back, before, step.snapshot)
             self._pack(-1)
@@ -195,8 +194,10 @@ class History:
         self._backs[0] = b""
 
     def _pack(self, most: int) -> None:
-        """Pack what leads back from the newest row, when it has more than so many parts."""
-        back = self._backs[-1]
+        """Pack what leads back from the newest row, when it has more than so many parts; of a run, say what it is."""
+        back, row = self._backs[-1], self._rows[-1]
+        if isinstance(back, Packed) and row.endpoints:
+            self._rows[-1] = msgspec.structs.replace(row, summary=endpoints_of(back.upstreams))
         if isinstance(back, Packed) and back.size > most:
             self._backs[-1] = pack(back)
 

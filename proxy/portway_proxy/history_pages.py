@@ -23,6 +23,7 @@ __all__ = ["Chronicle", "add_history", "describe_generation", "describe_history"
 _PAUSE: Final = 0.25
 """Seconds until what came is taken in: in a storm, many generations at once."""
 
+_LONGEST: Final = 5.0
 _RESTING: Final = 20  # Times as long as it takes: a large cluster's storm must not cost a core.
 
 _NUMBER: Final = r"{generation:\d{1,15}}"
@@ -73,7 +74,7 @@ class Chronicle:
         if steps:
             began = time.monotonic()
             await asyncio.to_thread(self._add, steps)
-            self._pause = max(_PAUSE, _RESTING * (time.monotonic() - began))
+            self._pause = min(max(_PAUSE, _RESTING * (time.monotonic() - began)), _LONGEST)
 
     def _add(self, steps: list[tuple[Step, datetime, float]]) -> None:
         for step, at, took in steps:

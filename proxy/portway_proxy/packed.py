@@ -14,7 +14,7 @@ import msgspec
 from portway_proxy.deltas import Changes, Delta
 from portway_proxy.snapshot import Certificate, Host, Snapshot, Sources, Upstream
 
-__all__ = ["Packed", "join_packed", "pack", "packed_delta", "patch_packed", "unpack"]
+__all__ = ["Packed", "join_packed", "pack", "packed_delta", "patch_packed", "precede", "unpack"]
 
 Part = TypeVar("Part", Host, Certificate, Upstream, Sources)
 _Parts = dict[str, msgspec.Raw]
@@ -70,6 +70,15 @@ def join_packed(first: Packed, second: Packed) -> Packed:
         first.sources | second.sources,
         second.rest or first.rest,
     )
+
+
+def precede(second: Packed, first: Packed) -> Packed:
+    """Return what does `first` and then `second`, whose parts it takes over: cost is that of the first alone."""
+    for kind in ("upstreams", "hosts", "certificates", "sources"):
+        parts = getattr(second, kind)
+        for name, part in getattr(first, kind).items():
+            parts.setdefault(name, part)
+    return msgspec.structs.replace(second, rest=second.rest or first.rest)
 
 
 def patch_packed(snapshot: Snapshot, changes: Packed) -> Snapshot:

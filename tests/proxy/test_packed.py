@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 
 from portway_proxy.deltas import Delta, diff
-from portway_proxy.packed import Packed, join_packed, pack, packed_delta, patch_packed, unpack
+from portway_proxy.packed import Packed, join_packed, pack, packed_delta, patch_packed, precede, unpack
 from portway_proxy.snapshot import Endpoint, Snapshot, Upstream
 from snapshots import FULL, histories
 
@@ -29,6 +29,11 @@ def test_what_is_joined_leads_to_where_one_after_the_other_does(history: list[Sn
     for before, after in pairwise(history):
         whole = join_packed(whole, between(before, after))
     assert patch_packed(history[0], whole) == history[-1]
+    steps = [between(before, after) for before, after in pairwise(history)]
+    last = steps.pop()
+    while steps:
+        last = precede(last, steps.pop())
+    assert patch_packed(history[0], last) == history[-1]
 
 
 def test_what_stays_is_the_same_object() -> None:
