@@ -60,6 +60,7 @@ async def test_a_file_that_changes_shows_without_a_reload(tmp_path: Path) -> Non
         await expect(visited.page.get_by_role("row", name="shop.example")).to_have_count(1)
         write(tmp_path / "shop.json", service("web", 9), ingress("shop", "shop.example", {"/": "web", "/new": "web"}))
         await expect(visited.page.get_by_role("gridcell", name="/new")).to_be_visible()
+        await expect(visited.page.locator(".list-row.fresh")).to_contain_text("/new")
         write(tmp_path / "shop.json", service("web", 9), ingress("shop", "shop.example", {"/new": "web"}))
         await expect(visited.page.get_by_role("row", name="shop.example")).to_have_count(1)
         assert await visited.page.evaluate("window.unloaded") is False

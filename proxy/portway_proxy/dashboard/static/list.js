@@ -87,9 +87,10 @@ export class List {
     const cells = this.columns.map(({ name, cell, live }) =>
       h("span", { class: `cell ${name}`, role: "gridcell" }, live ? live(row) : cell(row)),
     );
+    const fresh = row.freshUntil > Date.now() ? " fresh" : "";
     const element = h(
       "div",
-      { class: "list-row", role: "row", id: `${this.name}-${index}`, "aria-rowindex": index + 2 },
+      { class: `list-row${fresh}`, role: "row", id: `${this.name}-${index}`, "aria-rowindex": index + 2 },
       cells,
     );
     element.style.transform = `translateY(${index * this.height}px)`;

@@ -2,6 +2,7 @@
 
 import { get, Stream } from "./wire.js";
 
+const FRESH = 1600; // Milliseconds for which a row that is new or another is marked (frame.css: fresh).
 const KEPT = 300; // Seconds of totals that are drawn.
 
 const named = (kind, fields) => (row) =>
@@ -137,7 +138,8 @@ export class Store {
   change(content) {
     this.mark = content.mark;
     for (const id of content.routes_gone ?? []) this.routes.delete(id);
-    for (const row of content.routes ?? []) this.routes.set(row[0], { ...asRoute(row), fresh: content.number });
+    for (const row of content.routes ?? [])
+      this.routes.set(row[0], { ...asRoute(row), freshUntil: Date.now() + FRESH });
     for (const name of content.upstreams_gone ?? []) this.upstreams.delete(name);
     for (const row of content.upstreams ?? []) this.upstreams.set(row[0], asUpstream(row));
     if (content.certificates) this.certificates = content.certificates.map(asCertificate);
