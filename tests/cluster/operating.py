@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +28,7 @@ from portway_proxy.settings import ProxySettings
 from portway_proxy.supervisor import Supervisor
 from portway_proxy.tasks import Tasks
 
-__all__ = ["Operator", "ingress", "operating", "renew", "service", "tls_secret"]
+__all__ = ["Operator", "ingress", "judged", "operating", "renew", "service", "tls_secret"]
 
 EVERYTHING = Scope()
 PATIENT = Pace()
@@ -147,3 +149,15 @@ def tls_secret(namespace: str, chain: bytes, key: bytes, name: str = "cert") -> 
     data = {"tls.crt": base64.b64encode(chain).decode(), "tls.key": base64.b64encode(key).decode()}
     meta = {"name": name, "namespace": namespace}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "kubernetes.io/tls", "data": data}
+
+
+async def judged(plane: ControlPlane, namespace: str, *command: str) -> tuple[int, Raw]:
+    """Return the status and the JSON of a command of ours that looks at one namespace."""
+    where = ("--kubeconfig", str(plane.kubeconfig()), "--watch-namespace", namespace)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "portway_operator", *command, *where, stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        out, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, json.loads(out)

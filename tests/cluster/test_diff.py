@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import json
-import sys
 from pathlib import Path
 
 import yaml
 
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl, Raw
-from cluster.operating import ingress, service
+from cluster.operating import ingress, judged, service
 
 
 async def diff(plane: ControlPlane, namespace: str, *sides: str) -> tuple[int, Raw]:
     """Return the status and the difference, of one namespace."""
-    where = ("--kubeconfig", str(plane.kubeconfig()), "--watch-namespace", namespace, "--format", "json")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "portway_operator", "diff", *sides, *where, stdout=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(60):
-        out, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, json.loads(out)
+    return await judged(plane, namespace, "diff", *sides, "--format", "json")
 
 
 async def test_a_guard_that_the_files_lack_is_lost_and_one_that_they_have_is_not(

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
-
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl, Raw
-from cluster.operating import ingress, service
+from cluster.operating import ingress, judged, service
 
 
 async def explain(plane: ControlPlane, namespace: str, *arguments: str) -> tuple[int, Raw]:
     """Return the status and what is said of a request to one namespace."""
-    where = ("--kubeconfig", str(plane.kubeconfig()), "--watch-namespace", namespace, "--json")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "portway_operator", "explain", *arguments, *where, stdout=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(60):
-        out, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, json.loads(out)
+    return await judged(plane, namespace, "explain", *arguments, "--json")
 
 
 async def test_a_request_is_explained_by_what_the_server_lists(

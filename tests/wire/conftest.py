@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from network import Network, NoNetwork
 from wire.parts import Web, serve_web
 from wire.site import Loop, Net
+from wire.streams import Cluster, Operator, cluster, operator
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -29,6 +31,20 @@ async def web() -> AsyncIterator[Web]:
     """An endpoint of HTTP."""
     async with serve_web() as endpoint:
         yield endpoint
+
+
+@pytest.fixture
+async def shared(tmp_path: Path) -> AsyncIterator[Cluster]:
+    """What several operators have in common."""
+    async with cluster(tmp_path) as shared:
+        yield shared
+
+
+@pytest.fixture
+async def op(shared: Cluster) -> AsyncIterator[Operator]:
+    """An operator that has published nothing yet."""
+    async with operator(shared) as op:
+        yield op
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -12,7 +11,7 @@ from portway_proxy.admin_review import OperatorReviews
 from portway_proxy.admin_tokens import TokenRefused, TokenUnknowable
 from portway_proxy.dial import Credentials, Operators
 from portway_proxy.stream import ShownToken
-from wire.streams import Cluster, Operator, cluster
+from wire.streams import Cluster, Operator
 
 GOOD = "head.good.signature"
 
@@ -28,12 +27,6 @@ class Knows:
         self.asked.append(token)
         if token != GOOD:
             raise self.answer
-
-
-@pytest.fixture
-async def shared(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with cluster(tmp_path) as shared:
-        yield shared
 
 
 @pytest.fixture

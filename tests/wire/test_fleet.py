@@ -7,7 +7,6 @@ import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -32,21 +31,9 @@ from portway_proxy.pages import add_upstreams
 from portway_proxy.stream import Report
 from portway_proxy.supervisor import Supervisor
 from wire.parts import WEB, Web, fetch, port_of, serve_web, snapshot
-from wire.streams import Cluster, Operator, cluster, following, operator
+from wire.streams import Cluster, Operator, following, operator
 
 KINDS = {kind.__name__.lower(): kind for kind in (Hello, Generation, Proxies, Traffic)}
-
-
-@pytest.fixture
-async def shared(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with cluster(tmp_path) as shared:
-        yield shared
-
-
-@pytest.fixture
-async def op(shared: Cluster) -> AsyncIterator[Operator]:
-    async with operator(shared) as op:
-        yield op
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -32,20 +32,8 @@ from wire.parts import (
     settings,
     snapshot,
 )
-from wire.streams import Cluster, Operator, cluster, following, messages, operator
+from wire.streams import Cluster, Operator, following, messages, operator
 from wire.test_handshakes import served
-
-
-@pytest.fixture
-async def shared(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with cluster(tmp_path) as shared:
-        yield shared
-
-
-@pytest.fixture
-async def op(shared: Cluster) -> AsyncIterator[Operator]:
-    async with operator(shared) as op:
-        yield op
 
 
 @pytest.fixture

@@ -27,15 +27,9 @@ from portway_operator.token_review import TokenReviews
 from portway_proxy import codec
 from portway_proxy.dial import Address, Credentials
 from portway_proxy.snapshot import Snapshot
-from wire.streams import Cluster, Operator, cluster, following, operator, until_served
+from wire.streams import Cluster, Operator, following, operator, until_served
 
 OTHER = "system:serviceaccount:shop:default"
-
-
-@pytest.fixture
-async def shared(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with cluster(tmp_path) as shared:
-        yield shared
 
 
 @pytest.fixture

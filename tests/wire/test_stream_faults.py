@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -23,21 +22,9 @@ from portway_proxy.stream import DeltaMessage, Hello, SnapshotMessage, Verdict, 
 from portway_proxy.supervisor import Supervisor
 from scenes import CLASS, INGRESS, SERVICE, SLICE, objects, store_of
 from wire.parts import WEB, Web, connect, metrics, on_every_worker, port_of, serve_web, snapshot
-from wire.streams import Cluster, Operator, cluster, following, operator, until_served
+from wire.streams import Cluster, Operator, following, until_served
 
 BLAMED = Origin("Ingress", "shop", "broken", "spec.rules[0].http.paths[0]")
-
-
-@pytest.fixture
-async def shared(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with cluster(tmp_path) as shared:
-        yield shared
-
-
-@pytest.fixture
-async def op(shared: Cluster) -> AsyncIterator[Operator]:
-    async with operator(shared) as op:
-        yield op
 
 
 def broken(good: Snapshot) -> Snapshot:
