@@ -111,7 +111,8 @@ async def test_of_ten_thousand_certificates_workers_are_sent_what_is_new_and_all
         sent.append(data)
         return store(data)
 
-    monkeypatch.setattr("portway_proxy.supervisor.store", noting)
+    for module in ("crew", "supervisor"):  # What all workers are sent, and what one that begins is.
+        monkeypatch.setattr(f"portway_proxy.{module}.store", noting)
     many = [Certificate(f"many/{number}", (f"h{number}.example",), SHOP.chain, SHOP.key, 0) for number in range(9999)]
     await proxy.apply(snapshot(web.port, certificates=[*many, SHOP]))
     assert sent.pop().count(SHOP.key) == 10_000
