@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from eventually import eventually
-from portway_proxy.l4.bulk import Bulk
+from portway_proxy.l4.bulk import _PORTION, _WHILE, Bulk
 from portway_proxy.l4.pump import Pump
 from portway_proxy.l4.relay import DONE, Relay
 from portway_proxy.l4.splicer import Splicer
@@ -24,7 +24,7 @@ class Looked:
     def __init__(self, splicer: Splicer) -> None:
         self.left, self.source = pair()
         self.right, sink = pair()
-        self.bulk = Bulk(asyncio.get_running_loop())
+        self.bulk = Bulk()
         self.pump = Pump(splicer.pipes, self.bulk, self.source, sink)
 
     @property
@@ -54,16 +54,17 @@ class Looked:
                     continue
         await sent
 
-    def look(self) -> None:
-        self.bulk.close()
-        self.bulk._look()
-        self.bulk.close()
+    async def flow(self) -> None:
+        """Have so much pass in a while that the source counts as fast, and is asked for portions by now."""
+        await self.move(8 * MEBIBYTE)
+        for _ in range(_WHILE):
+            self.bulk.look()
+        await self.move(MEBIBYTE)
 
 
 @pytest.fixture
 async def looked(splicer: Splicer) -> AsyncIterator[Looked]:
     looked = Looked(splicer)
-    looked.bulk.close()
     yield looked
     looked.pump.close()
     looked.bulk.close()
@@ -72,51 +73,60 @@ async def looked(splicer: Splicer) -> AsyncIterator[Looked]:
 
 
 async def test_a_fast_source_wakes_for_a_portion_and_no_less(looked: Looked) -> None:
-    await looked.move(4 * MEBIBYTE)
-    looked.bulk._moved[looked.pump] = 0
-    looked.look()
-    assert looked.portion == 128 << 10
+    await looked.flow()
+    assert looked.portion == _PORTION
     await looked.left.send(b"less")
     await looked.left.delivered()
     assert not looked.readable
-    await looked.left.send(bytes(256 << 10))
+    await looked.left.send(bytes(2 * _PORTION))
     await eventually(lambda: looked.readable, PATIENCE)
 
 
-async def test_what_is_less_than_a_portion_is_reported_at_the_next_look(looked: Looked) -> None:
-    await looked.move(4 * MEBIBYTE)
-    looked.bulk._moved[looked.pump] = 0
-    looked.look()
+async def test_what_is_less_than_a_portion_is_reported_once_nothing_moved_between_two_looks(looked: Looked) -> None:
+    await looked.flow()
     await looked.left.send(b"the last bytes")
     await looked.left.delivered()
-    looked.look()
+    looked.bulk.look()
+    assert not looked.readable
+    looked.bulk.look()
     assert looked.portion == 1
     assert looked.readable
-    assert not looked.bulk._moved
+
+
+async def test_the_next_burst_of_a_fast_source_comes_in_portions_at_once(looked: Looked) -> None:
+    await looked.flow()
+    looked.bulk.look()
+    looked.bulk.look()
+    assert looked.portion == 1
+    await looked.move(MEBIBYTE)
+    assert looked.portion == _PORTION
+
+
+async def test_a_source_that_has_sent_little_in_a_while_is_looked_at_no_more(looked: Looked) -> None:
+    await looked.flow()
+    for _ in range(_WHILE):
+        looked.bulk.look()
+    assert looked.portion == 1
+    assert not looked.bulk._sources
 
 
 async def test_the_end_of_a_fast_source_is_reported_at_once(looked: Looked) -> None:
-    await looked.move(4 * MEBIBYTE)
-    looked.bulk._moved[looked.pump] = 0
-    looked.look()
+    await looked.flow()
     looked.left.finish()
     await eventually(lambda: looked.readable, PATIENCE)
-    assert looked.portion == 128 << 10
+    assert looked.portion == _PORTION
 
 
 async def test_a_source_that_sends_little_is_never_looked_at(looked: Looked) -> None:
     for _ in range(100):
         await looked.move(1000)
-    assert not looked.bulk._moved
+    assert not looked.bulk._sources
 
 
 async def test_a_pump_that_ended_is_looked_at_no_more(looked: Looked) -> None:
-    await looked.move(4 * MEBIBYTE)
-    looked.bulk._moved[looked.pump] = 0
-    looked.look()
+    await looked.flow()
     looked.pump.close()
-    assert not looked.bulk._moved
-    assert not looked.bulk._portioned
+    assert not looked.bulk._sources
 
 
 async def test_every_byte_behind_a_flood_arrives_while_its_source_stays_open(splicer: Splicer) -> None:
@@ -124,12 +134,11 @@ async def test_every_byte_behind_a_flood_arrives_while_its_source_stays_open(spl
     upstream, inner_upstream = pair()
     ended: list[Relay] = []
     Relay(splicer, inner_client, inner_upstream, idle=3600.0, on_done=ended.append).start()
-    for rest in (1, 1000, 65_536, 131_071, 131_073):
+    for rest in (1, 1000, 65_536, _PORTION - 1, _PORTION + 1):
         size = 16 * MEBIBYTE + rest
         _, received = await asyncio.gather(client.send(bytes(size)), upstream.exactly(size))
         assert len(received) == size
-    await eventually(lambda: not splicer.bulk._moved, PATIENCE)
-    assert splicer.bulk._timer is None
+    await eventually(lambda: not splicer.bulk._sources, PATIENCE)
     await _leave(client, upstream)
     await eventually(lambda: ended, PATIENCE)
     assert ended[0].reason == DONE

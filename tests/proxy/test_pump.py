@@ -24,7 +24,7 @@ class Line:
     def __init__(self, pipes: Pipes) -> None:
         self.left, self.source = pair()
         self.right, self.sink = pair()
-        self.bulk = Bulk(asyncio.get_running_loop())
+        self.bulk = Bulk()
         self.pump = Pump(pipes, self.bulk, self.source, self.sink)
 
     def close(self) -> None:

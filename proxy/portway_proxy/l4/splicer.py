@@ -52,12 +52,13 @@ class Splicer:
         self._events: dict[int, Events] = {}
         self.clock = clock
         self.pipes = Pipes()
-        self.bulk = Bulk(loop)
+        self.bulk = Bulk()
         self._epoll = select.epoll()
         loop.add_reader(self._epoll.fileno(), self._poll)
+        self.watch(self.bulk.ticks.descriptor, READABLE, self.bulk.look)
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._events) - (self.bulk.ticks.descriptor in self._events)
 
     def close(self) -> None:
         """Watch nothing any more and close the idle pipes; the relays must have ended."""
