@@ -124,5 +124,6 @@ class Demo:
         yield f"  curl -k {https}/"
         yield f"  printf 'hello\\n' | nc -w 1 {host} {ports[LISTENER]}"
         yield f"  curl {admin}/routes"
+        yield f"\nSee it in a browser: {admin}/"
         apps = ", ".join(f"{name.partition('-')[0]} {ports[port]}" for name, (_, port) in APPS.items())
-        yield f"\nBehind it: {apps}. What it does is in {manifests()}. Ctrl-C ends it.\n"
+        yield f"Behind it: {apps}. What it does is in {manifests()}. Ctrl-C ends it.\n"
