@@ -134,8 +134,7 @@ def _asked(request: list[str]) -> tuple[str, str]:
 
 
 def _explained(question: Question, look: Look) -> Explanation:
-    # All of layer 7, which no other command needs.
-    from portway_proxy.explain.explaining import View, explain  # noqa: PLC0415
+    from portway_proxy.explain.explaining import View, explain  # noqa: PLC0415 - all of layer 7, for this command alone
 
     return explain(question, View(look.snapshot, time.time(), problems=look.foreign))
 

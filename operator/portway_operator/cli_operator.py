@@ -294,8 +294,7 @@ def operator(  # noqa: PLR0913 - the options of a command are its arguments
 
 
 async def _run(connection: Connection, settings: OperatorSettings) -> None:
-    # Imported late: kopf costs every other command 50 MB and half a second.
-    from portway_operator.operator_app import OperatorApp  # noqa: PLC0415
+    from portway_operator.operator_app import OperatorApp  # noqa: PLC0415 - kopf costs other commands 50 MB and 0.5 s
 
     collector.begin()
     app = OperatorApp(connection, settings)

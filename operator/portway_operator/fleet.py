@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from portway_operator.explained import Published
 from portway_operator.publish import Proxy, Publisher
 from portway_operator.reported import Teller
 from portway_proxy.dashboard.feed import Proxies, ProxyRow, Role
 from portway_proxy.dashboard.figures import Depth, Gathered
 from portway_proxy.endpoint_states import EndpointPage, EndpointQuery
+from portway_proxy.settings import ProxySettings
+from portway_proxy.snapshot import Problem, Snapshot
 
 __all__ = ["Fleet"]
 
@@ -22,16 +23,41 @@ _QUIET: Final = 15.0  # A proxy that follows another operator says every ten sec
 _ANSWER: Final = 3.0  # Seconds for proxies to say how endpoints fare; they do at once.
 _NAMES: Final = re.compile(r"[A-Za-z0-9._:/#-]{1,600}")
 _NOBODY: Final = Teller()
+_PORTS: Final = ProxySettings(http_port=80, https_port=443, workers=1)
 
 
-class Fleet(Published):
-    """What the dashboard of the operator whose `publisher` this is shows; it runs on `node`."""
+class Fleet:
+    """What the pages of the operator whose `publisher` this is show and explain; it runs on `node`.
+
+    Ports and keys are each proxy's own: here they are the usual ones, and none.
+    """
+
+    settings = _PORTS
+    http_port = _PORTS.http_port
+    https_port = _PORTS.https_port
+    affinity_key = b""
 
     def __init__(self, publisher: Publisher, node: str = "") -> None:
-        super().__init__(publisher)
+        self._publisher = publisher
         self.role = Role.OPERATOR
         self.node = node
         self._looking = False
+
+    @property
+    def generation(self) -> int:
+        """The number of what is published."""
+        return self._publisher.version
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What is published, or None before the first time."""
+        update = self._publisher.published
+        return None if update is None else update.snapshot
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """No more than those of the snapshot."""
+        return ()
 
     @property
     def digest(self) -> str:

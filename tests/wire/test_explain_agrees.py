@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from portway_proxy.discretion import discreet_head, discreet_url
-from portway_proxy.explain import Alternative, Explanation, OutcomeKind
 from portway_proxy.explain.explaining import View, explain
+from portway_proxy.explain.explanation import Alternative, Explanation, OutcomeKind
 from portway_proxy.explain.question import Question
 from portway_proxy.observing import Observing
 from portway_proxy.settings import ProxySettings

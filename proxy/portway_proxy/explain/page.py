@@ -116,7 +116,6 @@ class ExplainPage:
 
 
 def _explain(question: Question, parts: dict[str, Any]) -> Explanation:
-    # Loaded when somebody asks: it is all of layer 7, of which a supervisor needs nothing else.
-    from portway_proxy.explain.explaining import View, explain  # noqa: PLC0415
+    from portway_proxy.explain.explaining import View, explain  # noqa: PLC0415 - 5 MB, for supervisors that are asked
 
     return explain(question, View(now=time.time(), **parts))

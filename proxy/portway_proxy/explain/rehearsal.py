@@ -162,7 +162,7 @@ class _Client(ClientConnection):
     def interim(self, head: RequestHead, response: ResponseHead) -> None:
         """Drop it: only the answer counts."""
 
-    def keeps(self, head: RequestHead) -> bool:  # noqa: ARG002 - as above
+    def keeps(self, head: RequestHead) -> bool:  # noqa: ARG002 - an asker's signature
         """Return True: what the client asks for next is not the question."""
         return True
 

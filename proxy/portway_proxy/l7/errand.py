@@ -66,7 +66,14 @@ class Errand(ClientConnection):
         """Return whether there will be more; it does not matter."""
         return True
 
-    def reply(self, head: RequestHead, status: int, fields: bytes, *, keeps: bool) -> tuple[int, int]:  # noqa: ARG002
+    def reply(
+        self,
+        head: RequestHead,  # noqa: ARG002 - a client's signature
+        status: int,  # noqa: ARG002 - a client's signature
+        fields: bytes,  # noqa: ARG002 - a client's signature
+        *,
+        keeps: bool,  # noqa: ARG002 - a client's signature
+    ) -> tuple[int, int]:
         """Send nothing: an answer of ours would be to ourselves."""
         return 0, 0
 
